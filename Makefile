@@ -1,0 +1,64 @@
+# Usage: make TARGET [PRESET=laptop] [RESULTS=results] [EXECUTOR=ray]
+PYTHON   ?= python3
+PRESET   ?= laptop
+RESULTS  ?= results
+EXECUTOR ?= ray
+
+BIN := .venv/bin
+LAB := $(BIN)/scionlab
+FROM = --preset $(PRESET) --results $(RESULTS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check format smoke sweep-width fit-lr-transfer figures report clean distclean
+
+help: ## print this list
+	@echo "make TARGET [PRESET=smoke|laptop|full|gpu] [RESULTS=folder] [EXECUTOR=ray|inline]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(BIN)/.ready ## make .venv and install the project into it
+
+# The stamp depends on what decides the environment, so that an edit to either reinstalls.
+$(BIN)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "scionlab needs Python 3.11 or newer, this is %d.%d; name another: make PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	$(BIN)/pip install --quiet -c constraints.txt --editable .
+	@touch $@
+
+$(BIN)/.ready-dev: $(BIN)/.ready
+	$(BIN)/pip install --quiet -c constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: $(BIN)/.ready-dev ## run the tests
+	$(BIN)/pytest
+
+check: $(BIN)/.ready-dev ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(BIN)/.ready-dev ## reformat the code and sort imports
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/ruff format .
+
+smoke: ## the width sweep in under a minute: shows that everything runs
+	@$(MAKE) --no-print-directory sweep-width PRESET=smoke
+
+sweep-width: $(BIN)/.ready ## train the width sweep, then fit, draw and report
+	$(LAB) run width $(FROM) --executor $(EXECUTOR)
+	$(LAB) report $(FROM)
+
+fit-lr-transfer: $(BIN)/.ready ## fit learning-rate transfer to the runs in the store
+	$(LAB) fit lr-transfer $(FROM)
+
+figures: $(BIN)/.ready ## draw the figures from the runs in the store
+	$(LAB) figures $(FROM)
+
+report: $(BIN)/.ready ## fit, draw and write the HTML report from the runs in the store
+	$(LAB) report $(FROM)
+
+clean: ## remove what runs made (the contents of RESULTS)
+	rm -rf $(RESULTS)/runs $(RESULTS)/fits $(RESULTS)/figures $(RESULTS)/report
+
+distclean: clean ## remove the environment, too
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
