@@ -1,0 +1,30 @@
+"""What a user can get wrong, as one exception type: the command line prints its message and exits with 2."""
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+
+class UserError(ValueError):
+    """A mistake in the input. The message is one sentence naming the field, the value and what is allowed."""
+
+
+def unknown(field: str, value: str, allowed: Iterable[str]) -> UserError:
+    """`field` has no entry called `value`; the closest name is suggested."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(value, names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return UserError(f"{field}: {value!r} is not known{hint}; choose one of {', '.join(names)}")
+
+
+def from_validation(error: ValidationError, where: str = "") -> UserError:
+    """The first complaint of a pydantic error in one line: field, value, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ")
+    if not field:
+        return UserError(f"{where}{reason}")
+    if first["type"] == "extra_forbidden":
+        return UserError(f"{where}{field}: no such field (value {first['input']!r})")
+    return UserError(f"{where}{field}: {first['input']!r} is not allowed: {reason}")
