@@ -1,0 +1,74 @@
+"""Windows of bytes: training windows without replacement within an epoch, a fixed set of validation windows.
+
+A window of S tokens is S inputs and their S next bytes, so it spans S + 1 bytes; training windows start every S bytes
+and share only that one byte.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scionlab.data.corpus import Corpus
+from scionlab.errors import UserError
+
+VOCAB_SIZE = 256
+
+
+class TrainingWindows:
+    """Batches of shape (B, S + 1), int64, in an order drawn anew for every epoch from (seed, epoch).
+
+    Holds the text and one permutation of its windows: memory does not depend on the number of batches drawn.
+    """
+
+    def __init__(self, corpus: Corpus, batch_size: int, seq_len: int, seed: int) -> None:
+        self.text = np.frombuffer(corpus.train, dtype=np.uint8)
+        self.n_windows = (len(self.text) - 1) // seq_len
+        if self.n_windows < 1:
+            raise UserError(
+                f"data: {corpus.name!r} has {len(self.text)} training bytes, too short for one window of "
+                f"seq_len {seq_len}"
+            )
+        self.batch_size, self.seq_len, self.seed = batch_size, seq_len, seed
+        self.epoch, self._position = -1, self.n_windows
+        self._order = np.empty(0, dtype=np.int64)
+
+    def _draw(self, count: int) -> np.ndarray:
+        """The next `count` window indices; opens a new epoch whenever the old one is used up."""
+        drawn = []
+        while count > 0:
+            if self._position == self.n_windows:
+                self.epoch += 1
+                self._position = 0
+                self._order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n_windows)
+            take = self._order[self._position : self._position + count]
+            drawn.append(take)
+            self._position += len(take)
+            count -= len(take)
+        return np.concatenate(drawn)
+
+    def next_batch(self) -> Tensor:
+        """The next batch."""
+        return _gather(self.text, self._draw(self.batch_size) * self.seq_len, self.seq_len)
+
+    @property
+    def epochs(self) -> float:
+        """How often the training text has been seen so far."""
+        return max(0.0, self.epoch + self._position / self.n_windows) if self.epoch >= 0 else 0.0
+
+
+def validation_windows(corpus: Corpus, n_tokens: int, seq_len: int) -> Tensor:
+    """n_tokens/seq_len windows spread evenly over the validation documents, (N, S + 1), int64; no seed enters."""
+    text = np.frombuffer(corpus.validation, dtype=np.uint8)
+    count = n_tokens // seq_len
+    available = (len(text) - 1) // seq_len
+    if count > available:
+        raise UserError(
+            f"data: {corpus.name!r} has {len(text)} validation bytes ({available} windows of {seq_len}), too short for "
+            f"val_tokens {n_tokens}; give more text or fewer validation tokens"
+        )
+    starts = (np.arange(count, dtype=np.int64) * available // count) * seq_len
+    return _gather(text, starts, seq_len)
+
+
+def _gather(text: np.ndarray, starts: np.ndarray, seq_len: int) -> Tensor:
+    return torch.from_numpy(text[starts[:, None] + np.arange(seq_len + 1)].astype(np.int64))

@@ -1,0 +1,35 @@
+"""Muon on hidden matrices (PyTorch's own), AdamW on everything else."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch.optim import Optimizer
+
+from scionlab.optim.adam import Adam
+from scionlab.optim.roles import Claim
+
+
+class Muon(Adam):
+    """The trial's learning rate is Muon's; AdamW runs at `adam_lr_ratio` times it.
+
+    `adjust_lr` is PyTorch's: "original" multiplies by √max(1, d_out/d_in), "match_rms_adamw" by 0.2·√max(d_out, d_in).
+    """
+
+    adam_lr_ratio: float = Field(default=1.0, gt=0)
+    nesterov: bool = True
+    adjust_lr: Literal["original", "match_rms_adamw"] = "original"
+
+    def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
+        hidden = [claim.parameter for claim in claims if claim.role == "hidden"]
+        rest = [claim for claim in claims if claim.role != "hidden"]
+        muon = torch.optim.Muon(
+            hidden,
+            lr=lr,
+            momentum=1 - momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+            adjust_lr_fn=self.adjust_lr,
+        )
+        return [muon, *super().optimizers(rest, lr * self.adam_lr_ratio, momentum, width)]
