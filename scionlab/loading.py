@@ -1,0 +1,60 @@
+"""Find an experiment by name (a file in `experiments/`) or by path (the user's own file)."""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from scionlab.errors import UserError, unknown
+from scionlab.spec import Experiment
+
+
+def load_experiment(name_or_path: str) -> Experiment:
+    """The `SPEC` of `experiments/<name>.py`, or of a path that ends in .py; UserError where there is none."""
+    if name_or_path.endswith(".py"):
+        return _spec(_import_file(Path(name_or_path)), name_or_path)
+    names = experiment_names()
+    if name_or_path not in names:
+        raise unknown("experiment", name_or_path, [*names, "PATH.py"])
+    return _spec(importlib.import_module(f"experiments.{name_or_path}"), name_or_path)
+
+
+def experiment_names() -> list[str]:
+    """Names of the experiments that come with the project."""
+    import experiments
+
+    return [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UserError(f"experiment: {str(path)!r} is not a file")
+    spec = importlib.util.spec_from_file_location(f"user_experiment_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise AssertionError("a path that ends in .py has a loader")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UserError as error:
+        raise UserError(f"experiment: {path}: {error}") from None
+    except Exception as error:
+        raise UserError(f"experiment: {path}{_line(error, path)}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line(error: Exception, path: Path) -> str:
+    """The line of the user's file the error came from, as ":12"."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
+    return f":{lines[-1]}" if lines else ""
+
+
+def _spec(module: ModuleType, name: str) -> Experiment:
+    spec = getattr(module, "SPEC", None)
+    if not isinstance(spec, Experiment):
+        found = "no SPEC" if spec is None else f"a SPEC of type {type(spec).__name__}"
+        raise UserError(f"experiment: {name!r} has {found}; it must define SPEC = scionlab.spec.Experiment(...)")
+    return spec

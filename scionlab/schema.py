@@ -1,0 +1,150 @@
+"""The tables of the run store: their columns, types, units and meaning. README's data dictionary is this file.
+
+Raise `SCHEMA_VERSION` when a column changes its meaning or goes away; adding a column does not.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+STR, INT, REAL, BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; `null` says when it is empty, or is "" when it never is."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    null: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the store: a folder of Parquet files named by the value of `key`."""
+
+    name: str
+    key: str
+    about: str
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema every file of the table has."""
+        fields = [pa.field(c.name, c.type, nullable=bool(c.null)) for c in self.columns]
+        return pa.schema(fields, metadata={"scionlab_schema_version": str(SCHEMA_VERSION)})
+
+
+VERSION = Column("schema_version", pa.int16(), "version of this dictionary the row was written with")
+TRIAL = Column("trial_id", STR, "hash of everything that changes the trial's numbers")
+NO_RESULT = "the trial failed"
+
+RUNS = Table(
+    "runs",
+    "trial_id",
+    "one row per trial",
+    (
+        TRIAL,
+        VERSION,
+        Column("experiment", STR, "experiment that trained the trial first (others may share it)"),
+        Column("preset", STR, "preset that trained the trial first"),
+        Column("status", STR, "`ok`, `diverged` or `error`; only `error` is tried again"),
+        Column("error", STR, "traceback of a failed trial", "the trial did not fail"),
+        Column("optimizer", STR, "name of the method"),
+        Column("model", STR, "name of the architecture"),
+        Column("width", INT, "width of the residual stream"),
+        Column("depth", INT, "number of blocks L"),
+        Column("head_dim", INT, "width of an attention head"),
+        Column("tied", BOOL, "embedding and head share their weight"),
+        Column("residual", STR, "factor on residual branches: `1`, `1/sqrt(2L)` or `1/L`"),
+        Column("n_params", INT, "all parameters; a shared matrix counts once", NO_RESULT),
+        Column("n_params_hidden", INT, "parameters without embedding and head", NO_RESULT),
+        Column("vocab_size", INT, "number of token values", NO_RESULT),
+        Column("batch_size", INT, "B, sequences a step"),
+        Column("seq_len", INT, "S, tokens a training sequence"),
+        Column("tokens", INT, "T, exactly steps × batch_size × seq_len"),
+        Column("tokens_budget", INT, "budget asked for; `tokens` is the nearest whole number of steps"),
+        Column("steps", INT, "K, optimizer steps planned"),
+        Column("steps_done", INT, "optimizer steps taken (fewer than `steps` after divergence)", NO_RESULT),
+        Column("epochs", REAL, "passes over the training text, fractions included", NO_RESULT),
+        Column("lr", REAL, "γ, peak learning rate"),
+        Column("momentum", REAL, "α, weight of the new gradient in the average"),
+        Column("schedule", STR, "shape of the learning rate over the run"),
+        Column("seed", INT, "seed of initialization and data order"),
+        Column("initial_loss", REAL, "training loss of the first batch, nats per token", NO_RESULT),
+        Column("val_loss", REAL, "validation loss after the last step, nats per token", "diverged or failed"),
+        Column("train_loss", REAL, "training loss over the last tenth of the curve, nats per token", NO_RESULT),
+        Column("wall_time_s", REAL, "seconds for building, training and validating the trial", NO_RESULT),
+        Column("tokens_per_s", REAL, "training tokens ÷ wall_time_s", NO_RESULT),
+        Column("flops", REAL, "forward and backward floating-point operations of the steps taken", NO_RESULT),
+        Column("device", STR, "`cpu` or `cuda`"),
+        Column("dtype", STR, "`float32`, or `bfloat16` for autocast"),
+        Column("val_tokens", INT, "tokens the validation loss is averaged over"),
+        Column("data", STR, "corpus: a name, or `path:FILE`"),
+        Column("data_sha256", STR, "SHA-256 of the corpus"),
+        Column("scionlab_version", STR, "version of this package"),
+        Column("git_commit", STR, "commit of the source tree, `+dirty` if changed", "not a git checkout"),
+        Column("torch_version", STR, "version of PyTorch"),
+        Column("machine", STR, "operating system, processor architecture and device"),
+        Column("started_at", TIME, "when the trial began, UTC"),
+        Column("spec", STR, "the whole trial as JSON"),
+    ),
+)
+
+CURVES = Table(
+    "curves",
+    "trial_id",
+    "one row per logged step of a trial, at most 128 a trial",
+    (
+        TRIAL,
+        VERSION,
+        Column("step", INT, "optimizer steps taken so far, from 1"),
+        Column("tokens", INT, "training tokens seen so far"),
+        Column("lr", REAL, "learning rate of this step"),
+        Column("train_loss", REAL, "mean training loss since the row before, nats per token (may be infinite)"),
+    ),
+)
+
+SWEEPS = Table(
+    "sweeps",
+    "sweep_id",
+    "one row per call of a sweep: what was asked for, and what it cost",
+    (
+        Column("sweep_id", STR, "start time and a random suffix"),
+        VERSION,
+        Column("experiment", STR, "name of the experiment"),
+        Column("preset", STR, "name of the preset"),
+        Column("title", STR, "title of the experiment"),
+        Column("question", STR, "question the experiment asks"),
+        Column("status", STR, "`running`, `done` or `interrupted`"),
+        Column("executor", STR, "`ray` or `inline`"),
+        Column("workers", INT, "trials that ran at the same time"),
+        Column("n_trials", INT, "trials in the grid"),
+        Column("n_trained", INT, "trials trained by this call (the others were in the store)"),
+        Column("trial_seconds", REAL, "sum of wall_time_s over the trials trained by this call"),
+        Column("wall_time_s", REAL, "seconds from start to end of this call"),
+        Column("machine", STR, "operating system, processor architecture, device and number of cores"),
+        Column("scionlab_version", STR, "version of this package"),
+        Column("git_commit", STR, "commit of the source tree, `+dirty` if changed", "not a git checkout"),
+        Column("started_at", TIME, "when the sweep began, UTC"),
+        Column("trial_ids", pa.list_(STR), "the grid: ids of all its trials, also those not yet trained"),
+    ),
+)
+
+TABLES = (RUNS, CURVES, SWEEPS)
+
+
+def data_dictionary() -> str:
+    """The tables in Markdown, as README shows them."""
+    parts = []
+    for table in TABLES:
+        lines = [f"**`{table.name}`**: {table.about}.", "", "| column | type | meaning |", "|---|---|---|"]
+        for column in table.columns:
+            empty = f"; null if {column.null}" if column.null else ""
+            lines.append(f"| `{column.name}` | {column.type} | {column.meaning}{empty} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)

@@ -1,0 +1,74 @@
+"""Train one cell and write its row: what every executor does, wherever it runs."""
+
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from scionlab import provenance
+from scionlab.data import load
+from scionlab.store import RunStore
+from scionlab.sweep.plan import Cell
+from scionlab.training import train
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the driver hears of a finished cell; the rest is in the store."""
+
+    trial_id: str
+    status: str
+    val_loss: float | None
+    wall_time_s: float
+    error: str | None = None
+
+
+def run_cell(cell: Cell, store: RunStore) -> Report:
+    """Train and store. A failure of the trial is a row, too; only a failure to write raises."""
+    started_at, began = datetime.now(UTC), time.perf_counter()
+    try:
+        outcome = train(cell.trial, load(cell.trial.data))
+        summary, curve, error = outcome.summary, outcome.curve, None
+    except Exception:
+        summary, curve, error = {"status": "error"}, [], traceback.format_exc()
+    store.write_run({**describe(cell), **summary, "error": error, "started_at": started_at}, curve)
+    return Report(
+        trial_id=cell.trial_id,
+        status=summary["status"],
+        val_loss=summary.get("val_loss"),
+        wall_time_s=summary.get("wall_time_s", time.perf_counter() - began),
+        error=error,
+    )
+
+
+def failed_row(cell: Cell, error: str) -> dict[str, Any]:
+    """The row of a cell whose worker died before it could write one."""
+    return {**describe(cell), "status": "error", "error": error, "started_at": datetime.now(UTC)}
+
+
+def describe(cell: Cell) -> dict[str, Any]:
+    """The columns known before training: identity, hyperparameters, provenance."""
+    trial = cell.trial
+    columns = (
+        "optimizer model width depth head_dim tied residual batch_size seq_len lr momentum schedule seed "
+        "device dtype val_tokens data"
+    )
+    device = f", {torch.cuda.get_device_name()}" if trial.device == "cuda" else ""
+    return {
+        "trial_id": cell.trial_id,
+        "experiment": cell.experiment,
+        "preset": cell.preset,
+        **{column: getattr(trial, column) for column in columns.split()},
+        "tokens": trial.exact_tokens,
+        "tokens_budget": trial.tokens,
+        "steps": trial.steps,
+        "data_sha256": cell.data_sha256,
+        "scionlab_version": provenance.version("scionlab"),
+        "git_commit": provenance.git_commit(),
+        "torch_version": torch.__version__,
+        "machine": provenance.machine() + device,
+        "spec": trial.model_dump_json(),
+    }

@@ -1,0 +1,131 @@
+"""Trials under Ray Tune: one reused actor per worker, one thread per trial. The only file that imports Ray.
+
+Tune schedules and restarts; it keeps no state of ours. Each worker writes its trial's row itself, so a driver that is
+killed loses nothing that was finished, and Tune's own logs and checkpoints go to a temporary folder.
+"""
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported or started: no usage reports (no network), quiet start, no log files of results,
+# Ctrl-C left to us, workers keep the caller's working directory (results may be a relative path), no worker processes
+# beyond the actors, and one thread for each numerical library.
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+for _name, _value in _SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402  (settings first)
+import torch  # noqa: E402
+from ray import tune  # noqa: E402
+
+from scionlab.store import RunStore  # noqa: E402
+from scionlab.sweep.executors import OnReport  # noqa: E402
+from scionlab.sweep.job import Report, failed_row, run_cell  # noqa: E402
+from scionlab.sweep.plan import Cell  # noqa: E402
+
+# Trials pass through the store, not through Ray's object store: its minimum is enough.
+OBJECT_STORE_BYTES = 80 * 2**20
+
+
+class CellTrainable(tune.Trainable):
+    """A Tune trial is one cell, and one `step` is the whole of it."""
+
+    def setup(self, config: dict[str, Any], cells: Sequence[Cell] = (), root: str = "") -> None:
+        self.cells, self.store, self.index = cells, RunStore(root), config["index"]
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.index = new_config["index"]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        report = run_cell(self.cells[self.index], self.store)
+        return {"report": report, "done": True}
+
+
+class _Listener(tune.Callback):
+    """Passes results on to the sweep, and turns a dead worker into a row."""
+
+    def __init__(self, cells: Sequence[Cell], store: RunStore, on_report: OnReport) -> None:
+        self.cells, self.store, self.on_report = cells, store, on_report
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune saves its callbacks to be able to resume; we resume from the store, and a progress bar has no copy.
+        return {}
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        self.on_report(result["report"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        cell = self.cells[trial.config["index"]]
+        reason = trial.get_error() if hasattr(trial, "get_error") else None
+        error = f"the worker of this trial died: {reason or 'no reason given'}"
+        self.store.write_run(failed_row(cell, error), [])
+        self.on_report(Report(cell.trial_id, "error", None, 0.0, error))
+
+
+def run(cells: Sequence[Cell], store: RunStore, workers: int, on_report: OnReport) -> None:
+    """Train the cells with `workers` of them at a time; on CUDA the workers share the GPUs evenly."""
+    root = str(store.root.resolve())
+    _start(workers)
+    try:
+        with tempfile.TemporaryDirectory(prefix="scionlab-tune-") as scratch:
+            trainable = tune.with_resources(
+                tune.with_parameters(CellTrainable, cells=list(cells), root=root),
+                {"cpu": 1, "gpu": _gpu_share(cells, workers)},
+            )
+            tune.Tuner(
+                trainable,
+                param_space={"index": tune.grid_search(list(range(len(cells))))},
+                tune_config=tune.TuneConfig(
+                    reuse_actors=True,
+                    max_concurrent_trials=workers,
+                    trial_name_creator=lambda trial: f"cell-{trial.config['index']}",
+                    trial_dirname_creator=lambda trial: f"cell-{trial.config['index']}",
+                ),
+                run_config=tune.RunConfig(
+                    name="sweep",
+                    storage_path=str(Path(scratch)),
+                    callbacks=[_Listener(cells, store, on_report)],
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                    verbose=0,
+                ),
+            ).fit()
+    finally:
+        ray.shutdown()
+
+
+def _start(workers: int) -> None:
+    if ray.is_initialized():
+        raise AssertionError("the sweep starts and stops its own Ray")
+    ray.init(
+        num_cpus=workers,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
+
+
+def _gpu_share(cells: Sequence[Cell], workers: int) -> float:
+    """GPUs of one trial: all that the machine has, divided among the workers."""
+    if not any(cell.trial.device == "cuda" for cell in cells):
+        return 0
+    return min(1.0, torch.cuda.device_count() / workers)

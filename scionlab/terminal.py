@@ -1,0 +1,74 @@
+"""Tables and lines that commands print."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from scionlab.sweep import SweepResult
+    from scionlab.sweep.plan import Cell, Plan
+
+
+def print_plan(plan: Plan, runs: pd.DataFrame, workers: int, console: Console) -> None:
+    """The cells of a dry run by optimizer and width, and their cost in tokens, FLOPs and time."""
+    from scionlab.sweep.estimate import estimate_seconds
+    from scionlab.sweep.progress import clock
+
+    todo = {cell.trial_id for cell in plan.todo}
+    groups: dict[tuple[str, int], list[Cell]] = {}
+    for cell in plan.cells:
+        groups.setdefault((cell.trial.optimizer, cell.trial.width), []).append(cell)
+    table = Table("optimizer", "width", "trials", "to train", "learning rates", "tokens", "FLOPs", title="Cells")
+    for (optimizer, width), cells in groups.items():
+        rates = sorted({cell.trial.lr for cell in cells})
+        table.add_row(
+            optimizer,
+            str(width),
+            str(len(cells)),
+            str(sum(cell.trial_id in todo for cell in cells)),
+            f"{_power(rates[0])} … {_power(rates[-1])} ({len(rates)})",
+            f"{sum(cell.trial.exact_tokens for cell in cells):,}",
+            f"{sum(cell.flops for cell in cells):.2e}",
+        )
+    console.print(table)
+    seconds = estimate_seconds(plan.todo, runs) / workers
+    flops = sum(cell.flops for cell in plan.todo)
+    console.print(
+        f"{len(plan.todo)} of {len(plan.cells)} trials to train, {flops:.2e} FLOPs, "
+        f"about {clock(seconds)} with {workers} at a time"
+    )
+
+
+def _power(value: float) -> str:
+    """A learning rate as a power of two, to a tenth of an octave."""
+    return f"2^{round(math.log2(value), 1):g}"
+
+
+def print_result(result: SweepResult, name: str, console: Console) -> None:
+    """What a sweep trained, how long it took, and how busy its workers were."""
+    from scionlab.sweep.progress import clock
+
+    total = len(result.plan.cells)
+    if not result.reports:
+        console.print(f"{name}: all {total} trials are in the store, nothing to train")
+        return
+    counts = {status: sum(r.status == status for r in result.reports) for status in ("ok", "diverged", "error")}
+    listed = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    console.print(
+        f"{name}: trained {len(result.reports)} of {total} trials ({listed}) in {clock(result.wall_time_s)}; "
+        f"{result.workers} workers were {result.efficiency:.0%} busy"
+    )
+
+
+def print_frame(frame: pd.DataFrame, title: str, console: Console) -> None:
+    """A table of texts."""
+    table = Table(*frame.columns, title=title)
+    for row in frame.itertuples(index=False):
+        table.add_row(*map(str, row))
+    console.print(table)
