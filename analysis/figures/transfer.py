@@ -1,0 +1,118 @@
+"""Transfer curves: validation loss against learning rate, a line per width, a panel per optimizer on one scale."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.figures import style
+from analysis.lr_transfer import LrTransfer
+from analysis.tables import SweepTables
+
+TITLE = "Validation loss against learning rate"
+CAPTION = (
+    "Mean over seeds at each learning rate; bars span the seeds, stars mark the optimum with its interval. What lies "
+    "more than one nat above the best is drawn at the top edge, and crosses there are learning rates at which a seed "
+    "diverged."
+)
+HEADROOM = 1.0  # nats above the best loss that the scale shows; what lies higher is drawn at the top edge
+
+
+def table(tables: SweepTables, fit: LrTransfer) -> pd.DataFrame:
+    """One row per optimizer, width and learning rate (`kind` point) and one per optimum (`kind` optimum).
+
+    `val_loss` is the mean over finished seeds; `low` and `high` their range for points, and the learning-rate
+    interval for optima.
+    """
+    finished = tables.runs[tables.runs["status"].isin(["ok", "diverged"])]
+    keys = ["optimizer", "width", "lr"]
+    points = finished.groupby(keys, as_index=False).agg(
+        val_loss=("val_loss", "mean"),
+        low=("val_loss", "min"),
+        high=("val_loss", "max"),
+        n_seeds=("seed", "nunique"),
+        n_diverged=("status", lambda status: int((status == "diverged").sum())),
+    )
+    optima = pd.DataFrame(
+        {
+            "optimizer": o.optimizer,
+            "width": o.width,
+            "lr": o.lr_opt,
+            "val_loss": o.val_loss_opt,
+            "low": o.lr_opt_low,
+            "high": o.lr_opt_high,
+            "n_seeds": o.n_seeds,
+            "at_edge": o.at_edge,
+        }
+        for o in fit.optima
+    )
+    return pd.concat([points.assign(kind="point"), optima.assign(kind="optimum")], ignore_index=True)
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Lines with markers; a star and a bar at each optimum and its interval; crosses at the top for divergence."""
+    points, optima = data[data["kind"] == "point"], data[data["kind"] == "optimum"]
+    best = points["val_loss"].min()
+    top = best + HEADROOM
+    widths = sorted(points["width"].unique())
+    figure, axes, spare = style.panels(list(dict.fromkeys(points["optimizer"])))
+    for name, axis in axes.items():
+        for i, (width, shade) in enumerate(zip(widths, style.shades(style.colour(name), len(widths)), strict=True)):
+            mine = (points["optimizer"] == name) & (points["width"] == width)
+            _line(axis, points[mine], top, shade, style.MARKERS[i % len(style.MARKERS)])
+            # Widths that diverge at the same learning rate are set apart, or they would hide each other.
+            _crosses(axis, points[mine & (points["n_diverged"] > 0)], top, shade, 0.2 * (i - (len(widths) - 1) / 2))
+            mine = (optima["optimizer"] == name) & (optima["width"] == width)
+            _optimum(axis, optima[mine], shade)
+        axis.set_title(name, color=style.colour(name), fontweight="bold")
+        style.log2_ticks(axis)
+        axis.set_xlabel("learning rate")
+        axis.set_ylim(best - 0.08 * HEADROOM, top + 0.04 * HEADROOM)
+    style.label_left(figure, axes, "validation loss (nats per byte)")
+    style.legend(figure, spare, _handles(widths), title="bars: range over seeds")
+    return figure
+
+
+def _line(axis: Axes, rows: pd.DataFrame, top: float, color: style.Colour, marker: str) -> None:
+    x = np.log2(rows["lr"])
+    axis.plot(x, rows["val_loss"].clip(upper=top), color=color, marker=marker, markersize=4, linewidth=1.3)
+    axis.vlines(x, rows["low"].clip(upper=top), rows["high"].clip(upper=top), color=color)
+
+
+def _crosses(axis: Axes, rows: pd.DataFrame, top: float, color: style.Colour, shift: float) -> None:
+    if rows.empty:  # an empty unclipped line has an infinite extent, on which the layout breaks
+        return
+    x = np.log2(rows["lr"]) + shift
+    axis.plot(x, [top] * len(rows), "x", color=color, markersize=7, markeredgewidth=2, clip_on=False)
+
+
+def _optimum(axis: Axes, rows: pd.DataFrame, color: style.Colour) -> None:
+    for row in rows.to_dict("records"):
+        face = "white" if row["at_edge"] else color
+        x, y = np.log2(row["lr"]), row["val_loss"]
+        axis.plot(x, y, "*", markersize=11, markerfacecolor=face, markeredgecolor="black", zorder=5)
+        if pd.notna(row["low"]):
+            axis.hlines(y, np.log2(row["low"]), np.log2(row["high"]), color="black", linewidth=2.2, zorder=4)
+
+
+def _handles(widths: list[int]) -> list[Line2D]:
+    star = {"linestyle": "", "marker": "*", "markersize": 11, "markeredgecolor": "black"}
+    return [
+        *style.width_handles(widths, markers=True),
+        Line2D([], [], label="optimum, 95% interval", color=style.GREY, **star),  # type: ignore[arg-type]
+        Line2D([], [], label="optimum at the grid's edge", color="white", **star),  # type: ignore[arg-type]
+        Line2D([], [], label="a seed diverged", color=style.GREY, linestyle="", marker="x", markeredgewidth=2),
+    ]
+
+
+def alt(data: pd.DataFrame) -> str:
+    """The figure in words."""
+    parts = []
+    for name, rows in data[data["kind"] == "optimum"].groupby("optimizer", sort=False):
+        places = ", ".join(f"2^{np.log2(r['lr']):.1f} at width {r['width']}" for r in rows.to_dict("records"))
+        parts.append(f"{name}: lowest at learning rate {places}")
+    diverged = int(data["n_diverged"].sum())
+    return (
+        f"Validation loss against learning rate, a panel per optimizer. {'; '.join(parts)}. {diverged} runs diverged."
+    )
