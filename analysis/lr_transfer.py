@@ -239,13 +239,13 @@ def _transfer(optimizer: str, curves: list[_Curve], optima: list[Optimum], sampl
     widths = np.log2([float(curve.width) for curve in curves])
     best = np.array([np.log2(o.lr_opt) for o in optima])
     drift = float(_slope(widths, best))
-    regret = _regret(curves[-1].x, curves[-1].mean, best[0])
+    regret = float(_regret(curves[-1].x, curves[-1].mean[None], best[:1])[0])
     drifts, regrets = None, None
-    if all(sample is not None for sample in samples):
-        tops = np.stack([minimum(c.x, s)[0] for c, s in zip(curves, samples, strict=True) if s is not None], axis=-1)
+    drawn = [sample for sample in samples if sample is not None]
+    if len(drawn) == len(curves):
+        tops = np.stack([minimum(c.x, sample)[0] for c, sample in zip(curves, drawn, strict=True)], axis=-1)
         drifts = _slope(widths, tops)
-        assert samples[-1] is not None
-        regrets = np.array([_regret(curves[-1].x, y, at) for y, at in zip(samples[-1], tops[:, 0], strict=True)])
+        regrets = _regret(curves[-1].x, drawn[-1], tops[:, 0])
     drift_low, drift_high = _interval(drifts)
     regret_low, regret_high = _interval(regrets)
     return Transfer(
@@ -268,19 +268,24 @@ def _slope(x: Floats, y: Floats) -> Floats:
     return np.asarray(y @ centred / (centred @ centred))
 
 
-def _regret(x: Floats, y: Floats, at: float) -> float:
-    """Interpolated loss at `at` minus the best loss on the grid; inf beyond or next to a diverged rate.
+def _regret(x: Floats, y: Floats, at: Floats) -> Floats:
+    """Interpolated loss of each curve y (R, J) at its own `at` (R,), minus its best on the grid.
 
-    Outside the grid the loss at the nearest end stands in: the grid brackets, and nothing is extrapolated.
+    Infinite next to a diverged rate. Outside the grid the loss at the nearest end stands in: nothing is extrapolated.
     """
-    at = float(np.clip(at, x[0], x[-1]))
-    finite = np.isfinite(y)
-    neighbours = [int(np.searchsorted(x, at, side="right")) - 1, int(np.searchsorted(x, at, side="left"))]
-    if not finite[np.clip(neighbours, 0, len(x) - 1)].all():
-        return float("inf")
-    if finite.sum() < 2:
-        return 0.0
-    return float(PchipInterpolator(x[finite], y[finite])(at) - y[finite].min())
+    finite = np.isfinite(y[0])  # resampling moves losses, not which of them are finite
+    at = np.clip(at, x[0], x[-1])
+    beside = np.stack([np.searchsorted(x, at, side="right") - 1, np.searchsorted(x, at, side="left")])
+    diverges = ~finite[np.clip(beside, 0, len(x) - 1)].all(axis=0)
+    x, y = x[finite], y[:, finite]
+    if len(x) < 2:
+        return np.where(diverges, np.inf, 0.0)
+    # The pieces' coefficients are taken out of scipy's object, because it evaluates every curve at every point.
+    pieces = PchipInterpolator(x, y, axis=1).c
+    piece = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
+    cubic = pieces[:, piece, np.arange(len(at))]
+    loss = np.polyval(cubic, at - x[piece])
+    return np.where(diverges, np.inf, loss - y.min(axis=1))
 
 
 def verdict(low: float | None, high: float | None, at_edge: bool) -> str:

@@ -48,7 +48,9 @@ def run(
     preset: Preset = "laptop",
     results: Results = Path("results"),
     executor: Annotated[str, typer.Option(help="ray (trials in parallel) or inline (this process)")] = "ray",
-    workers: Annotated[int | None, typer.Option(min=1, help="trials at a time; default: all cores")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="trials at a time; default: one per core, or per GPU")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the cells and their cost, train nothing")] = False,
 ) -> None:
     """Train the trials of an experiment that are not in the store yet.
@@ -63,14 +65,14 @@ def run(
     """
     from scionlab import terminal
     from scionlab.loading import load_experiment
-    from scionlab.provenance import cpu_count
     from scionlab.store import RunStore
-    from scionlab.sweep import plan_sweep, run_sweep
+    from scionlab.sweep import default_workers, plan_sweep, run_sweep
 
     spec = load_experiment(experiment)
     store = RunStore(results / "runs")
     if dry_run:
-        terminal.print_plan(plan_sweep(spec, preset, store), store.runs(), workers or cpu_count(), out)
+        plan = plan_sweep(spec, preset, store)
+        terminal.print_plan(plan, store.runs(), workers or default_workers(plan), out)
         return
     began = len(store.finished())
     result = run_sweep(spec, preset, store, err, executor, workers)

@@ -48,7 +48,9 @@ def _import_file(path: Path) -> ModuleType:
 
 def _line(error: Exception, path: Path) -> str:
     """The line of the user's file the error came from, as ":12"."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
+    lines = [
+        f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == path.resolve()
+    ]
     return f":{lines[-1]}" if lines else ""
 
 

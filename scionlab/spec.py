@@ -86,8 +86,8 @@ class Trial(_Value):
 def trial_id(trial: Trial, data_sha256: str) -> str:
     """16 hex digits of a hash of everything that changes the trial's numbers.
 
-    The text enters by its content, not by its name or path. `trial` must be resolved: device, dtype and
-    the optimizer's options explicit, so that a changed default is a changed trial.
+    The text enters by its content (`Corpus.split_sha256`), not by its name or path. `trial` must be resolved:
+    device, dtype and the optimizer's options explicit, so that a changed default is a changed trial.
     """
     if "auto" in (trial.device, trial.dtype):
         raise AssertionError("trial_id needs a resolved trial")

@@ -54,7 +54,9 @@ def resolve(trial: Trial) -> Trial:
     dtype = trial.dtype
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" else "float32"
-    return trial.replace(device=device, dtype=dtype, options=recipe(trial).model_dump())
+    method = recipe(trial)
+    method.check(trial.lr)
+    return trial.replace(device=device, dtype=dtype, options=method.model_dump())
 
 
 def architecture(trial: Trial) -> Architecture:
@@ -123,7 +125,7 @@ class _Run:
 
     def _loop(self) -> tuple[str, int]:
         steps = self.trial.steps
-        log_every = math.ceil(steps / MAX_CURVE_ROWS)
+        log_every = 1 if steps <= MAX_CURVE_ROWS else math.ceil(steps / (MAX_CURVE_ROWS - 1))  # row 1 is extra
         pending: list[Tensor] = []  # losses stay on the device until a log point
         for step in range(1, steps + 1):
             pending.append(self._step())

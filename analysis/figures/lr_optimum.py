@@ -10,7 +10,10 @@ from analysis.lr_transfer import LrTransfer
 from analysis.tables import SweepTables
 
 TITLE = "Best learning rate against width"
-CAPTION = "A level line means that the small network's best learning rate is the large one's; the dotted line halves per octave."
+CAPTION = (
+    "A level line means that the small network's best learning rate is also the large one's. The dotted line halves "
+    "with every doubling of the width."
+)
 
 
 def table(tables: SweepTables, fit: LrTransfer) -> pd.DataFrame:

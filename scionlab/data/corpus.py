@@ -9,7 +9,7 @@ import importlib.util
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from scionlab.errors import UserError, unknown
@@ -21,12 +21,18 @@ SEPARATOR = b"\n\n"
 
 @dataclass(frozen=True)
 class Corpus:
-    """Named documents in a fixed order; `sha256` is of the documents joined by blank lines."""
+    """Training and validation text; `sha256` is of all documents in order, joined by blank lines."""
 
     name: str
     sha256: str
     train: bytes
     validation: bytes
+
+    @cached_property
+    def split_sha256(self) -> str:
+        """Hash of what trials see: the same bytes split differently are another corpus to them."""
+        parts = (hashlib.sha256(text).digest() for text in (self.train, self.validation))
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def is_validation(document_name: str, share: float = VALIDATION_SHARE) -> bool:
@@ -66,15 +72,15 @@ def _stdlib() -> Corpus:
 
 
 def _file(path_text: str) -> Corpus:
-    path = Path(path_text).expanduser()
+    data = f"path:{path_text}"
     try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"data: 'path:{path_text}' cannot be read: {error.strerror or error}") from None
+        text = Path(path_text).expanduser().read_bytes()
+    except (OSError, RuntimeError, ValueError) as error:  # no such file, no such home, not a path at all
+        raise UserError(f"data: {data!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not text.strip():
-        raise UserError(f"data: 'path:{path_text}' is empty; it must hold some text")
+        raise UserError(f"data: {data!r} is empty; it must hold some text")
     pieces = _pieces(text)
-    return _assemble("path", [(f"{i:08d}", piece) for i, piece in enumerate(pieces)], separator=b"")
+    return _assemble("path", [(f"piece {i}", piece) for i, piece in enumerate(pieces)], separator=b"")
 
 
 def _pieces(text: bytes) -> list[bytes]:
@@ -82,7 +88,7 @@ def _pieces(text: bytes) -> list[bytes]:
 
     Short files are cut into at least 32 pieces, or no piece might land in the validation share.
     """
-    size = max(1, min(FILE_PIECE_BYTES, len(text) // 32))
+    size = max(1, min(FILE_PIECE_BYTES, len(text) // 64))  # a piece may be almost twice that long
     pieces, start = [], 0
     while start < len(text):
         newline = text.find(b"\n", start + size - 1)

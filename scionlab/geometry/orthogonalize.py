@@ -12,9 +12,9 @@ from torch import Tensor
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
 
-# The band of singular values after STEPS steps, for inputs of moderate condition number.
-# It holds on [2e-3, 1] after Frobenius normalization; a test evaluates the scalar recursion on that interval.
-BAND = (0.68, 1.21)
+# The band of singular values after STEPS steps, for inputs of moderate condition number: the scalar recursion maps
+# [2e-3, 1] into [0.68, 1.21], and bfloat16 widens the lower end.
+BAND = (0.65, 1.21)
 
 
 def polar(matrix: Tensor) -> Tensor:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch.optim import Optimizer
 
+from scionlab.errors import UserError, unknown
 from scionlab.geometry import NORMS
 from scionlab.optim.recipe import Recipe
 from scionlab.optim.roles import Claim
@@ -35,6 +36,18 @@ class ScionRecipe(Recipe):
         default=0.0, ge=0, le=1, description="radius of the head's start, in units of its ball's"
     )
 
+    @field_validator("norm_input", "norm_hidden", "norm_output")
+    @classmethod
+    def _matrix_norm(cls, name: str) -> str:
+        matrix_norms = [known for known, norm in NORMS.items() if norm.ndim == 2]
+        if name not in matrix_norms:
+            raise unknown("norm", name, matrix_norms)
+        return name
+
+    def check(self, lr: float) -> None:
+        if self.constrained and lr > 1:
+            raise UserError(f"lr: {lr} is not allowed: a constrained step is a convex combination, so lr is at most 1")
+
     def geometry(self, role: str) -> tuple[str, float]:
         """Norm and radius of a role's ball; vectors (biases, gains) have radius 1."""
         if role in ("bias", "gain"):
@@ -47,7 +60,7 @@ class ScionRecipe(Recipe):
             if claim.role == "gain":
                 continue
             norm, radius = self.geometry(claim.role)
-            if claim.role == "output":
+            if claim.role == "output" and len(claim.names) == 1:  # at 0, a shared matrix would have no gradient
                 radius *= self.output_init
             shape = claim.parameter.shape
             start = NORMS[norm].init(shape if claim.layout == "out_in" else shape[::-1], generator)

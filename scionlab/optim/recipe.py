@@ -23,6 +23,10 @@ class Recipe(BaseModel, ABC):
         """Constant factor on the logits."""
         return 1.0
 
+    def check(self, lr: float) -> None:
+        """Raise UserError for a learning rate the method cannot use; any positive one is fine by default."""
+        return
+
     @abstractmethod
     def initialize(self, claims: Sequence[Claim], generator: torch.Generator) -> None:
         """Fill the parameters in place."""

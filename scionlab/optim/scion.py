@@ -6,6 +6,7 @@ W ← W + γ s                          unconstrained
 W ← (1 − γ) W + γ s                  constrained: stays in the ball, equals decoupled weight decay γ
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, overload
 
@@ -59,7 +60,7 @@ class Scion(Optimizer):
         super().add_param_group(param_group)
         try:
             _check_group(self.param_groups[-1])
-        except UserError:
+        except Exception:
             self.param_groups.pop()
             raise
 
@@ -74,15 +75,14 @@ class Scion(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, parameter.grad, group)
+        todo = [(p, p.grad, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if any(grad.is_sparse for _, grad, _ in todo):  # before anything moves
+            raise UserError("Scion: a gradient is sparse; use dense gradients (nn.Embedding(sparse=False))")
+        for parameter, grad, group in todo:
+            self._update(parameter, grad, group)
         return loss
 
     def _update(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        if grad.is_sparse:
-            raise UserError("Scion: a gradient is sparse; use dense gradients (nn.Embedding(sparse=False))")
         state = self.state[parameter]
         if "average" not in state:
             from_gradient = group["first_average"] == "gradient"
@@ -114,13 +114,13 @@ def in_layout(norm: Norm, weight: Tensor, layout: str) -> Tensor:
 
 
 def _check_group(group: dict[str, Any]) -> None:
-    if not group["lr"] >= 0 or (group["constrained"] and group["lr"] > 1):
+    if not 0 <= group["lr"] < math.inf or (group["constrained"] and group["lr"] > 1):
         allowed = "[0, 1] when constrained" if group["constrained"] else "[0, ∞)"
         raise UserError(f"Scion: lr: {group['lr']!r} is not allowed: it must lie in {allowed}")
     if not 0 < group["momentum"] <= 1:
         raise UserError(f"Scion: momentum: {group['momentum']!r} is not allowed: it must lie in (0, 1]")
-    if not group["radius"] > 0:
-        raise UserError(f"Scion: radius: {group['radius']!r} is not allowed: it must be positive")
+    if not 0 < group["radius"] < math.inf:
+        raise UserError(f"Scion: radius: {group['radius']!r} is not allowed: it must be positive and finite")
     if group["norm"] not in NORMS:
         raise unknown("Scion: norm", str(group["norm"]), NORMS)
     _check_choice("layout", group["layout"], ("out_in", "in_out"))

@@ -1,5 +1,5 @@
 """Sweeps: from a grid of trials to rows in the store, by an executor of choice."""
 
-from scionlab.sweep.run import SweepResult, plan_sweep, run_sweep
+from scionlab.sweep.run import SweepResult, default_workers, plan_sweep, run_sweep
 
-__all__ = ["SweepResult", "plan_sweep", "run_sweep"]
+__all__ = ["SweepResult", "default_workers", "plan_sweep", "run_sweep"]

@@ -60,8 +60,9 @@ def make_plan(trials: Sequence[Trial], store: RunStore, experiment: str, preset:
 
 def _cell(trial: Trial, experiment: str, preset: str) -> Cell:
     resolved = resolve(trial)
-    sha256 = load(resolved.data).sha256
-    return Cell(resolved, trial_id(resolved, sha256), train_flops(resolved), sha256, experiment, preset)
+    corpus = load(resolved.data)
+    identity = trial_id(resolved, corpus.split_sha256)
+    return Cell(resolved, identity, train_flops(resolved), corpus.sha256, experiment, preset)
 
 
 def _data_needs(trial: Trial) -> tuple[str, int, int, int]:

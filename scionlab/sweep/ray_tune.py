@@ -116,6 +116,7 @@ def _start(workers: int) -> None:
     if ray.is_initialized():
         raise AssertionError("the sweep starts and stops its own Ray")
     ray.init(
+        address="local",  # never a cluster that happens to be around
         num_cpus=workers,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from scionlab import provenance
@@ -48,6 +49,12 @@ def plan_sweep(experiment: Experiment, preset: str, store: RunStore) -> Plan:
     return make_plan(experiment.preset(preset).trials, store, experiment.name, preset)
 
 
+def default_workers(plan: Plan) -> int:
+    """One trial per core, as each runs on one thread; on CUDA one per GPU, as each may need its whole memory."""
+    on_gpu = any(cell.trial.device == "cuda" for cell in plan.cells)
+    return torch.cuda.device_count() if on_gpu else provenance.cpu_count()
+
+
 def run_sweep(
     experiment: Experiment,
     preset: str,
@@ -61,7 +68,7 @@ def run_sweep(
         raise unknown("executor", executor, EXECUTORS)
     plan = plan_sweep(experiment, preset, store)
     store.check_writable()
-    workers = 1 if executor == "inline" else min(workers or provenance.cpu_count(), max(1, len(plan.todo)))
+    workers = 1 if executor == "inline" else min(workers or default_workers(plan), max(1, len(plan.todo)))
     result = SweepResult(plan, workers)
     record = _record(experiment, preset, executor, result)
     store.write_sweep(record)

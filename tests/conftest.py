@@ -1,0 +1,90 @@
+"""Small worlds for the tests: a text, an experiment on it, a store."""
+
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scionlab.spec import Experiment, Preset, Trial
+
+WORDS = ["the", "state", "of", "the", "union", "is", "strong", "and", "its", "people", "are", "free", "to", "speak"]
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 kB of repetitive words, enough for training and validation windows."""
+    path = tmp_path_factory.mktemp("text") / "words.txt"
+    lines = [" ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 12)) for i in range(1, 1200)]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(text_file: Path) -> Callable[..., Trial]:
+    """A trial that takes a fraction of a second; fields can be overridden."""
+
+    def make(**changes: object) -> Trial:
+        fields: dict[str, object] = {
+            "optimizer": "scion",
+            "lr": 2**-5,
+            "width": 16,
+            "head_dim": 8,
+            "depth": 1,
+            "batch_size": 4,
+            "seq_len": 16,
+            "tokens": 16 * 64,
+            "val_tokens": 256,
+            "val_seq_len": 16,
+            "data": f"path:{text_file}",
+            "device": "cpu",
+        }
+        return Trial(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture
+def experiment(tiny: Callable[..., Trial]) -> Callable[..., Experiment]:
+    """An experiment called "tiny" with one preset "smoke" of the given trials."""
+
+    def make(*trials: Trial) -> Experiment:
+        presets = {"smoke": Preset(trials=trials or (tiny(),))}
+        return Experiment(name="tiny", title="A tiny sweep", question="Does it run?", presets=presets)
+
+    return make
+
+
+@pytest.fixture
+def spec_file(tmp_path: Path, text_file: Path) -> Callable[..., Path]:
+    """A user's own experiment file: two widths × `rates` × `seeds`, each trial of `steps` steps."""
+
+    def write(rates: list[float], seeds: int = 2, steps: int = 16, name: str = "mine.py") -> Path:
+        path = tmp_path / name
+        path.write_text(
+            textwrap.dedent(
+                f"""
+                from scionlab.grid import trials
+                from scionlab.spec import Experiment, Preset
+
+                FIXED = dict(
+                    optimizer="scion", head_dim=8, depth=1, batch_size=4, seq_len=16, tokens={steps} * 64,
+                    val_tokens=256, val_seq_len=16, data="path:{text_file}", device="cpu",
+                )
+                SPEC = Experiment(
+                    name="mine", title="Mine", question="Does it run?",
+                    presets={{"smoke": Preset(trials=trials(FIXED, width=[16, 32], lr={rates}, seed=range({seeds})))}},
+                )
+                """
+            )
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def clean_environment() -> dict[str, str]:
+    """The environment of a user's shell, for subprocesses: no test runner's variables."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "RAY", "TUNE"))}

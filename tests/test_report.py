@@ -1,0 +1,179 @@
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from synthetic import fill, sweep_row
+
+from analysis.figures import FIGURES, style
+from analysis.pipeline import draw_results, fit_results, report_results
+from analysis.tables import load_sweep
+from scionlab.errors import UserError
+
+# Where Debian, Ubuntu, Fedora and macOS put a Chromium that a package manager installed.
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    fill(folder / "runs", optimizers=("adam", "scion", "mine"))
+    report_results(folder, "width", "laptop")
+    return folder
+
+
+class Page(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.words = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(results):
+    return Page((results / "report" / "index.html").read_text())
+
+
+def test_the_planted_law_reaches_the_report(results):
+    fit = fit_results(results, "width", "laptop")
+    drifts = {t.optimizer: t for t in fit.transfers}
+    assert drifts["adam"].drift_low <= -1 <= drifts["adam"].drift_high
+    assert drifts["scion"].drift_low <= 0 <= drifts["scion"].drift_high
+    html = (results / "report" / "index.html").read_text()
+    for transfer in fit.transfers:
+        assert f"{transfer.drift:+.2f} [{transfer.drift_low:+.2f}, {transfer.drift_high:+.2f}]" in html
+        assert transfer.verdict in html
+
+
+def test_the_page_is_self_contained(page):
+    for tag, attributes in page.tags:
+        assert tag not in ("script", "iframe", "object")
+        for name in ("src", "href"):
+            assert attributes.get(name, "data:").startswith(("data:", "#")), (tag, attributes)
+    assert "url(" not in (text := "".join(page.words)), text
+
+
+def test_every_figure_has_alternative_text_and_a_caption(page):
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == len(FIGURES)
+    assert all(len(image["alt"]) > 40 for image in images)
+    assert sum(tag == "figcaption" for tag, _ in page.tags) == len(FIGURES)
+
+
+def test_what_was_left_out_is_said(page):
+    text = " ".join(page.words)
+    assert "4 trials diverged" in text
+    assert "1 trials failed with an error" in text
+    assert "1 of 128 trials of the grid have not been trained yet" in text
+
+
+def test_text_from_outside_is_escaped(results):
+    html = (results / "report" / "index.html").read_text()
+    assert "Does &lt;it&gt; transfer?" in html
+    assert "Does <it>" not in html
+
+
+def test_every_figure_has_its_data(results):
+    for name in FIGURES:
+        path = results / "figures" / name
+        assert not pd.read_csv(path.with_suffix(".csv")).empty
+        assert path.with_suffix(".svg").read_text().startswith("<?xml")
+        picture = np.asarray(Image.open(path.with_suffix(".png")).convert("L"))
+        assert min(picture.shape) > 300
+        assert 0.005 < (picture < 128).mean() < 0.5  # neither blank nor black
+
+
+def test_diverged_runs_are_in_the_figures_data(results):
+    data = pd.read_csv(results / "figures" / "transfer.csv")
+    points = data[data["kind"] == "point"]
+    assert points["n_diverged"].sum() == 4
+    gone = points[points["n_diverged"] > 0]
+    assert set(gone["optimizer"]) == {"adam"}
+    assert gone["val_loss"].isna().all()
+
+
+def test_the_same_store_draws_the_same_files(results, tmp_path):
+    shutil.copytree(results / "runs", tmp_path / "runs")
+    for figure in draw_results(tmp_path, "width", "laptop").figures:
+        for suffix in (".svg", ".csv"):
+            mine, theirs = figure.path.with_suffix(suffix), (results / "figures" / figure.name).with_suffix(suffix)
+            assert mine.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.parametrize("optimizers", [("adam",), ("adam", "scion")])
+def test_other_numbers_of_optimizers_widths_and_seeds_are_drawn(optimizers, tmp_path):
+    fill(tmp_path / "runs", optimizers=optimizers, widths=(32,), seeds=1)
+    fit, path = report_results(tmp_path, "width", "laptop")
+    assert all(t.drift is None for t in fit.transfers)
+    assert "no interval is given" in path.read_text()
+
+
+def test_the_newest_sweep_is_taken_and_its_grid_selects(tmp_path):
+    store = fill(tmp_path / "runs")
+    some = [i for i in store.runs()["trial_id"] if i.startswith("scion")]
+    store.write_sweep(sweep_row(some) | {"sweep_id": "later"})
+    assert set(load_sweep(tmp_path, "width", "laptop").runs["optimizer"]) == {"scion"}
+
+
+def test_a_sweep_without_a_finished_trial_is_refused(tmp_path):
+    fill(tmp_path / "runs").write_sweep(sweep_row(["failed"]) | {"sweep_id": "later"})
+    with pytest.raises(UserError, match="has no finished trial"):
+        load_sweep(tmp_path, "width", "laptop")
+
+
+def test_an_optimizer_has_one_colour_even_if_nobody_knows_it():
+    assert style.colour("mine") == style.colour("mine")
+    assert style.colour("adam") != style.colour("scion")
+    assert len(set(style.COLOURS.values())) == len(style.COLOURS)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)], ids=["desktop", "phone"])
+def test_the_report_in_a_browser(browser, results, width, height):
+    page = browser.new_page(viewport={"width": width, "height": height})
+    complaints, requests = [], []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((results / "report" / "index.html").as_uri())
+    assert complaints == []
+    assert all(re.match("file:|data:", url) for url in requests), requests
+
+    images = page.locator("img")
+    assert images.count() == len(FIGURES)
+    for i in range(images.count()):
+        image = images.nth(i)
+        image.scroll_into_view_if_needed()
+        assert image.is_visible()
+        assert image.evaluate("node => node.complete && node.naturalWidth > 200")
+    # Wide figures and tables scroll inside their box; the page itself never scrolls sideways.
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()

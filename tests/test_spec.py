@@ -1,0 +1,168 @@
+"""Trials as values: their identity, their checks and the messages of those."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from scionlab.errors import UserError
+from scionlab.spec import Experiment, Preset, Trial, check_unique, trial_id
+
+SHA = "a" * 64
+BASE = {"optimizer": "adam", "lr": 0.01, "width": 32, "device": "cpu", "dtype": "float32", "options": {"eps": 1e-8}}
+# another allowed value for every field that changes a trial's numbers; the data enters by its hash
+OTHER = {
+    "optimizer": "scion",
+    "options": {"eps": 1e-7},
+    "lr": 0.02,
+    "momentum": 0.2,
+    "schedule": "constant",
+    "decay_fraction": 0.5,
+    "model": "another",
+    "width": 64,
+    "depth": 3,
+    "head_dim": 8,
+    "tied": True,
+    "residual": "1",
+    "tokens": 2**17,
+    "batch_size": 8,
+    "seq_len": 32,
+    "val_tokens": 2**14,
+    "val_seq_len": 32,
+    "seed": 1,
+    "divergence_factor": 5.0,
+    "device": "cuda",
+    "dtype": "bfloat16",
+}
+
+
+def trial(**fields) -> Trial:
+    return Trial(**{**BASE, **fields})
+
+
+def test_every_field_but_the_data_is_listed_here():
+    assert set(OTHER) == set(Trial.model_fields) - {"data"}, "say in OTHER how the new field may change"
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_identity_changes_with_every_field(field):
+    assert getattr(trial(), field) != OTHER[field]
+    assert trial_id(trial(**{field: OTHER[field]}), SHA) != trial_id(trial(), SHA)
+
+
+def test_identities_of_all_the_changes_differ():
+    assert len({trial_id(trial(**{field: value}), SHA) for field, value in OTHER.items()}) == len(OTHER)
+
+
+def test_identity_follows_the_text_and_not_its_path():
+    assert trial_id(trial(data="path:/a"), SHA) == trial_id(trial(data="path:/b"), SHA) == trial_id(trial(), SHA)
+    assert trial_id(trial(), "b" * 64) != trial_id(trial(), SHA)
+
+
+def test_identity_changes_with_the_version_of_the_numerics(monkeypatch):
+    before = trial_id(trial(), SHA)
+    monkeypatch.setattr("scionlab.spec.NUMERICS_VERSION", -1)
+    assert trial_id(trial(), SHA) != before
+
+
+def test_identity_ignores_the_order_of_fields_and_options_and_how_a_number_is_written():
+    options = {"eps": 1e-8, "beta2": 0.9}
+    one = Trial(**{**BASE, "lr": 1, "options": options})
+    two = Trial(**{**dict(reversed(BASE.items())), "lr": 1.0, "options": dict(reversed(options.items()))})
+    assert trial_id(one, SHA) == trial_id(two, SHA)
+
+
+def test_identity_is_the_same_in_another_process():
+    code = "import json, sys; from scionlab.spec import *; print(trial_id(Trial(**json.loads(sys.argv[1])), 'a' * 64))"
+    command = [sys.executable, "-c", code, json.dumps(BASE)]
+    # string hashes, and with them the order of sets, are drawn anew under another hash seed
+    environments = [{**os.environ, "PYTHONHASHSEED": seed} for seed in ("1", "2")]
+    found = {subprocess.run(command, env=e, capture_output=True, text=True, check=True).stdout for e in environments}
+    assert found == {trial_id(trial(), SHA) + "\n"}
+
+
+@pytest.mark.parametrize("field", ["device", "dtype"])
+def test_identity_is_of_resolved_trials_only(field):
+    with pytest.raises(AssertionError, match="resolved"):
+        trial_id(trial(**{field: "auto"}), SHA)
+
+
+REFUSED = {
+    "negative width": ({"width": -32}, "width: -32 is not allowed: .*greater than 0"),
+    "fractional width": ({"width": 32.5}, r"width: 32\.5 is not allowed: .*integer"),
+    "head size that does not divide": ({"width": 40}, "head_dim: 16 does not divide width 40"),
+    "odd head size": ({"width": 35, "head_dim": 7}, "head_dim: 7 is odd"),
+    "zero lr": ({"lr": 0}, "lr: 0 is not allowed: .*greater than 0"),
+    "NaN lr": ({"lr": float("nan")}, "lr: nan is not allowed: .*finite"),
+    "infinite lr": ({"lr": float("inf")}, "lr: inf is not allowed: .*finite"),
+    "text for lr": ({"lr": "fast\ncar"}, r"lr: 'fast\\ncar' is not allowed: .*number"),
+    "momentum above 1": ({"momentum": 1.5}, r"momentum: 1\.5 is not allowed: .*less than or equal to 1"),
+    "unknown schedule": ({"schedule": "cosine"}, "schedule: 'cosine' is not allowed: .*'trapezoid'"),
+    "unknown residual": ({"residual": "1/2"}, "residual: '1/2' is not allowed: .*'1/L'"),
+    "validation in part windows": ({"val_tokens": 100}, "val_tokens: 100 is not a multiple of val_seq_len 64"),
+    "negative seed": ({"seed": -1}, "seed: -1 is not allowed"),
+    "divergence factor of 1": ({"divergence_factor": 1}, "divergence_factor: 1 is not allowed"),
+    "unknown field": ({"witdh": 32}, r"witdh: no such field \(value 32\)"),
+    "list as an option": ({"options": {"eps": [1]}}, r"options\.eps.*: \[1\] is not allowed"),
+    "NaN option": ({"options": {"eps": float("nan")}}, r"options\.eps.*: nan is not allowed"),
+}
+
+
+@pytest.mark.parametrize(("fields", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_wrong_field_is_refused_in_one_line_that_names_it_and_its_value(fields, message):
+    with pytest.raises(UserError, match=f"^{message}") as caught:
+        trial(**fields)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_field_is_refused_by_name():
+    with pytest.raises(UserError, match=r"^lr: .*required"):
+        Trial(optimizer="adam", width=32)
+
+
+def test_steps_are_whole_and_tokens_exact():
+    odd = trial(tokens=1_000, batch_size=4, seq_len=16)
+    assert (odd.steps, odd.exact_tokens) == (16, 1_024)  # 15.6 steps
+    tiny = trial(tokens=1, batch_size=4, seq_len=16)
+    assert (tiny.steps, tiny.exact_tokens) == (1, 64)
+
+
+def test_trials_are_frozen_and_replace_validates():
+    base = trial()
+    with pytest.raises(ValueError, match="frozen"):
+        base.width = 64
+    assert base.replace(width=64) == trial(width=64)
+    assert base.width == 32
+    with pytest.raises(UserError, match="width: -1"):
+        base.replace(width=-1)
+
+
+def test_trials_survive_json():
+    changed = trial(**OTHER)
+    assert Trial.model_validate_json(changed.model_dump_json()) == changed
+
+
+def test_a_grid_that_holds_a_trial_twice_is_refused():
+    different = [trial(lr=0.1), trial(lr=0.2)]
+    check_unique(different)
+    with pytest.raises(UserError, match=r"twice: .*\"lr\":0\.2"):
+        check_unique([*different, trial(lr=0.2)])
+
+
+def test_a_preset_needs_trials_and_an_experiment_presets():
+    with pytest.raises(UserError, match="trials: "):
+        Preset(trials=())
+    with pytest.raises(UserError, match=r"presets: .* at least one preset"):
+        Experiment(name="width", title="", question="", presets={})
+    with pytest.raises(UserError, match="name: 'Two Words' is not allowed"):
+        Experiment(name="Two Words", title="", question="", presets={"smoke": Preset(trials=(trial(),))})
+
+
+def test_an_unknown_preset_is_refused_with_the_closest_name():
+    preset = Preset(trials=(trial(),))
+    experiment = Experiment(name="width", title="", question="", presets={"smoke": preset, "laptop": preset})
+    assert experiment.preset("smoke") == preset
+    with pytest.raises(UserError, match=r"preset: 'labtop' is not known .*'laptop'.* laptop, smoke"):
+        experiment.preset("labtop")

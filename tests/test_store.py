@@ -1,0 +1,101 @@
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from scionlab.errors import UserError
+from scionlab.schema import CURVES, RUNS, SCHEMA_VERSION, TABLES, data_dictionary
+from scionlab.store import RunStore
+from scionlab.sweep.job import run_cell
+from scionlab.sweep.plan import make_plan
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def store(tmp_path, tiny):
+    store = RunStore(tmp_path / "runs")
+    for cell in make_plan([tiny(), tiny(lr=1.0, optimizer="adam")], store, "tiny", "smoke").todo:
+        run_cell(cell, store)
+    return store
+
+
+def test_any_reader_sees_the_same_rows(store):
+    ours = store.runs().sort_values("trial_id", ignore_index=True)
+    pandas = pd.read_parquet(store.root / "runs").sort_values("trial_id", ignore_index=True)
+    pd.testing.assert_frame_equal(ours, pandas)
+    query = f"select count(*), min(val_loss) from read_parquet('{store.root}/runs/*.parquet')"
+    assert duckdb.sql(query).fetchall() == [(len(ours), ours["val_loss"].min())]
+
+
+def test_files_have_exactly_the_documented_schema(store):
+    for table in (RUNS, CURVES):
+        for path in (store.root / table.name).glob("*.parquet"):
+            schema = pq.read_schema(path)
+            assert schema.equals(table.schema)
+            assert schema.metadata[b"scionlab_schema_version"] == str(SCHEMA_VERSION).encode()
+
+
+def test_readme_has_the_data_dictionary():
+    assert data_dictionary() in (ROOT / "README.md").read_text()
+
+
+def test_the_dictionary_names_every_column_once():
+    for table in TABLES:
+        names = [column.name for column in table.columns]
+        assert len(names) == len(set(names))
+        assert all(f"| `{name}` |" in data_dictionary() for name in names)
+
+
+def test_curves_belong_to_runs_and_are_in_order(store):
+    runs, curves = store.runs(), store.curves()
+    assert set(curves["trial_id"]) == set(runs["trial_id"])
+    for _, curve in curves.groupby("trial_id"):
+        assert curve["step"].is_monotonic_increasing
+    chosen = runs["trial_id"][:1].tolist()
+    assert set(store.curves(chosen)["trial_id"]) == set(chosen)
+
+
+def test_an_empty_store_gives_empty_tables_with_all_columns(tmp_path):
+    store = RunStore(tmp_path / "nothing")
+    assert list(store.runs().columns) == [column.name for column in RUNS.columns]
+    assert store.runs().empty
+    assert store.sweeps().empty
+    assert store.finished() == set()
+    assert not store.root.exists()
+
+
+def test_failed_trials_are_not_finished_and_are_replaced(store):
+    row = store.runs().iloc[0].to_dict() | {"status": "error", "error": "Traceback", "started_at": datetime.now(UTC)}
+    before = store.finished()
+    store.write_run(row, [])
+    assert store.finished() == before - {row["trial_id"]}
+    store.write_run(row | {"status": "ok", "error": None}, [])
+    assert store.finished() == before
+    assert len(store.runs()) == len(before)
+
+
+def test_a_write_that_breaks_off_leaves_nothing_to_read(store, monkeypatch):
+    row = store.runs().iloc[0].to_dict() | {"trial_id": "new", "started_at": datetime.now(UTC)}
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        store.write_run(row, [])
+    assert "new" not in set(store.runs()["trial_id"])
+    assert not list(store.root.rglob("*.tmp"))
+
+
+def test_half_written_files_are_invisible(store):
+    n = len(store.runs())
+    (store.root / "runs" / ".abc.123.tmp").write_bytes(b"PAR1 half a file")
+    assert len(store.runs()) == n
+    assert len(pd.read_parquet(store.root / "runs")) == n
+
+
+def test_an_unwritable_folder_is_the_users_mistake(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UserError, match="results: cannot write to"):
+        RunStore(tmp_path / "file" / "runs").check_writable()

@@ -1,0 +1,148 @@
+import io
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from scionlab.errors import UserError
+from scionlab.store import RunStore
+from scionlab.sweep import job as job_module
+from scionlab.sweep import plan_sweep, run_sweep
+from scionlab.sweep.estimate import estimate_seconds
+
+# What differs between two runs of the same trial, and nothing else may.
+CIRCUMSTANCES = ["wall_time_s", "tokens_per_s", "started_at", "experiment", "preset", "git_commit"]
+
+
+def numbers(store: RunStore) -> pd.DataFrame:
+    return store.runs().drop(columns=CIRCUMSTANCES).sort_values("trial_id", ignore_index=True)
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=100)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs")
+
+
+def test_a_sweep_trains_every_cell_and_a_second_call_none(experiment, tiny, store, console):
+    spec = experiment(tiny(), tiny(lr=2**-6), tiny(optimizer="adam"))
+    first = run_sweep(spec, "smoke", store, console, "inline")
+    assert len(first.reports) == 3
+    assert {row["experiment"] for row in store.runs().to_dict("records")} == {"tiny"}
+    second = run_sweep(spec, "smoke", store, console, "inline")
+    assert second.reports == []
+    assert len(store.sweeps()) == 2
+    assert list(store.sweeps()["status"]) == ["done", "done"]
+
+
+def test_a_larger_grid_trains_only_the_new_cells(experiment, tiny, store, console):
+    run_sweep(experiment(tiny(lr=2**-5), tiny(lr=2**-6)), "smoke", store, console, "inline")
+    larger = experiment(tiny(lr=2**-5), tiny(lr=2**-6), tiny(lr=2**-7))
+    result = run_sweep(larger, "smoke", store, console, "inline")
+    assert [cell.trial.lr for cell in result.plan.todo] == [2**-7]
+    assert len(result.reports) == 1
+
+
+def test_cells_are_shared_between_experiments(experiment, tiny, store, console):
+    spec = experiment(tiny())
+    run_sweep(spec, "smoke", store, console, "inline")
+    other = spec.model_copy(update={"name": "other"})
+    assert run_sweep(other, "smoke", store, console, "inline").reports == []
+
+
+def test_the_longest_trials_come_first(experiment, tiny, store):
+    spec = experiment(tiny(tokens=640), tiny(width=64), tiny(tokens=6400))
+    costs = [cell.cost for cell in plan_sweep(spec, "smoke", store).todo]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_a_failed_trial_is_a_row_and_is_tried_again(experiment, tiny, store, console, monkeypatch):
+    spec = experiment(tiny(), tiny(lr=2**-6))
+
+    def fails_on_one(trial, corpus):
+        if trial.lr == 2**-6:
+            raise RuntimeError("boom")
+        return real(trial, corpus)
+
+    real = job_module.train
+    monkeypatch.setattr(job_module, "train", fails_on_one)
+    result = run_sweep(spec, "smoke", store, console, "inline")
+    assert sorted(store.runs()["status"]) == ["error", "ok"]
+    assert "RuntimeError: boom" in result.errors()[0]
+    monkeypatch.setattr(job_module, "train", real)
+    again = run_sweep(spec, "smoke", store, console, "inline")
+    assert [cell.trial.lr for cell in again.plan.todo] == [2**-6]
+    assert set(store.runs()["status"]) == {"ok"}
+
+
+def test_ctrl_c_keeps_what_was_finished(experiment, tiny, store, console, monkeypatch):
+    real, calls = job_module.train, []
+
+    def interrupted_on_the_third(trial, corpus):
+        calls.append(trial)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(trial, corpus)
+
+    monkeypatch.setattr(job_module, "train", interrupted_on_the_third)
+    spec = experiment(*(tiny(seed=seed) for seed in range(4)))
+    result = run_sweep(spec, "smoke", store, console, "inline")
+    assert result.interrupted
+    assert len(store.runs()) == 2
+    assert store.sweeps()["status"].item() == "interrupted"
+    monkeypatch.setattr(job_module, "train", real)
+    assert len(run_sweep(spec, "smoke", store, console, "inline").reports) == 2
+
+
+@pytest.mark.slow
+def test_ray_and_inline_give_the_same_numbers(experiment, tiny, tmp_path, console):
+    trials = [tiny(optimizer=name, seed=seed) for name in ("adam", "muon", "scion") for seed in (0, 1)]
+    trials.append(tiny(optimizer="adam", lr=1000.0))
+    spec = experiment(*trials)
+    stores = {name: RunStore(tmp_path / name) for name in ("ray", "inline")}
+    for name, store in stores.items():
+        result = run_sweep(spec, "smoke", store, console, name, workers=2)
+        assert len(result.reports) == len(trials)
+    pd.testing.assert_frame_equal(numbers(stores["ray"]), numbers(stores["inline"]), check_exact=True)
+    pd.testing.assert_frame_equal(stores["ray"].curves(), stores["inline"].curves(), check_exact=True)
+
+
+def test_nothing_is_written_when_the_grid_is_wrong(experiment, tiny, store, console):
+    for bad in (
+        tiny(optimizer="adm"),
+        tiny(options={"radius": 1}),
+        tiny(data="path:absent.txt"),
+        tiny(val_tokens=2**20),
+    ):
+        with pytest.raises(UserError):
+            run_sweep(experiment(tiny(), bad), "smoke", store, console, "inline")
+        assert not store.root.exists()
+
+
+def test_progress_counts_and_names_the_best_loss(experiment, tiny, store, console):
+    spec = experiment(tiny(), tiny(optimizer="adam"))
+    run_sweep(spec, "smoke", store, console, "inline")
+    last_line = console.file.getvalue().strip().splitlines()[-1]
+    assert last_line.startswith("2/2 trials")
+    best = store.runs().groupby("optimizer")["val_loss"].min()
+    assert f"best val loss: adam {best['adam']:.3f} · scion {best['scion']:.3f}" in last_line
+
+
+def test_a_terminal_gets_a_bar(experiment, tiny, store):
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    run_sweep(experiment(tiny()), "smoke", store, console, "inline")
+    assert "1/1" in console.file.getvalue()
+
+
+def test_the_estimate_uses_the_store_before_it_probes(experiment, tiny, store, console):
+    spec = experiment(tiny())
+    plan = plan_sweep(spec, "smoke", store)
+    assert estimate_seconds(plan.todo, store.runs()) > 0  # probed
+    run_sweep(spec, "smoke", store, console, "inline")
+    runs = store.runs().assign(tokens_per_s=plan.cells[0].trial.exact_tokens / 123.0)
+    assert estimate_seconds(plan.cells, runs) == pytest.approx(123.0)
+    assert len(store.runs()) == 1  # a probe leaves no row

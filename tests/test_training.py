@@ -1,0 +1,223 @@
+"""Training runs: reproducible to the bit, honest about divergence, exact about tokens, bounded in memory."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from scionlab import training
+from scionlab.data import Corpus
+from scionlab.errors import UserError
+from scionlab.geometry.orthogonalize import BAND
+from scionlab.optim import OPTIMIZERS
+from scionlab.spec import Trial
+
+TIMES = ("wall_time_s", "tokens_per_s")  # the only columns that may differ between two runs of a trial
+TUNED = {"adam": 2**-7, "adam-mup": 2**-7, "muon": 2**-5, "scion": 2**-6, "uscion": 2**-6}
+TINY = {"width": 16, "depth": 1, "batch_size": 1, "seq_len": 8, "val_tokens": 64, "val_seq_len": 8}
+
+
+def words(count: int = 20_000) -> Corpus:
+    drawn = np.random.default_rng(0).choice([b"alpha ", b"beta ", b"gamma ", b"delta\n"], count)
+    return Corpus("words", "0" * 64, b"".join(drawn[: count * 9 // 10]), b"".join(drawn[count * 9 // 10 :]))
+
+
+CORPUS = words()
+
+
+def trial(optimizer: str = "adam", steps: int = 8, **fields) -> Trial:
+    sizes = {"width": 32, "batch_size": 8, "seq_len": 32, "val_tokens": 1024, "val_seq_len": 32} | fields
+    tokens = fields.get("tokens", steps * sizes["batch_size"] * sizes["seq_len"])
+    values = {"lr": TUNED[optimizer], "device": "cpu", "dtype": "float32"} | sizes | {"tokens": tokens}
+    return training.resolve(Trial(optimizer=optimizer, **values))
+
+
+def run(*args, **fields) -> training.Outcome:
+    return training.train(trial(*args, **fields), CORPUS)
+
+
+def numbers(outcome: training.Outcome):
+    return {key: value for key, value in outcome.summary.items() if key not in TIMES}, outcome.curve
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_same_trial_gives_the_same_numbers_to_the_bit(optimizer):
+    first = run(optimizer)
+    torch.manual_seed(1234)  # a trial must not depend on PyTorch's global generator
+    assert numbers(run(optimizer)) == numbers(first)
+    assert first.summary["status"] == "ok"
+
+
+@pytest.mark.parametrize("field", [{"seed": 1}, {"lr": 0.011}, {"momentum": 0.2}, {"schedule": "constant"}])
+def test_another_trial_gives_other_numbers(field):
+    assert run(**field).summary["val_loss"] != run().summary["val_loss"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon", "scion"])
+@pytest.mark.usefixtures("threads")
+def test_numbers_do_not_depend_on_the_number_of_threads(optimizer):
+    outcomes = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        outcomes.append(numbers(run(optimizer, steps=4, width=64, batch_size=16, seq_len=64)))
+        assert torch.get_num_threads() == count  # the caller's setting comes back
+    assert outcomes[0] == outcomes[1]
+
+
+def test_training_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    run(steps=2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_learns(optimizer):
+    outcome = run(optimizer, steps=60)
+    # one of four words is ln 4 nats in about 5.75 bytes, 0.24 a byte; ignorance costs ln 256 = 5.5
+    assert outcome.summary["val_loss"] < 1
+    assert outcome.curve[0]["train_loss"] > math.log(256) - 0.01
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_learns_with_tied_weights(optimizer):
+    # 4.5 is far from ln 256 = 5.5 and lenient, because the defaults are tuned for untied weights
+    assert run(optimizer, steps=60, tied=True).summary["val_loss"] < 4.5
+
+
+def test_scion_keeps_every_parameter_in_its_ball_throughout_training():
+    state = training._Run(trial("scion", steps=40, lr=0.1), CORPUS)
+    (optimizer,) = state.optimizers
+    spectral = {id(p) for group in optimizer.param_groups if group["norm"] == "spectral" for p in group["params"]}
+    assert len(spectral) == 12
+    before = [parameter.detach().clone() for parameter, _, _ in optimizer.norms()]
+    for _ in range(40):
+        state._step()
+        for parameter, norm, radius in optimizer.norms():
+            # Newton-Schulz overshoots the ball by its band; the others only by float32 rounding, 40 times
+            assert norm <= radius * (BAND[1] if id(parameter) in spectral else 1 + 1e-5)
+    assert all(not torch.equal(old, new) for old, (new, _, _) in zip(before, optimizer.norms(), strict=True))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_divergence_is_a_result_with_its_curve(optimizer):
+    outcome = run(optimizer, steps=60, lr=1.0 if optimizer == "scion" else 1e4)
+    assert outcome.summary["status"] == "diverged"
+    assert outcome.summary["val_loss"] is None
+    assert 1 <= outcome.summary["steps_done"] < 60
+    assert [row["step"] for row in outcome.curve] == list(range(1, outcome.summary["steps_done"] + 1))
+    last = outcome.curve[-1]["train_loss"]
+    assert not last <= 4 * outcome.summary["initial_loss"]  # NaN counts, too
+    assert all(row["train_loss"] <= 4 * outcome.summary["initial_loss"] for row in outcome.curve[:-1])
+
+
+def test_one_loss_too_large_between_log_points_is_divergence(monkeypatch):
+    # 300 steps are logged every third: the mean of this row, 1.7, would pass
+    losses = iter([1.0, 1.0, 1.0, 0.1, 4.9, 0.1])
+    monkeypatch.setattr(training._Run, "_step", lambda self: torch.tensor(next(losses)))
+    outcome = run(steps=300, **TINY)
+    assert (outcome.summary["status"], outcome.summary["steps_done"]) == ("diverged", 6)
+    assert outcome.curve[-1]["train_loss"] == pytest.approx(1.7)  # float64 rounding
+
+
+def test_a_loss_that_is_not_a_number_is_divergence(monkeypatch):
+    monkeypatch.setattr(training._Run, "_loss", lambda self, batch: self.model.head.weight.sum() * math.nan)
+    outcome = run()
+    assert (outcome.summary["status"], outcome.summary["steps_done"]) == ("diverged", 1)
+    assert math.isnan(outcome.curve[0]["train_loss"])
+
+
+def test_a_validation_loss_that_is_not_finite_is_divergence(monkeypatch):
+    monkeypatch.setattr(training._Run, "validation_loss", lambda self: math.inf)
+    outcome = run()
+    assert (outcome.summary["status"], outcome.summary["val_loss"]) == ("diverged", None)
+    assert outcome.summary["steps_done"] == 8
+
+
+def test_tokens_are_exact_and_the_rounding_is_on_record():
+    summary = run(tokens=1_000, **{**TINY, "batch_size": 4, "seq_len": 16}).summary
+    assert (summary["tokens_budget"], summary["tokens"], summary["steps"]) == (1_000, 1_024, 16)
+    assert summary["steps_done"] == 16
+    windows = (len(CORPUS.train) - 1) // 16
+    assert summary["epochs"] == pytest.approx(64 / windows)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 128, 129, 256, 300])
+def test_the_curve_is_bounded_complete_and_ends_with_the_last_step(steps):
+    curve = run(steps=steps, **TINY).curve
+    logged = [row["step"] for row in curve]
+    assert len(curve) <= training.MAX_CURVE_ROWS
+    assert len(curve) >= min(steps, training.MAX_CURVE_ROWS // 3)
+    assert (logged[0], logged[-1]) == (1, steps)
+    assert logged == sorted(set(logged))
+    assert [row["tokens"] for row in curve] == [8 * step for step in logged]
+
+
+def test_the_curve_shows_the_rate_of_its_step():
+    rates = [row["lr"] for row in run(steps=10, schedule="linear", lr=0.01).curve]
+    assert rates == pytest.approx([0.01 * (10 - k) / 10 for k in range(10)])  # float64 rounding
+
+
+def test_rows_between_log_points_average_their_losses(monkeypatch):
+    each = [row["train_loss"] for row in run(steps=20, **TINY).curve]
+    monkeypatch.setattr(training, "MAX_CURVE_ROWS", 6)
+    curve = run(steps=20, **TINY).curve
+    assert len(curve) <= 6
+    for row, before in zip(curve[1:], curve, strict=False):
+        block = each[before["step"] : row["step"]]
+        assert row["train_loss"] == pytest.approx(sum(block) / len(block))  # float64 rounding
+
+
+def test_train_loss_is_the_mean_of_the_last_tenth_of_the_curve():
+    outcome = run(steps=40, **TINY)
+    losses = [row["train_loss"] for row in outcome.curve]
+    assert outcome.summary["train_loss"] == pytest.approx(sum(losses[-4:]) / 4)
+    assert outcome.summary["initial_loss"] == losses[0]
+    assert run(steps=3, **TINY).summary["train_loss"] == run(steps=3, **TINY).curve[-1]["train_loss"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_validation_loss_does_not_depend_on_how_windows_are_batched(batch_size):
+    # 5 windows do not divide into batches of 3; the untrained model is the same
+    sizes = {**TINY, "val_tokens": 40}
+    state, reference = (training._Run(trial(**{**sizes, "batch_size": b}), CORPUS) for b in (batch_size, 5))
+    logits = reference.model(reference.validation[:, :-1])
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), reference.validation[:, 1:].flatten())
+    assert state.validation_loss() == pytest.approx(expected.item(), rel=1e-6)  # float32 sums of 40 terms
+
+
+def test_counts_and_operations_are_of_the_whole_trial():
+    asked = trial(steps=4)
+    outcome = training.train(asked, CORPUS)
+    built = training.architecture(asked)
+    assert outcome.summary["n_params"] == built.n_params
+    assert outcome.summary["flops"] == training.train_flops(asked) == built.train_flops_per_token * 4 * 256
+
+
+def test_resolve_leaves_nothing_to_defaults():
+    resolved = training.resolve(Trial(optimizer="muon", lr=0.1, width=32, options={"nesterov": False}))
+    assert set(resolved.options) == set(OPTIMIZERS["muon"].model_fields)
+    assert resolved.options["nesterov"] is False
+    assert resolved.device in ("cpu", "cuda")
+    assert resolved.dtype == ("bfloat16" if resolved.device == "cuda" else "float32")
+    assert training.resolve(resolved) == resolved
+
+
+def test_resolve_refuses_unknown_models_and_options():
+    with pytest.raises(UserError, match=r"model: 'gtp' is not known .*'gpt'"):
+        training.resolve(Trial(optimizer="adam", lr=0.1, width=32, model="gtp"))
+    with pytest.raises(UserError, match=r"options\.nesterov: no such field"):
+        training.resolve(Trial(optimizer="adam", lr=0.1, width=32, options={"nesterov": True}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_resolve_refuses_cuda_where_there_is_none():
+    with pytest.raises(UserError, match="device: 'cuda' is not available"):
+        training.resolve(Trial(optimizer="adam", lr=0.1, width=32, device="cuda"))
