@@ -6,6 +6,7 @@ EXECUTOR ?= ray
 
 BIN := .venv/bin
 LAB := $(BIN)/scionlab
+PIP := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
 FROM = --preset $(PRESET) --results $(RESULTS)
 
 .DEFAULT_GOAL := help
@@ -20,13 +21,15 @@ setup: $(BIN)/.ready ## make .venv and install the project into it
 # The stamp depends on what decides the environment, so that an edit to either reinstalls.
 $(BIN)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "scionlab needs Python 3.11 or newer, this is %d.%d; name another: make PYTHON=python3.12" % v[:2])'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
-	$(BIN)/pip install --quiet -c constraints.txt --editable .
+	@echo "setting up .venv (a minute or more, once)"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	@$(PIP) --editable .
 	@touch $@
 
 $(BIN)/.ready-dev: $(BIN)/.ready
-	$(BIN)/pip install --quiet -c constraints.txt --editable '.[dev]'
+	@echo "adding the development tools to .venv (once)"
+	@$(PIP) --editable '.[dev]'
 	@touch $@
 
 test: $(BIN)/.ready-dev ## run the tests

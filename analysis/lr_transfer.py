@@ -92,14 +92,10 @@ class LrTransfer:
             rows.append(
                 {
                     "optimizer": transfer.optimizer,
+                    "widths": ", ".join(str(o.width) for o in optima),
                     "log2 lr*": ", ".join(f"{np.log2(o.lr_opt):.1f}{'!' if o.at_edge else ''}" for o in optima),
-                    "at widths": ", ".join(str(o.width) for o in optima),
-                    "drift (octaves per octave)": with_interval(
-                        transfer.drift, transfer.drift_low, transfer.drift_high, "+.2f"
-                    ),
-                    "regret (nats)": with_interval(
-                        transfer.transfer_regret, transfer.regret_low, transfer.regret_high, ".3f"
-                    ),
+                    "drift": with_interval(transfer.drift, transfer.drift_low, transfer.drift_high, "+.2f"),
+                    "regret": with_interval(transfer.transfer_regret, transfer.regret_low, transfer.regret_high, ".3f"),
                     "verdict": transfer.verdict,
                 }
             )
@@ -309,8 +305,8 @@ def excluded(runs: pd.DataFrame) -> Iterable[str]:
     failed = int((runs["status"] == "error").sum())
     if diverged:
         yield (
-            f"{diverged} trials diverged. They are drawn at the top edge; a learning rate at which any seed diverged "
+            f"Diverged trials: {diverged}. They are drawn at the top edge; a learning rate at which any seed diverged "
             "counts as infinitely bad and takes no part in a parabola."
         )
     if failed:
-        yield f"{failed} trials failed with an error and are left out; running the sweep again tries them again."
+        yield f"Trials that failed with an error and are left out: {failed}. Calling the sweep again tries them again."

@@ -24,7 +24,10 @@ Preset = Annotated[str, typer.Option(help="size of the grid: smoke, laptop, full
 Results = Annotated[Path, typer.Option(help="folder that holds runs, fits, figures and the report")]
 ExperimentName = Annotated[str, typer.Option("--experiment", help="name of the experiment")]
 
-out = Console(soft_wrap=True, highlight=False)
+LR_TRANSFER_TITLE = "Learning-rate transfer (drift in octaves of lr per octave of width, regret in nats)"
+
+# Logs have no width: tables in them are not squeezed into 80 columns.
+out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True, highlight=False)
 
 
@@ -82,7 +85,9 @@ def run(
         raise typer.Exit(130)
     terminal.print_result(result, f"{spec.name}/{preset}", out)
     if errors := result.errors():
-        err.print(f"{len(errors)} trials failed (run the same command to try them again). The first:\n{errors[0]}")
+        err.print(
+            f"Failed: {len(errors)} (run the same command to try them again). The first:\n{errors[0]}", markup=False
+        )
         raise typer.Exit(1)
 
 
@@ -101,7 +106,7 @@ def fit(
     if what not in FITS:
         raise unknown("fit", what, FITS)
     fitted = fit_results(results, experiment, preset)
-    terminal.print_frame(fitted.summary(), "Learning-rate transfer", out)
+    terminal.print_frame(fitted.summary(), LR_TRANSFER_TITLE, out)
     out.print(f"written: {results / 'fits' / 'lr_transfer.json'}")
 
 
@@ -123,5 +128,5 @@ def report(experiment: ExperimentName = "width", preset: Preset = "laptop", resu
     from scionlab import terminal
 
     fitted, path = report_results(results, experiment, preset)
-    terminal.print_frame(fitted.summary(), "Learning-rate transfer", out)
+    terminal.print_frame(fitted.summary(), LR_TRANSFER_TITLE, out)
     out.print(f"report: {path}")

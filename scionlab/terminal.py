@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +25,18 @@ def print_plan(plan: Plan, runs: pd.DataFrame, workers: int, console: Console) -
     groups: dict[tuple[str, int], list[Cell]] = {}
     for cell in plan.cells:
         groups.setdefault((cell.trial.optimizer, cell.trial.width), []).append(cell)
-    table = Table("optimizer", "width", "trials", "to train", "learning rates", "tokens", "FLOPs", title="Cells")
+    table = Table(
+        "optimizer",
+        "width",
+        "trials",
+        "to train",
+        "learning rates",
+        "tokens",
+        "FLOPs",
+        title="Cells",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+    )
     for (optimizer, width), cells in groups.items():
         rates = sorted({cell.trial.lr for cell in cells})
         table.add_row(
@@ -68,7 +80,7 @@ def print_result(result: SweepResult, name: str, console: Console) -> None:
 
 def print_frame(frame: pd.DataFrame, title: str, console: Console) -> None:
     """A table of texts."""
-    table = Table(*frame.columns, title=title)
+    table = Table(*frame.columns, title=title, box=box.SIMPLE_HEAD, title_justify="left")
     for row in frame.itertuples(index=False):
         table.add_row(*map(str, row))
     console.print(table)

@@ -124,11 +124,18 @@ def test_from_spec_to_report(cli, tmp_path, spec_file):
     assert names == {f"{n}.{s}" for n in ("transfer", "lr_optimum", "loss_curves") for s in ("svg", "png", "csv")}
 
 
+# A test run in the background ignores Ctrl-C, and its children would inherit that.
+FOREGROUND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from scionlab.cli import main; main()"
+)
+
+
 def start_sweep(spec, results, env, cwd):
-    command = [sys.executable, "-m", "scionlab", "run", str(spec), "--preset", "smoke", "--results", str(results)]
+    arguments = ["run", str(spec), "--preset", "smoke", "--results", str(results), "--workers", "2"]
     # Into a file: a pipe would stay open as long as any helper process of a killed driver.
     with (cwd / "output.txt").open("w") as output:
-        return subprocess.Popen([*command, "--workers", "2"], stdout=output, stderr=output, env=env, cwd=cwd)
+        command = [sys.executable, "-c", FOREGROUND, *arguments]
+        return subprocess.Popen(command, stdout=output, stderr=output, env=env, cwd=cwd)
 
 
 def wait_for_rows(store, count, process):

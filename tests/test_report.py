@@ -76,9 +76,9 @@ def test_every_figure_has_alternative_text_and_a_caption(page):
 
 def test_what_was_left_out_is_said(page):
     text = " ".join(page.words)
-    assert "4 trials diverged" in text
-    assert "1 trials failed with an error" in text
-    assert "1 of 128 trials of the grid have not been trained yet" in text
+    assert "Diverged trials: 4." in text
+    assert "failed with an error and are left out: 1." in text
+    assert "not trained yet: 1 of 128." in text
 
 
 def test_text_from_outside_is_escaped(results):

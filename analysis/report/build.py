@@ -150,7 +150,7 @@ def _fixed(runs: pd.DataFrame) -> dict[str, str]:
 def _missing(tables: SweepTables) -> list[str]:
     if not tables.missing:
         return []
-    return [f"{tables.missing} of {len(tables.sweep['trial_ids'])} trials of the grid have not been trained yet."]
+    return [f"Trials of the grid not trained yet: {tables.missing} of {len(tables.sweep['trial_ids'])}."]
 
 
 def _provenance(tables: SweepTables) -> dict[str, str]:

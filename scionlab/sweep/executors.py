@@ -3,14 +3,32 @@
 `EXECUTORS` is the one table of names. Ray is imported when it is asked for, and by nobody else.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from typing import Protocol
 
 from scionlab.store import RunStore
-from scionlab.sweep.job import Report, run_cell
+from scionlab.sweep.job import OnReport, run_cell
 from scionlab.sweep.plan import Cell
 
-OnReport = Callable[[Report], None]
+# Read by Ray when it is imported or started: no usage reports (no network), a quiet start, no log files of results,
+# Ctrl-C left to us, workers keep the caller's working directory (results may be a relative path), no worker processes
+# beyond the actors, and one thread for each numerical library.
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
 
 
 class Executor(Protocol):
@@ -28,6 +46,8 @@ def inline(cells: Sequence[Cell], store: RunStore, workers: int, on_report: OnRe
 
 def ray(cells: Sequence[Cell], store: RunStore, workers: int, on_report: OnReport) -> None:
     """In parallel under Ray Tune."""
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     from scionlab.sweep.ray_tune import run
 
     run(cells, store, workers, on_report)

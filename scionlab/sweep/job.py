@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,9 @@ class Report:
     val_loss: float | None
     wall_time_s: float
     error: str | None = None
+
+
+OnReport = Callable[[Report], None]
 
 
 def run_cell(cell: Cell, store: RunStore) -> Report:

@@ -5,41 +5,17 @@ killed loses nothing that was finished, and Tune's own logs and checkpoints go t
 """
 
 import logging
-import os
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-# Read by Ray when it is imported or started: no usage reports (no network), quiet start, no log files of results,
-# Ctrl-C left to us, workers keep the caller's working directory (results may be a relative path), no worker processes
-# beyond the actors, and one thread for each numerical library.
-_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_prestart_worker_first_driver": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-}
-for _name, _value in _SETTINGS.items():
-    os.environ.setdefault(_name, _value)
+import ray
+import torch
+from ray import tune
 
-import ray  # noqa: E402  (settings first)
-import torch  # noqa: E402
-from ray import tune  # noqa: E402
-
-from scionlab.store import RunStore  # noqa: E402
-from scionlab.sweep.executors import OnReport  # noqa: E402
-from scionlab.sweep.job import Report, failed_row, run_cell  # noqa: E402
-from scionlab.sweep.plan import Cell  # noqa: E402
+from scionlab.store import RunStore
+from scionlab.sweep.job import OnReport, Report, failed_row, run_cell
+from scionlab.sweep.plan import Cell
 
 # Trials pass through the store, not through Ray's object store: its minimum is enough.
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -75,8 +51,7 @@ class _Listener(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         cell = self.cells[trial.config["index"]]
-        reason = trial.get_error() if hasattr(trial, "get_error") else None
-        error = f"the worker of this trial died: {reason or 'no reason given'}"
+        error = "the worker process of this trial died: it was killed, or ran out of memory (Ray has printed more)"
         self.store.write_run(failed_row(cell, error), [])
         self.on_report(Report(cell.trial_id, "error", None, 0.0, error))
 
@@ -102,7 +77,7 @@ def run(cells: Sequence[Cell], store: RunStore, workers: int, on_report: OnRepor
                 ),
                 run_config=tune.RunConfig(
                     name="sweep",
-                    storage_path=str(Path(scratch)),
+                    storage_path=scratch,
                     callbacks=[_Listener(cells, store, on_report)],
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     verbose=0,
