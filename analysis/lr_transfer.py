@@ -285,11 +285,11 @@ def _regret(x: Floats, y: Floats, at: Floats) -> Floats:
 
 
 def verdict(low: float | None, high: float | None, at_edge: bool) -> str:
-    """What the drift's interval allows to say: stays put, drifts down or up, or cannot tell."""
+    """What the drift's interval allows to say: stays put, drifts down or up, or cannot tell; without one, nothing."""
     if at_edge:
         return "optimum at the grid's edge: drift is a bound"
     if low is None or high is None:
-        return "one seed: no interval"
+        return "no interval"
     if max(-low, high) <= STAYS_PUT:
         return "stays put"
     if high < -STAYS_PUT:

@@ -101,6 +101,7 @@ class _Run:
     """The state of one training run: model, optimizers, data and the losses not yet logged."""
 
     def __init__(self, trial: Trial, corpus: Corpus) -> None:
+        self.began = time.perf_counter()
         self.trial = trial
         self.device = torch.device(trial.device)
         self.model, claims = build(trial)
@@ -113,7 +114,6 @@ class _Run:
         self.validation = validation_windows(corpus, trial.val_tokens, trial.val_seq_len)
         self.curve: list[dict[str, Any]] = []
         self.initial_loss = math.nan
-        self.began = time.perf_counter()
 
     def outcome(self) -> Outcome:
         """Run to the end, or to divergence."""

@@ -88,7 +88,7 @@ def test_one_seed_gives_no_interval_and_says_so():
     assert fit.optima[0].lr_opt_low is None
     assert fit.transfers[0].drift is not None
     assert fit.transfers[0].drift_low is None
-    assert fit.transfers[0].verdict == "one seed: no interval"
+    assert fit.transfers[0].verdict == "no interval"
 
 
 def test_an_optimum_at_the_edge_is_flagged():
@@ -144,7 +144,7 @@ def test_the_fit_is_reproducible():
         (0.3, 0.5, "drifts up"),
         (-0.3, 0.1, "cannot tell"),
         (-0.3, -0.1, "cannot tell"),
-        (None, None, "one seed: no interval"),
+        (None, None, "no interval"),
     ],
 )
 def test_verdicts_follow_the_interval(low, high, expected):

@@ -132,6 +132,13 @@ def test_progress_counts_and_names_the_best_loss(experiment, tiny, store, consol
     assert f"best val loss: adam {best['adam']:.3f} · scion {best['scion']:.3f}" in last_line
 
 
+def test_progress_knows_the_best_loss_in_the_store(experiment, tiny, store, console):
+    run_sweep(experiment(tiny()), "smoke", store, console, "inline")
+    best = store.runs()["val_loss"].item()
+    run_sweep(experiment(tiny(), tiny(optimizer="adam")), "smoke", store, console, "inline")
+    assert f"scion {best:.3f}" in console.file.getvalue().strip().splitlines()[-1]
+
+
 def test_a_terminal_gets_a_bar(experiment, tiny, store):
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
     run_sweep(experiment(tiny()), "smoke", store, console, "inline")

@@ -1,7 +1,7 @@
 """What a sweep shows while it runs: a live bar in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -26,13 +26,14 @@ def clock(seconds: float) -> str:
 class SweepProgress:
     """Counts reports of cells; time left is the cost to do (FLOPs and overhead) over the rate of cost so far."""
 
-    def __init__(self, cells: Sequence[Cell], console: Console) -> None:
+    def __init__(self, cells: Sequence[Cell], console: Console, best: Mapping[str, float] | None = None) -> None:
+        """`best` is the lowest loss of each optimizer among trials that are in the store already."""
         self.cells = {cell.trial_id: cell for cell in cells}
         self.console = console
         self.total_cost = sum(cell.cost for cell in cells)
         self.done = self.diverged = self.failed = 0
         self.done_cost = 0.0
-        self.best: dict[str, float] = {}
+        self.best = dict(best or {})
         self.began = time.monotonic()
         self._last_line = float("-inf")
         self._live: Live | None = None

@@ -85,7 +85,9 @@ def run_sweep(
 
 
 def _train(result: SweepResult, store: RunStore, executor: str, console: Console) -> None:
-    with SweepProgress(result.plan.todo, console) as progress:
+    done = store.runs([cell.trial_id for cell in result.plan.cells])
+    best = done[done["status"] == "ok"].groupby("optimizer")["val_loss"].min().to_dict()
+    with SweepProgress(result.plan.todo, console, best) as progress:
 
         def on_report(report: Report) -> None:
             result.reports.append(report)
