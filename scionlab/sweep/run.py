@@ -86,7 +86,8 @@ def run_sweep(
 
 def _train(result: SweepResult, store: RunStore, executor: str, console: Console) -> None:
     done = store.runs([cell.trial_id for cell in result.plan.cells])
-    best = done[done["status"] == "ok"].groupby("optimizer")["val_loss"].min().to_dict()
+    lowest = done[done["status"] == "ok"].groupby("optimizer")["val_loss"].min()
+    best = {str(name): float(loss) for name, loss in lowest.items()}
     with SweepProgress(result.plan.todo, console, best) as progress:
 
         def on_report(report: Report) -> None:
