@@ -7,7 +7,7 @@ EXECUTOR ?= ray
 BIN := .venv/bin
 LAB := $(BIN)/scionlab
 PIP := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
-FROM = --preset $(PRESET) --results $(RESULTS)
+FROM = --preset "$(PRESET)" --results "$(RESULTS)"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test check format smoke sweep-width fit-lr-transfer figures report clean distclean
@@ -48,8 +48,10 @@ smoke: ## the width sweep in under a minute: shows that everything runs
 	@$(MAKE) --no-print-directory sweep-width PRESET=smoke
 
 sweep-width: $(BIN)/.ready ## train the width sweep, then fit, draw and report
-	$(LAB) run width $(FROM) --executor $(EXECUTOR)
-	$(LAB) report $(FROM)
+	@# A trial that failed (status 1) is a row like any other: the report is drawn all the same.
+	$(LAB) run width $(FROM) --executor "$(EXECUTOR)"; status=$$?; \
+	    [ $$status -le 1 ] || exit $$status; \
+	    $(LAB) report $(FROM) && exit $$status
 
 fit-lr-transfer: $(BIN)/.ready ## fit learning-rate transfer to the runs in the store
 	$(LAB) fit lr-transfer $(FROM)
@@ -61,7 +63,8 @@ report: $(BIN)/.ready ## fit, draw and write the HTML report from the runs in th
 	$(LAB) report $(FROM)
 
 clean: ## remove what runs made (the contents of RESULTS)
-	rm -rf $(RESULTS)/runs $(RESULTS)/fits $(RESULTS)/figures $(RESULTS)/report
+	@test -n "$(RESULTS)" || { echo "RESULTS is empty: name a folder" >&2; exit 2; }
+	rm -rf "$(RESULTS)/runs" "$(RESULTS)/fits" "$(RESULTS)/figures" "$(RESULTS)/report"
 
 distclean: clean ## remove the environment, too
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,8 @@ def draw_results(results: Path, experiment: str, preset: str) -> Drawn:
 
     tables = load_sweep(results, experiment, preset)
     fit = _fit(results, tables)
-    return Drawn(tables, fit, save_all(tables, fit, _writable(results / "figures")))
+    with _writing(results / "figures") as folder:
+        return Drawn(tables, fit, save_all(tables, fit, folder))
 
 
 def report_results(results: Path, experiment: str, preset: str) -> tuple[LrTransfer, Path]:
@@ -41,18 +44,19 @@ def report_results(results: Path, experiment: str, preset: str) -> tuple[LrTrans
     from analysis.report.build import render
 
     drawn = draw_results(results, experiment, preset)
-    path = _writable(results / "report") / "index.html"
-    path.write_text(render(drawn.tables, drawn.fit, drawn.figures), encoding="utf-8")
-    return drawn.fit, path
+    page = render(drawn.tables, drawn.fit, drawn.figures)
+    with _writing(results / "report") as folder:
+        (folder / "index.html").write_text(page, encoding="utf-8")
+    return drawn.fit, results / "report" / "index.html"
 
 
 def _fit(results: Path, tables: SweepTables) -> LrTransfer:
     fit = fit_lr_transfer(tables.runs)
-    folder = _writable(results / "fits")
     about = {key: tables.sweep[key] for key in ("experiment", "preset", "sweep_id")}
     text = json.dumps(_finite({**about, **fit.as_dict()}), indent=2, allow_nan=False)
-    (folder / "lr_transfer.json").write_text(text + "\n", encoding="utf-8")
-    fit.frame().to_csv(folder / "lr_transfer.csv", index=False)
+    with _writing(results / "fits") as folder:
+        (folder / "lr_transfer.json").write_text(text + "\n", encoding="utf-8")
+        fit.frame().to_csv(folder / "lr_transfer.csv", index=False)
     return fit
 
 
@@ -65,9 +69,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _writable(folder: Path) -> Path:
+@contextmanager
+def _writing(folder: Path) -> Iterator[Path]:
+    """The folder, made if need be; what the file system refuses inside the block is the user's to mend."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        yield folder
     except OSError as error:
-        raise UserError(f"results: cannot write to {str(folder)!r}: {error.strerror or error}") from None
-    return folder
+        where = error.filename or folder
+        raise UserError(f"results: cannot write to {str(where)!r}: {error.strerror or error}") from None

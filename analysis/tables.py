@@ -30,7 +30,7 @@ def load_sweep(results: Path, experiment: str, preset: str) -> SweepTables:
     store = RunStore(results / "runs")
     sweeps = store.sweeps()
     chosen = sweeps[(sweeps["experiment"] == experiment) & (sweeps["preset"] == preset)]
-    hint = f"run `scionlab run {experiment} --preset {preset} --results {results}` first"
+    hint = f"run it with `scionlab run EXPERIMENT --preset {preset} --results {results}` first"
     if chosen.empty:
         raise UserError(f"results: no sweep of {experiment!r} with preset {preset!r} in {str(store.root)!r}; {hint}")
     sweep = {str(name): value for name, value in chosen.iloc[-1].items()}

@@ -13,7 +13,7 @@ from scionlab.grid import log2_range, trials
 from scionlab.spec import Experiment, Preset, Trial
 
 LEARNING_RATES = {
-    "adam": log2_range(-10, -4),
+    "adam": log2_range(-9, -3),
     "adam-mup": log2_range(-8, -2),
     "muon": log2_range(-6, 0),
     "scion": log2_range(-8, -2),
@@ -57,7 +57,7 @@ SPEC = Experiment(
             ),
         ),
         "laptop": Preset(
-            about="five optimizers, three widths, two seeds, about eight minutes on two cores",
+            about="five optimizers, three widths, two seeds, about seven minutes on two cores",
             trials=grid(
                 LEARNING_RATES,
                 widths=(32, 64, 128),
@@ -70,7 +70,7 @@ SPEC = Experiment(
             about="five optimizers, widths to 512, three seeds, eight times the tokens; a night on a workstation",
             trials=grid(
                 {
-                    "adam": log2_range(-12, -4),
+                    "adam": log2_range(-12, -3),
                     "adam-mup": log2_range(-10, -2),
                     "muon": log2_range(-8, 0),
                     "scion": log2_range(-10, -2),

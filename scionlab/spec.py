@@ -8,12 +8,12 @@ S `seq_len`, K `steps`, γ `lr`, α `momentum` (the weight of the *new* gradient
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from scionlab.errors import UserError, from_validation, unknown
+from scionlab.errors import from_validation, unknown
 
 # Part of every trial's identity. Raise it when a change to the code changes the numbers a trial gives.
 NUMERICS_VERSION = 1
@@ -124,13 +124,3 @@ class Experiment(_Value):
         if name not in self.presets:
             raise unknown("preset", name, self.presets)
         return self.presets[name]
-
-
-def check_unique(trials: Iterable[Trial]) -> None:
-    """Two equal trials in one grid are a mistake of the grid's author."""
-    seen: set[str] = set()
-    for trial in trials:
-        key = trial.model_dump_json()
-        if key in seen:
-            raise UserError(f"trials: the grid holds this trial twice: {key}")
-        seen.add(key)

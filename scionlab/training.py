@@ -6,6 +6,7 @@ Losses are in nats a token. On a CPU a trial runs on one thread and gives the sa
 """
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,16 +82,19 @@ def build(trial: Trial) -> tuple[nn.Module, list[Claim]]:
 
 def train(trial: Trial, corpus: Corpus) -> Outcome:
     """Train a resolved trial. Ends early with status `diverged` on a loss that is not finite or too large."""
-    with _one_thread_on_cpu(trial):
+    with _threads(trial):
         return _Run(trial, corpus).outcome()
 
 
 @contextmanager
-def _one_thread_on_cpu(trial: Trial) -> Iterator[None]:
-    """Sums are grouped by thread: one thread makes the numbers independent of the machine's cores."""
+def _threads(trial: Trial) -> Iterator[None]:
+    """One thread on a CPU: sums are grouped by thread, so this makes the numbers independent of the machine's cores.
+
+    On CUDA the cores only build and initialize the model, and each GPU's trial takes its share of them.
+    """
     before = torch.get_num_threads()
-    if trial.device == "cpu":
-        torch.set_num_threads(1)
+    cores = 1 if trial.device == "cpu" else (os.cpu_count() or 1) // torch.cuda.device_count()
+    torch.set_num_threads(max(1, cores))
     try:
         yield
     finally:

@@ -37,6 +37,7 @@ def curve_rows(loss):
 
 
 def run_row(trial_id, optimizer, width, lr, seed, loss):
+    spec = {"optimizer": optimizer, "options": {"beta2": 0.95}, "width": width, "lr": lr, "seed": seed, "depth": 2}
     return {
         "trial_id": trial_id, "experiment": "width", "preset": "laptop", "error": None, "optimizer": optimizer,
         "status": "diverged" if loss is None else "ok", "model": "gpt", "width": width, "depth": 2, "head_dim": 16,
@@ -46,7 +47,7 @@ def run_row(trial_id, optimizer, width, lr, seed, loss):
         "initial_loss": 5.5, "val_loss": loss, "train_loss": 2.0, "wall_time_s": 1.0, "tokens_per_s": 32768.0,
         "flops": 1e9, "device": "cpu", "dtype": "float32", "val_tokens": 1024, "data": "sotu", "data_sha256": "ab" * 32,
         "scionlab_version": "0.1.0", "git_commit": None, "torch_version": "2.13.0", "machine": "Linux x86_64",
-        "started_at": WHEN, "spec": json.dumps({"lr": lr}),
+        "started_at": WHEN, "spec": json.dumps(spec),
     }  # fmt: skip
 
 

@@ -83,19 +83,85 @@ def test_intervals_cover_the_truth(seeds):
     assert 0.90 <= np.mean(inside) <= 0.98
 
 
+@pytest.mark.slow
+def test_intervals_cover_a_lopsided_law_almost_as_well():
+    # Five times steeper above the optimum than below, as loss curves are: the parabola is the wrong model, and its bias
+    # costs coverage. It is held to 80%.
+    rng = np.random.default_rng(2)
+    inside = []
+    for _ in range(200):
+        runs = planted(-0.4, noise=0.012, rng=rng, curvature=0.0)
+        above = np.log2(runs["lr"]) - (-4.3 - 0.4 * np.log2(runs["width"] / WIDTHS[0]))
+        runs["val_loss"] += np.where(above > 0, 0.15, 0.03) * above**2
+        t = fit_lr_transfer(runs).transfers[0]
+        inside.append(t.drift_low <= -0.4 <= t.drift_high)
+    assert np.mean(inside) >= 0.80
+
+
 def test_one_seed_gives_no_interval_and_says_so():
     fit = fit_lr_transfer(planted(-1.0, noise=0.01, seeds=1))
     assert fit.optima[0].lr_opt_low is None
     assert fit.transfers[0].drift is not None
     assert fit.transfers[0].drift_low is None
     assert fit.transfers[0].verdict == "no interval"
+    assert not fit.transfers[0].cut_off
 
 
 def test_an_optimum_at_the_edge_is_flagged():
     fit = fit_lr_transfer(planted(0.0, start=-1.0))
-    assert all(o.at_edge for o in fit.optima)
-    assert fit.transfers[0].at_edge
-    assert "edge" in fit.transfers[0].verdict
+    assert all(o.at_edge and not o.resolved for o in fit.optima)
+    assert fit.transfers[0].verdict == "not resolved"
+
+
+def walled(drift, wall, **law):
+    """A planted law in which everything more than `wall` octaves above the optimum diverges."""
+    runs = planted(drift, **law)
+    best = -4.3 + drift * np.log2(runs["width"] / WIDTHS[0])
+    runs.loc[np.log2(runs["lr"]) > best + wall, ["status", "val_loss"]] = ["diverged", np.nan]
+    return runs
+
+
+def test_an_optimum_beside_divergence_never_stays_put_with_confidence():
+    # The best grid point is the last that trains: every resample agrees on it, and says nothing about the true optimum.
+    fit = fit_lr_transfer(walled(-0.1, wall=0.4, noise=0.001))
+    assert not fit.optima[0].at_edge
+    assert not fit.optima[0].resolved
+    assert fit.transfers[0].verdict == "not resolved"
+
+
+def test_an_interval_cut_off_at_the_edge_cannot_show_that_a_rate_stays_put():
+    # Optimum half an octave inside a flat curve's edge: some resamples have their best point on it.
+    fit = fit_lr_transfer(planted(0.0, noise=0.004, start=-2.5, curvature=0.01))
+    assert fit.transfers[0].cut_off
+    assert fit.transfers[0].verdict in ("cannot tell", "not resolved")
+
+
+def test_a_width_at_which_everything_diverges_is_kept_and_decides():
+    runs = planted(0.0, noise=0.001)
+    runs.loc[runs["width"] == 128, ["status", "val_loss"]] = ["diverged", np.nan]
+    fit = fit_lr_transfer(runs)
+    assert [o.width for o in fit.optima] == list(WIDTHS)
+    assert fit.optima[-1].lr_opt is None
+    assert fit.transfers[0].verdict == "every rate diverges at width 128"
+    assert fit.transfers[0].regret_diverges
+    assert len(fit.frame()) == len(fit.summary()) * 3
+
+
+def test_runs_that_differ_in_more_than_the_axes_are_refused():
+    runs = planted(0.0).assign(momentum=0.1)
+    fit_lr_transfer(runs)
+    mixed = runs.assign(momentum=np.where(runs["lr"] > 2**-5, 0.5, 0.1))
+    with pytest.raises(UserError, match=r"momentum of 'scion' takes several values \(0.1, 0.5\)"):
+        fit_lr_transfer(mixed)
+    with pytest.raises(UserError, match="share width, lr and seed"):
+        fit_lr_transfer(pd.concat([planted(0.0), planted(0.0, start=-7.0)]))
+
+
+def test_an_unfinished_seed_does_not_bend_the_curve():
+    runs = planted(0.0, seeds=2)
+    runs.loc[runs["seed"] == 1, "val_loss"] += 0.3  # a worse seed, trained at the highest rates only
+    partial = runs[(runs["seed"] == 0) | (runs["lr"] >= 2**-5)]
+    assert fit_lr_transfer(partial).optima == fit_lr_transfer(runs[runs["seed"] == 0]).optima
 
 
 def test_divergence_is_never_best_and_is_counted():
@@ -148,5 +214,7 @@ def test_the_fit_is_reproducible():
     ],
 )
 def test_verdicts_follow_the_interval(low, high, expected):
-    assert verdict(low, high, at_edge=False) == expected
-    assert "edge" in verdict(low, high, at_edge=True)
+    assert verdict(0.0, low, high, resolved=True, cut_off=False) == expected
+    assert verdict(0.0, low, high, resolved=False, cut_off=False) == "not resolved"
+    assert verdict(0.0, low, high, resolved=True, cut_off=True) != "stays put"
+    assert verdict(None, None, None, resolved=True, cut_off=False) == "one width: no drift"

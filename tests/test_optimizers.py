@@ -140,8 +140,17 @@ def test_adam_mup_halves_hidden_rates_and_the_readout_at_twice_the_base_width():
         ("hidden", 0.25),
         ("output", 0.5),
     }
+    decayed = {group["lr"] * group["weight_decay"] for group in optimizer.param_groups}
+    assert decayed == {0.5 * 0.1}  # the decay a step makes does not change with width
     assert mup.output_scale(64) == 0.5
     assert training.architecture(trial("adam-mup", width=64)).build().config.output_scale == 0.5
+
+
+@pytest.mark.parametrize(("name", "variance"), [("adam", 1 / 256), ("adam-mup", 1 / 32)])
+def test_the_variance_of_the_initial_head(name, variance):
+    head = start(name, GPT(GPTConfig(width=256, depth=1)))["head.weight"].parameter
+    # 65,536 normal draws: their variance is known to 0.55%, and 3% is over five of those
+    assert float(head.detach().var()) == pytest.approx(variance, rel=0.03)
 
 
 def test_adam_mup_at_its_base_width_trains_exactly_as_adam():
@@ -149,7 +158,7 @@ def test_adam_mup_at_its_base_width_trains_exactly_as_adam():
     corpus = Corpus("letters", "0" * 64, letters[:5_000], letters[5_000:])
     sizes = {"width": 32, "depth": 1, "tokens": 10 * 64, "batch_size": 4, "seq_len": 16, "val_tokens": 256}
     runs = [
-        training.train(training.resolve(Trial(optimizer=name, lr=0.01, val_seq_len=16, **sizes)), corpus)
+        training.train(training.resolve(Trial(optimizer=name, lr=0.01, val_seq_len=16, device="cpu", **sizes)), corpus)
         for name in ("adam", "adam-mup")
     ]
     assert runs[0].curve == runs[1].curve

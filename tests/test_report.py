@@ -77,8 +77,21 @@ def test_every_figure_has_alternative_text_and_a_caption(page):
 def test_what_was_left_out_is_said(page):
     text = " ".join(page.words)
     assert "Diverged trials: 4." in text
-    assert "failed with an error and are left out: 1." in text
+    assert "Failed trials, left out: 1." in text
     assert "not trained yet: 1 of 128." in text
+
+
+def test_the_options_of_every_optimizer_are_shown(page):
+    text = " ".join(page.words)
+    assert "options of adam" in text
+    assert "beta2 0.95" in text
+
+
+def test_a_file_that_cannot_be_written_is_the_users_mistake(tmp_path):
+    fill(tmp_path / "runs", optimizers=("scion",))
+    (tmp_path / "fits" / "lr_transfer.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"cannot write to .*lr_transfer\.json"):
+        fit_results(tmp_path, "width", "laptop")
 
 
 def test_text_from_outside_is_escaped(results):

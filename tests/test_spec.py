@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from scionlab.errors import UserError
-from scionlab.spec import Experiment, Preset, Trial, check_unique, trial_id
+from scionlab.spec import Experiment, Preset, Trial, trial_id
 
 SHA = "a" * 64
 BASE = {"optimizer": "adam", "lr": 0.01, "width": 32, "device": "cpu", "dtype": "float32", "options": {"eps": 1e-8}}
@@ -142,13 +142,6 @@ def test_trials_are_frozen_and_replace_validates():
 def test_trials_survive_json():
     changed = trial(**OTHER)
     assert Trial.model_validate_json(changed.model_dump_json()) == changed
-
-
-def test_a_grid_that_holds_a_trial_twice_is_refused():
-    different = [trial(lr=0.1), trial(lr=0.2)]
-    check_unique(different)
-    with pytest.raises(UserError, match=r"twice: .*\"lr\":0\.2"):
-        check_unique([*different, trial(lr=0.2)])
 
 
 def test_a_preset_needs_trials_and_an_experiment_presets():

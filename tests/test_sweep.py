@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -121,6 +122,18 @@ def test_nothing_is_written_when_the_grid_is_wrong(experiment, tiny, store, cons
         with pytest.raises(UserError):
             run_sweep(experiment(tiny(), bad), "smoke", store, console, "inline")
         assert not store.root.exists()
+
+
+@pytest.mark.parametrize("spelled", [{}, {"beta2": 0.95}], ids=["the same", "a default spelled out"])
+def test_a_grid_that_holds_a_trial_twice_is_refused(experiment, tiny, store, spelled):
+    spec = experiment(tiny(optimizer="adam"), tiny(optimizer="adam", options=spelled))
+    with pytest.raises(UserError, match="holds this trial twice"):
+        plan_sweep(spec, "smoke", store)
+
+
+def test_a_text_that_changed_since_the_sweep_began_is_an_error(experiment, tiny, store):
+    cell = replace(plan_sweep(experiment(tiny()), "smoke", store).todo[0], data_sha256="0" * 64)
+    assert "has changed since the sweep began" in job_module.run_cell(cell, store).error
 
 
 def test_progress_counts_and_names_the_best_loss(experiment, tiny, store, console):

@@ -34,7 +34,6 @@ class SavedFigure:
 def save_all(tables: SweepTables, fit: LrTransfer, folder: Path) -> list[SavedFigure]:
     """Draw every figure into `folder`."""
     style.apply()
-    folder.mkdir(parents=True, exist_ok=True)
     return [_save(name, module, module.table(tables, fit), folder / name) for name, module in FIGURES.items()]
 
 

@@ -18,7 +18,7 @@ CAPTION = (
 
 def table(tables: SweepTables, fit: LrTransfer) -> pd.DataFrame:
     """One row per optimizer and width: the fit's own table."""
-    return fit.frame()
+    return fit.frame().dropna(subset=["lr_opt"])
 
 
 def draw(data: pd.DataFrame) -> Figure:
@@ -32,7 +32,7 @@ def draw(data: pd.DataFrame) -> Figure:
         y = np.log2(rows["lr_opt"])
         look = {"color": style.colour(name), "marker": style.MARKERS[i % len(style.MARKERS)]}
         axis.plot(x, y, linewidth=1.4, markersize=6, label=name, **look)  # type: ignore[arg-type]
-        edge = rows["at_edge"].to_numpy(dtype=bool)
+        edge = ~rows["resolved"].to_numpy(dtype=bool)
         axis.plot(x[edge], y[edge], linestyle="", markersize=6, markerfacecolor="white", **look)  # type: ignore[arg-type]
         known = rows["lr_opt_low"].notna().to_numpy()
         low = np.log2(rows.loc[known, "lr_opt_low"].astype(float))
@@ -43,7 +43,7 @@ def draw(data: pd.DataFrame) -> Figure:
     axis.set_xticks(sorted(np.log2(data["width"].unique())), [str(w) for w in sorted(data["width"].unique())])
     axis.set_xlabel("width")
     axis.set_ylabel("best learning rate")
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="bars: 95% interval\nhollow: grid's edge")
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="bars: 95% interval\nhollow: not resolved")
     return figure
 
 

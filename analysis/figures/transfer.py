@@ -43,9 +43,10 @@ def table(tables: SweepTables, fit: LrTransfer) -> pd.DataFrame:
             "low": o.lr_opt_low,
             "high": o.lr_opt_high,
             "n_seeds": o.n_seeds,
-            "at_edge": o.at_edge,
+            "resolved": o.resolved,
         }
         for o in fit.optima
+        if o.lr_opt is not None
     )
     return pd.concat([points.assign(kind="point"), optima.assign(kind="optimum")], ignore_index=True)
 
@@ -89,7 +90,7 @@ def _crosses(axis: Axes, rows: pd.DataFrame, top: float, color: style.Colour, sh
 
 def _optimum(axis: Axes, rows: pd.DataFrame, color: style.Colour) -> None:
     for row in rows.to_dict("records"):
-        face = "white" if row["at_edge"] else color
+        face = color if row["resolved"] else "white"
         x, y = np.log2(row["lr"]), row["val_loss"]
         axis.plot(x, y, "*", markersize=11, markerfacecolor=face, markeredgecolor="black", zorder=5)
         if pd.notna(row["low"]):
@@ -101,7 +102,7 @@ def _handles(widths: list[int]) -> list[Line2D]:
     return [
         *style.width_handles(widths, markers=True),
         Line2D([], [], label="optimum, 95% interval", color=style.GREY, **star),  # type: ignore[arg-type]
-        Line2D([], [], label="optimum at the grid's edge", color="white", **star),  # type: ignore[arg-type]
+        Line2D([], [], label="not resolved (edge, divergence)", color="white", **star),  # type: ignore[arg-type]
         Line2D([], [], label="a seed diverged", color=style.GREY, linestyle="", marker="x", markeredgewidth=2),
     ]
 

@@ -1,7 +1,9 @@
 """Fill the report's template with a sweep's fit, figures, grid and provenance."""
 
 import base64
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,16 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.figures import SavedFigure
-from analysis.lr_transfer import (
-    CONFIDENCE,
-    RESAMPLES,
-    STAYS_PUT,
-    LrTransfer,
-    Optimum,
-    Transfer,
-    excluded,
-    with_interval,
-)
+from analysis.lr_transfer import CONFIDENCE, RESAMPLES, STAYS_PUT, LrTransfer, Optimum, Transfer, with_interval
 from analysis.tables import SweepTables
 
 
@@ -37,7 +30,7 @@ def render(tables: SweepTables, fit: LrTransfer, figures: Sequence[SavedFigure])
         figures=[_figure(figure) for figure in figures],
         optima=[_optimum_row(optimum) for optimum in fit.optima],
         grid=_grid(tables.runs),
-        excluded=[*excluded(tables.runs), *_missing(tables)],
+        excluded=_excluded(tables),
         provenance=_provenance(tables),
         confidence=f"{CONFIDENCE:.0%}",
         resamples=RESAMPLES,
@@ -48,27 +41,33 @@ def render(tables: SweepTables, fit: LrTransfer, figures: Sequence[SavedFigure])
 
 def _verdict(transfer: Transfer, fit: LrTransfer) -> dict[str, str]:
     """The optimizer's finding in a sentence with its numbers."""
-    optima = [o for o in fit.optima if o.optimizer == transfer.optimizer]
+    optima = fit.of(transfer.optimizer)
+    trained = [(o.width, o.lr_opt) for o in optima if o.lr_opt is not None]
     parts = []
     if transfer.drift is not None:
-        narrow, wide = optima[0], optima[-1]
         drift = with_interval(transfer.drift, transfer.drift_low, transfer.drift_high, "+.2f")
+        (narrow, first), (wide, last) = trained[0], trained[-1]
         parts.append(
             Markup("The best learning rate goes from {} at width {} to {} at width {}: {} octaves per octave.").format(
-                _power(narrow.lr_opt), narrow.width, _power(wide.lr_opt), wide.width, drift
+                _power(first), narrow, _power(last), wide, drift
             )
         )
-        parts.append(_regret(transfer, narrow.width, wide.width))
+    if transfer.transfer_regret is not None:
+        parts.append(_regret(transfer, optima[0].width, optima[-1].width))
     if transfer.n_seeds == 1:
         parts.append(Markup("One seed: there is no measure of seed noise, so no interval is given."))
-    if transfer.at_edge:
-        parts.append(Markup("An optimum lies at its grid's edge; the true one may lie beyond."))
+    if not transfer.resolved:
+        parts.append(
+            Markup("An optimum lies at its grid's edge or beside a rate that diverges: its drift says nothing.")
+        )
+    elif transfer.cut_off:
+        parts.append(Markup("An interval is cut off at its grid's edge or at a rate that diverges."))
     return {"optimizer": transfer.optimizer, "verdict": transfer.verdict, "text": Markup(" ").join(parts)}
 
 
 def _regret(transfer: Transfer, narrow: int, wide: int) -> Markup:
-    if transfer.transfer_regret is None or not np.isfinite(transfer.transfer_regret):
-        return Markup("Width {}'s best rate makes width {} diverge.").format(narrow, wide)
+    if transfer.regret_diverges:
+        return Markup("With width {}'s best rate, width {} diverges.").format(narrow, wide)
     regret = with_interval(transfer.transfer_regret, transfer.regret_low, transfer.regret_high, ".3f")
     return Markup("Training width {} with width {}'s best rate costs {} nats.").format(wide, narrow, regret)
 
@@ -80,14 +79,15 @@ def _power(value: float) -> Markup:
 
 
 def _optimum_row(optimum: Optimum) -> dict[str, str]:
-    low, high = optimum.lr_opt_low, optimum.lr_opt_high
+    low, high, loss = optimum.lr_opt_low, optimum.lr_opt_high, optimum.val_loss_opt
     return {
         "optimizer": optimum.optimizer,
         "width": str(optimum.width),
-        "best lr": f"{optimum.lr_opt:.3g}" + (" (grid's edge)" if optimum.at_edge else ""),
-        "as a power": _power(optimum.lr_opt),
+        "best lr": "none" if optimum.lr_opt is None else f"{optimum.lr_opt:.3g}",
+        "as a power": "–" if optimum.lr_opt is None else _power(optimum.lr_opt),
         "interval": "–" if low is None or high is None else f"{low:.3g} … {high:.3g}",
-        "validation loss": f"{optimum.val_loss_opt:.4f}",
+        "resolved": "yes" if optimum.resolved else "grid's edge" if optimum.at_edge else "beside divergence",
+        "validation loss": "–" if loss is None else f"{loss:.4f}",
         "seeds": str(optimum.n_seeds),
         "diverged": str(optimum.n_diverged),
     }
@@ -130,27 +130,40 @@ def _thousands(value: float) -> str:
 
 
 def _fixed(runs: pd.DataFrame) -> dict[str, str]:
-    """What all trials have in common."""
-    names = [
-        "model",
-        "depth",
-        "head_dim",
-        "residual",
-        "batch_size",
-        "seq_len",
-        "tokens",
-        "steps",
-        "schedule",
-        "momentum",
-    ]
-    names += ["val_tokens", "data", "device", "dtype"]
-    return {name: ", ".join(map(str, sorted(runs[name].unique()))) for name in names}
+    """What all trials have in common, and each optimizer's options."""
+    specs = [json.loads(text) for text in runs["spec"]]
+    varying = {"optimizer", "options", "width", "lr", "seed"}
+    common = {name: specs[0][name] for name in specs[0] if name not in varying}
+    shown = {name: _several(spec[name] for spec in specs) for name in common}
+    for optimizer in sorted({spec["optimizer"] for spec in specs}):
+        shown[f"options of {optimizer}"] = _several(
+            ", ".join(f"{k} {v}" for k, v in spec["options"].items())
+            for spec in specs
+            if spec["optimizer"] == optimizer
+        )
+    return shown
 
 
-def _missing(tables: SweepTables) -> list[str]:
-    if not tables.missing:
-        return []
-    return [f"Trials of the grid not trained yet: {tables.missing} of {len(tables.sweep['trial_ids'])}."]
+def _several(values: Iterable[Any]) -> str:
+    return " | ".join(dict.fromkeys(map(str, values))) or "none"
+
+
+def _excluded(tables: SweepTables) -> list[str]:
+    """What the fit left out or treated apart, in sentences."""
+    status = tables.runs["status"]
+    diverged, failed = int((status == "diverged").sum()), int((status == "error").sum())
+    lines = []
+    if diverged:
+        lines.append(
+            f"Diverged trials: {diverged}. They are drawn at the top edge; a learning rate at which any seed diverged "
+            "counts as infinitely bad and takes no part in a parabola."
+        )
+    if failed:
+        lines.append(f"Failed trials, left out: {failed}. Calling the sweep again tries them again.")
+    if tables.missing:
+        lines.append(f"Trials of the grid not trained yet: {tables.missing} of {len(tables.sweep['trial_ids'])}.")
+        lines.append("Seeds that do not cover every learning rate of a width are left out where others do.")
+    return lines
 
 
 def _provenance(tables: SweepTables) -> dict[str, str]:
@@ -169,7 +182,7 @@ def _provenance(tables: SweepTables) -> dict[str, str]:
         "PyTorch": values("torch_version"),
         "corpus": values("data"),
         "SHA-256 of the corpus": values("data_sha256"),
-        "machine": f"{sweep['machine']} ({values('device')}, {values('dtype')})",
+        "machine": f"{values('machine')} ({values('device')}, {values('dtype')}); last sweep on {sweep['machine']}",
         "trained": f"{runs['started_at'].min():%Y-%m-%d %H:%M} to {runs['started_at'].max():%Y-%m-%d %H:%M} UTC",
         "training time": f"{runs['wall_time_s'].sum():,.0f} s summed over trials",
         "sweep": (

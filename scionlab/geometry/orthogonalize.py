@@ -22,6 +22,8 @@ def polar(matrix: Tensor) -> Tensor:
 
     Shape (..., m, n) in and out. The cut-off for "zero" is numpy's: σ_max · max(m, n) · machine epsilon.
     """
+    if not matrix.isfinite().all():  # LAPACK would raise; a run that diverges should say so by its loss
+        return torch.full_like(matrix, torch.nan)
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     cutoff = s[..., :1] * max(matrix.shape[-2:]) * torch.finfo(matrix.dtype).eps
     return (u * (s > cutoff).to(u.dtype).unsqueeze(-2)) @ vh

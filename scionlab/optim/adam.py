@@ -1,5 +1,6 @@
 """AdamW in the standard parametrization and in μP (Yang et al., arXiv 2203.03466, table 8)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,26 +20,34 @@ class Adam(Gaussian):
     weight_decay: float = Field(default=0.1, ge=0)
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
-        groups = [self.group(claim, lr * self.lr_factor(claim, width)) for claim in claims]
+        groups = [self.group(claim, lr, width) for claim in claims]
         return [torch.optim.AdamW(groups, lr=lr, betas=(1 - momentum, self.beta2), eps=self.eps)]
 
-    def lr_factor(self, claim: Claim, width: int) -> float:
-        """The parameter's learning rate in units of the trial's."""
-        return 1.0
-
-    def group(self, claim: Claim, lr: float) -> dict[str, Any]:
+    def group(self, claim: Claim, lr: float, width: int) -> dict[str, Any]:
         """A parameter group of one parameter."""
         decay = self.weight_decay if claim.parameter.ndim > 1 else 0.0
         return {"params": [claim.parameter], "lr": lr, "weight_decay": decay}
 
 
 class AdamMuP(Adam):
-    """AdamW in μP: at `base_width` it is `Adam`; from there hidden rates fall and the readout shrinks as 1/width."""
+    """AdamW in μP: at `base_width` it is `Adam`, and from there three things change with width.
+
+    Hidden learning rates fall as 1/width (rate times weight decay, the decay per step, stays); logits are multiplied by
+    base_width/width; and the head's initial entries keep the variance they have at the base width.
+    """
 
     base_width: int = Field(default=32, gt=0)
 
     def output_scale(self, width: int) -> float:
         return self.base_width / width
 
-    def lr_factor(self, claim: Claim, width: int) -> float:
-        return self.base_width / width if claim.role == "hidden" else 1.0
+    def std(self, claim: Claim) -> float:
+        factor = math.sqrt(claim.parameter.shape[-1] / self.base_width) if claim.role == "output" else 1.0
+        return super().std(claim) * factor
+
+    def group(self, claim: Claim, lr: float, width: int) -> dict[str, Any]:
+        group = super().group(claim, lr, width)
+        if claim.role == "hidden":
+            group["lr"] *= self.base_width / width
+            group["weight_decay"] *= width / self.base_width
+        return group

@@ -12,12 +12,15 @@ from scionlab.optim.roles import Claim
 
 
 class Muon(Adam):
-    """The trial's learning rate is Muon's; AdamW runs at `adam_lr_ratio` times it.
+    """The trial's learning rate is Muon's; AdamW runs at `adam_lr_ratio` times it, in the standard parametrization.
+
+    So what transfers, or does not, is the pair. The default ratio is the middle of the range (1/16 to 1/4) that trained
+    equally well at widths 32 and 128; at 1, AdamW's rate is so high that it decides where the pair's optimum lies.
 
     `adjust_lr` is PyTorch's: "original" multiplies by √max(1, d_out/d_in), "match_rms_adamw" by 0.2·√max(d_out, d_in).
     """
 
-    adam_lr_ratio: float = Field(default=1.0, gt=0)
+    adam_lr_ratio: float = Field(default=0.125, gt=0)
     nesterov: bool = True
     adjust_lr: Literal["original", "match_rms_adamw"] = "original"
 

@@ -39,8 +39,8 @@ class Recipe(BaseModel, ABC):
 class Gaussian(Recipe):
     """Standard initialization, shared by the methods that are not norm-constrained.
 
-    Hidden and output matrices have variance 1/d_in; embeddings and matrices shared by input and output have
-    standard deviation `embedding_std`; biases start at 0; gains keep what their module set.
+    Matrices have variance 1/d_in, also one shared by input and output; embeddings have standard deviation
+    `embedding_std`; biases start at 0; gains keep what their module set.
     """
 
     embedding_std: float = Field(default=1.0, gt=0)
@@ -53,7 +53,11 @@ class Gaussian(Recipe):
             if claim.role == "bias":
                 weight.zero_()
             elif claim.role != "gain":
-                embedding = claim.role == "input" or len(claim.names) > 1
-                std = self.embedding_std if embedding else 1 / math.sqrt(weight.shape[-1])
-                std *= self.output_init if claim.role == "output" and not embedding else 1.0
-                weight.copy_(torch.randn(weight.shape, generator=generator) * std)
+                weight.copy_(torch.randn(weight.shape, generator=generator) * self.std(claim))
+
+    def std(self, claim: Claim) -> float:
+        """Standard deviation of a matrix's entries."""
+        if claim.role == "input":
+            return self.embedding_std
+        own_head = claim.role == "output" and len(claim.names) == 1
+        return (self.output_init if own_head else 1.0) / math.sqrt(claim.parameter.shape[-1])

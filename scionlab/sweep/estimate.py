@@ -11,7 +11,8 @@ from scionlab.sweep.plan import Cell
 from scionlab.training import train
 
 PROBE_STEPS = 3
-PROBE_FLOPS = 2e10  # a probe step is cut down to about this much work, and skipped if one sequence exceeds it
+# A probe step is cut down to about this much work, and skipped if one sequence exceeds it.
+PROBE_FLOPS = {"cpu": 2e10, "cuda": 2e13}
 
 # What decides the speed of a trial, apart from its number of tokens.
 SHAPE = ["optimizer", "model", "width", "depth", "head_dim", "batch_size", "seq_len", "device", "dtype"]
@@ -35,7 +36,7 @@ def _probe(cell: Cell) -> float | None:
     """Tokens a second of a cut-down trial of this shape, or None if that would take too long."""
     trial = cell.trial
     flops_per_sequence = cell.flops / trial.exact_tokens * trial.seq_len
-    batch_size = min(trial.batch_size, math.floor(PROBE_FLOPS / flops_per_sequence))
+    batch_size = min(trial.batch_size, math.floor(PROBE_FLOPS[trial.device] / flops_per_sequence))
     if batch_size < 1:
         return None
     tokens = PROBE_STEPS * batch_size * trial.seq_len

@@ -11,6 +11,7 @@ import torch
 
 from scionlab import provenance
 from scionlab.data import load
+from scionlab.errors import UserError
 from scionlab.store import RunStore
 from scionlab.sweep.plan import Cell
 from scionlab.training import train
@@ -34,7 +35,10 @@ def run_cell(cell: Cell, store: RunStore) -> Report:
     """Train and store. A failure of the trial is a row, too; only a failure to write raises."""
     started_at, began = datetime.now(UTC), time.perf_counter()
     try:
-        outcome = train(cell.trial, load(cell.trial.data))
+        corpus = load(cell.trial.data)
+        if corpus.sha256 != cell.data_sha256:
+            raise UserError(f"data: {cell.trial.data!r} has changed since the sweep began; start the sweep again")
+        outcome = train(cell.trial, corpus)
         summary, curve, error = outcome.summary, outcome.curve, None
     except Exception:
         summary, curve, error = {"status": "error"}, [], traceback.format_exc()

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from scionlab.data import load, validation_windows
 from scionlab.data.windows import TrainingWindows
-from scionlab.spec import Trial, check_unique, trial_id
+from scionlab.errors import UserError
+from scionlab.spec import Trial, trial_id
 from scionlab.store import RunStore
 from scionlab.training import resolve, train_flops
 
@@ -49,8 +50,8 @@ def make_plan(trials: Sequence[Trial], store: RunStore, experiment: str, preset:
 
     Raises UserError before anything is written or trained.
     """
-    check_unique(trials)
     cells = tuple(_cell(trial, experiment, preset) for trial in trials)
+    _check_unique(cells)
     for trial in {_data_needs(cell.trial): cell.trial for cell in cells}.values():
         _check_text(trial)
     finished = store.finished()
@@ -63,6 +64,15 @@ def _cell(trial: Trial, experiment: str, preset: str) -> Cell:
     corpus = load(resolved.data)
     identity = trial_id(resolved, corpus.split_sha256)
     return Cell(resolved, identity, train_flops(resolved), corpus.sha256, experiment, preset)
+
+
+def _check_unique(cells: Sequence[Cell]) -> None:
+    """Two equal trials in one grid are a mistake of its author, also where one of them spells out a default."""
+    seen: set[str] = set()
+    for cell in cells:
+        if cell.trial_id in seen:
+            raise UserError(f"trials: the grid holds this trial twice: {cell.trial.model_dump_json()}")
+        seen.add(cell.trial_id)
 
 
 def _data_needs(trial: Trial) -> tuple[str, int, int, int]:

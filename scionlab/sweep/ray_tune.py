@@ -5,6 +5,7 @@ killed loses nothing that was finished, and Tune's own logs and checkpoints go t
 """
 
 import logging
+import math
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,8 @@ class _Listener(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         cell = self.cells[trial.config["index"]]
+        if cell.trial_id in self.store.finished():  # it died between writing its row and telling us
+            return
         error = "the worker process of this trial died: it was killed, or ran out of memory (Ray has printed more)"
         self.store.write_run(failed_row(cell, error), [])
         self.on_report(Report(cell.trial_id, "error", None, 0.0, error))
@@ -104,4 +107,4 @@ def _gpu_share(cells: Sequence[Cell], workers: int) -> float:
     """GPUs of one trial: all that the machine has, divided among the workers."""
     if not any(cell.trial.device == "cuda" for cell in cells):
         return 0
-    return min(1.0, torch.cuda.device_count() / workers)
+    return 1 / math.ceil(workers / max(1, torch.cuda.device_count()))

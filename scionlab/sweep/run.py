@@ -18,6 +18,9 @@ from scionlab.sweep.job import Report
 from scionlab.sweep.plan import Plan, make_plan
 from scionlab.sweep.progress import SweepProgress
 
+# A worker takes about 0.4 GB, Ray itself 0.6 GB: eight of them stay below 4 GB. More can be asked for.
+MAX_CPU_WORKERS = 8
+
 
 @dataclass
 class SweepResult:
@@ -52,7 +55,7 @@ def plan_sweep(experiment: Experiment, preset: str, store: RunStore) -> Plan:
 def default_workers(plan: Plan) -> int:
     """One trial per core, as each runs on one thread; on CUDA one per GPU, as each may need its whole memory."""
     on_gpu = any(cell.trial.device == "cuda" for cell in plan.cells)
-    return torch.cuda.device_count() if on_gpu else provenance.cpu_count()
+    return torch.cuda.device_count() if on_gpu else min(provenance.cpu_count(), MAX_CPU_WORKERS)
 
 
 def run_sweep(
