@@ -5,14 +5,15 @@ diverged counts as infinitely bad. Then
 
     lr*(w)            parabola through the best point and its neighbours in log₂ lr (`analysis.parabola`)
     drift             least-squares slope of log₂ lr* on log₂ width: octaves of lr per octave of width
-    transfer regret   loss at the largest width with the smallest width's lr*, minus the best measured there; between
-                      grid points the loss is interpolated (monotone cubic in log₂ lr). Never negative, so noise
-                      pushes it up and its interval cannot reach below 0
+    transfer regret   loss at the largest width with the smallest width's lr*, minus the loss with its own lr*; both are
+                      read off the same curve (monotone cubic in log₂ lr through the measured means)
 
 Intervals are percentiles of a bootstrap: the seed noise around the optimum, pooled over the widths of an optimizer, is
-resampled (`analysis.lr_curve`). With one seed there is nothing to resample, and no interval is given.
+resampled (`analysis.lr_curve`). They measure seed noise alone, not how well a parabola fits. With one seed there is
+nothing to resample, and where an optimum is not resolved its resamples say nothing: no interval is given.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -147,7 +148,9 @@ def fit_lr_transfer(runs: pd.DataFrame, seed: int = 0) -> LrTransfer:
         raise UserError(f"runs: columns {', '.join(missing)} are missing; needed are {', '.join(COLUMNS)}")
     finished = runs[runs["status"].isin(["ok", "diverged"])]
     if not (finished["status"] == "ok").any():
-        raise UserError("runs: no row has status 'ok'")
+        raise UserError(
+            f"runs: none of {len(runs)} trained to its end ({len(finished)} diverged): there is nothing to fit"
+        )
     optima: list[Optimum] = []
     transfers: list[Transfer] = []
     for optimizer, table in finished.groupby("optimizer", sort=True):
@@ -160,12 +163,19 @@ def fit_lr_transfer(runs: pd.DataFrame, seed: int = 0) -> LrTransfer:
 
 
 def _check_one_experiment(optimizer: str, table: pd.DataFrame) -> None:
-    for column in FIXED:
-        if column in table and table[column].nunique() > 1:
-            values = ", ".join(map(str, sorted(table[column].unique())))
-            raise UserError(f"runs: {column} of {optimizer!r} takes several values ({values}); fit one at a time")
+    """Refuse runs that differ in more than the axes: by the trials' whole specs, or the columns of a foreign table."""
+    if "spec" in table:
+        settings = pd.DataFrame([json.loads(text) for text in table["spec"]]).astype(str)
+        settings = settings.drop(columns=["width", "lr", "seed", "data"], errors="ignore")
+    else:
+        settings = table[[column for column in FIXED if column in table]].astype(str)
+    hint = "give each setting a preset of its own (finished trials are reused)"
+    for column in settings:
+        if settings[column].nunique() > 1:
+            values = ", ".join(sorted(settings[column].unique()))
+            raise UserError(f"runs: {column} of {optimizer!r} takes several values ({values}); {hint}")
     if table.duplicated(CELL).any():
-        raise UserError(f"runs: several runs of {optimizer!r} share width, lr and seed; fit one setting at a time")
+        raise UserError(f"runs: several runs of {optimizer!r} share width, lr and seed; {hint}")
 
 
 def _fit_optimizer(optimizer: str, curves: list[LrCurve], rng: np.random.Generator) -> tuple[list[Optimum], Transfer]:
@@ -191,7 +201,7 @@ def _optimum(optimizer: str, curve: LrCurve, sample: Floats | None) -> Optimum:
         return Optimum(optimizer, curve.width, None, None, None, False, False, None, curve.n_seeds, n_diverged)
     at, resolved = curve.optimum(curve.mean)
     best = int(np.argmin(curve.mean))
-    low, high = _interval(None if sample is None else curve.optimum(sample)[0])
+    low, high = _interval(None if sample is None or not resolved else curve.optimum(sample)[0])
     return Optimum(
         optimizer=optimizer,
         width=curve.width,
@@ -218,9 +228,9 @@ def _transfer(optimizer: str, curves: list[LrCurve], alive: list[LrCurve], sampl
     if drawn:
         cut_off = any(float(np.mean(~ok)) > (1 - CONFIDENCE) / 2 for _, ok in drawn)
         drifts = _slope(widths, np.stack([at for at, _ in drawn], axis=-1)) if len(alive) > 1 else None
-    regret, regrets = _regrets(curves, alive, tops, samples, drawn)
-    drift_low, drift_high = _interval(drifts)
-    regret_low, regret_high = _interval(regrets)
+    regret, regrets = _regrets(curves, alive, found, drawn, samples)
+    drift_low, drift_high = _interval(drifts if resolved else None)
+    regret_low, regret_high = _interval(regrets if resolved else None)
     return Transfer(
         optimizer=optimizer,
         verdict=_lost(curves) or verdict(drift, drift_low, drift_high, resolved, cut_off),
@@ -243,12 +253,11 @@ def _slope(x: Floats, y: Floats) -> Floats:
     return np.asarray(y @ centred / (centred @ centred))
 
 
+Tops = list[tuple[Floats, NDArray[np.bool_]]]  # of each width, what LrCurve.optimum returns
+
+
 def _regrets(
-    curves: list[LrCurve],
-    alive: list[LrCurve],
-    tops: Floats,
-    samples: dict[int, Floats],
-    drawn: list[tuple[Floats, NDArray[np.bool_]]],
+    curves: list[LrCurve], alive: list[LrCurve], found: Tops, drawn: Tops, samples: dict[int, Floats]
 ) -> tuple[float | None, Floats | None]:
     """The regret at the largest width, and its resamples; None with fewer than two widths or no rate to carry over."""
     if len(curves) < 2 or not curves[0].finite.any():
@@ -256,28 +265,32 @@ def _regrets(
     wide = curves[-1]
     if not wide.finite.any():
         return float("inf"), None
-    regret = float(regret_of(wide.x, wide.mean[None], tops[:1])[0])
-    return regret, regret_of(wide.x, samples[wide.width], drawn[0][0]) if drawn else None
+    (old, _), (own, _) = found[0], found[-1]
+    regret = float(regret_of(wide.x, wide.mean[None], np.atleast_1d(old), np.atleast_1d(own))[0])
+    return regret, regret_of(wide.x, samples[wide.width], drawn[0][0], drawn[-1][0]) if drawn else None
 
 
-def regret_of(x: Floats, y: Floats, at: Floats) -> Floats:
-    """Interpolated loss of each curve y (R, J) at its own `at` (R,), minus its best on the grid.
+def regret_of(x: Floats, y: Floats, old: Floats, own: Floats) -> Floats:
+    """Loss of each curve y (R, J) at `old` (R,) minus its loss at `own` (R,), both interpolated.
 
-    Infinite next to a diverged rate. Outside the grid the loss at the nearest end stands in: nothing is extrapolated.
+    Infinite where `old` lies at or next to a diverged rate. Outside the grid the loss at the nearest end stands in:
+    nothing is extrapolated.
     """
     finite = np.isfinite(y[0])  # resampling moves losses, not which of them are finite
-    at = np.clip(at, x[0], x[-1])
-    beside = np.stack([np.searchsorted(x, at, side="right") - 1, np.searchsorted(x, at, side="left")])
+    old = np.clip(old, x[0], x[-1])
+    beside = np.stack([np.searchsorted(x, old, side="right") - 1, np.searchsorted(x, old, side="left")])
     diverges = ~finite[np.clip(beside, 0, len(x) - 1)].all(axis=0)
     x, y = x[finite], y[:, finite]
     if len(x) < 2:
         return np.where(diverges, np.inf, 0.0)
     # The pieces' coefficients are taken out of scipy's object, because it evaluates every curve at every point.
     pieces = PchipInterpolator(x, y, axis=1).c
-    piece = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
-    cubic = pieces[:, piece, np.arange(len(at))]
-    loss = np.polyval(cubic, at - x[piece])
-    return np.where(diverges, np.inf, loss - y.min(axis=1))
+
+    def loss(at: Floats) -> Floats:
+        piece = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
+        return np.asarray(np.polyval(pieces[:, piece, np.arange(len(at))], at - x[piece]))
+
+    return np.where(diverges, np.inf, loss(old) - loss(own))
 
 
 def _lost(curves: list[LrCurve]) -> str | None:

@@ -4,6 +4,7 @@ Exit status: 0 done, 1 some trials failed, 2 a mistake in the input, 130 interru
 Torch, Ray and matplotlib are imported by the commands that need them, so that help is immediate.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +28,8 @@ ExperimentName = Annotated[str, typer.Option("--experiment", help="name of the e
 LR_TRANSFER_TITLE = "Learning-rate transfer (drift in octaves of lr per octave of width, regret in nats)"
 
 # Logs have no width: tables in them are not squeezed into 80 columns.
-out = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
-err = Console(stderr=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, markup=False, width=None if Console().is_terminal else 120)
+err = Console(stderr=True, highlight=False, markup=False)
 
 
 def main() -> None:
@@ -36,8 +37,11 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        err.print(f"error: {error}", style="bold red", markup=False, soft_wrap=True)
+        err.print(f"error: {error}", style="bold red", soft_wrap=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("Stopped.")
+        sys.exit(130)
 
 
 @app.callback()
@@ -77,16 +81,16 @@ def run(
         plan = plan_sweep(spec, preset, store)
         terminal.print_plan(plan, store.runs(), workers or default_workers(plan), out)
         return
-    began = len(store.finished())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be asked to stop is to be interrupted
     result = run_sweep(spec, preset, store, err, executor, workers)
-    kept = began + sum(report.status != "error" for report in result.reports)
     if result.interrupted:
+        kept = len(store.finished())
         out.print(f"Stopped. {kept} finished trials are kept in {store.root}; run the same command to go on.")
         raise typer.Exit(130)
     terminal.print_result(result, f"{spec.name}/{preset}", out)
     if errors := result.errors():
         err.print(
-            f"Failed: {len(errors)} (run the same command to try them again). The first:\n{errors[0]}", markup=False
+            f"Failed: {len(errors)} (run the same command to try them again). The first:\n{errors[0]}", soft_wrap=True
         )
         raise typer.Exit(1)
 

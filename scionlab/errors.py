@@ -1,6 +1,7 @@
 """What a user can get wrong, as one exception type: the command line prints its message and exits with 2."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 from pydantic import ValidationError
@@ -25,6 +26,9 @@ def from_validation(error: ValidationError, where: str = "") -> UserError:
     reason = first["msg"].removeprefix("Value error, ")
     if not field:
         return UserError(f"{where}{reason}")
+    if first["type"] == "missing":
+        return UserError(f"{where}{field}: is missing")
+    value = reprlib.repr(first["input"])
     if first["type"] == "extra_forbidden":
-        return UserError(f"{where}{field}: no such field (value {first['input']!r})")
-    return UserError(f"{where}{field}: {first['input']!r} is not allowed: {reason}")
+        return UserError(f"{where}{field}: no such field (value {value})")
+    return UserError(f"{where}{field}: {value} is not allowed: {reason}")

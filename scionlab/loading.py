@@ -40,7 +40,7 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except UserError as error:
-        raise UserError(f"experiment: {path}: {error}") from None
+        raise UserError(f"experiment: {path}{_line(error, path)}: {error}") from None
     except Exception as error:
         raise UserError(f"experiment: {path}{_line(error, path)}: {type(error).__name__}: {error}") from error
     return module

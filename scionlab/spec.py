@@ -34,24 +34,24 @@ class Trial(_Value):
 
     optimizer: str = Field(min_length=1)
     options: dict[str, float | int | str | bool] = {}
-    lr: float = Field(gt=0)
+    lr: float = Field(gt=0, le=1e6)
     momentum: float = Field(default=0.1, gt=0, le=1)
     schedule: Literal["trapezoid", "linear", "constant"] = "linear"
     decay_fraction: float = Field(default=0.4, gt=0, le=1)
 
     model: str = "gpt"
-    width: int = Field(gt=0)
-    depth: int = Field(default=2, gt=0)
+    width: int = Field(gt=0, le=2**16)
+    depth: int = Field(default=2, gt=0, le=1000)
     head_dim: int = Field(default=16, gt=0)
     tied: bool = False
     residual: Literal["1", "1/sqrt(2L)", "1/L"] = "1/sqrt(2L)"
 
     data: str = "sotu"
-    tokens: int = Field(default=2**18, gt=0, description="token budget; rounded to whole steps")
-    batch_size: int = Field(default=16, gt=0)
-    seq_len: int = Field(default=64, gt=0)
-    val_tokens: int = Field(default=2**15, gt=0)
-    val_seq_len: int = Field(default=64, gt=0)
+    tokens: int = Field(default=2**18, gt=0, le=10**15, description="token budget; rounded to whole steps")
+    batch_size: int = Field(default=16, gt=0, le=2**20)
+    seq_len: int = Field(default=64, gt=0, le=2**20)
+    val_tokens: int = Field(default=2**15, gt=0, le=2**40)
+    val_seq_len: int = Field(default=64, gt=0, le=2**20)
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     divergence_factor: float = Field(default=4.0, gt=1)

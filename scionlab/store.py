@@ -85,7 +85,11 @@ class RunStore:
 
     def _scan(self, table: Table, **query: Any) -> pa.Table:
         paths = sorted(str(path) for path in self._folder(table).glob("[!.]*.parquet"))
-        return ds.dataset(paths, schema=table.schema, format="parquet").to_table(**query)
+        try:
+            return ds.dataset(paths, schema=table.schema, format="parquet").to_table(**query)
+        except (pa.ArrowException, OSError) as error:
+            folder, reason = str(self._folder(table)), str(error).splitlines()[0]
+            raise UserError(f"results: a file in {folder!r} is not one of this store: {reason}") from None
 
     def _read(self, table: Table, keys: Collection[str] | None = None) -> pd.DataFrame:
         query = {} if keys is None else {"filter": ds.field(table.key).isin(list(keys))}

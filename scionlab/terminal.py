@@ -49,6 +49,7 @@ def print_plan(plan: Plan, runs: pd.DataFrame, workers: int, console: Console) -
             f"{sum(cell.flops for cell in cells):.2e}",
         )
     console.print(table)
+    console.print("timing a few steps of every shape …")
     seconds = estimate_seconds(plan.todo, runs) / workers
     flops = sum(cell.flops for cell in plan.todo)
     console.print(

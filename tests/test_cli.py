@@ -42,6 +42,10 @@ def bad_specs(text):
             head + wrap.format(trial.format('options={"radius": 2.0}')),
             "options.radius: no such field",
         ),
+        "batch beyond an epoch": (
+            head + wrap.format(trial.format("batch_size=10**6, val_tokens=64")),
+            "batch_size: 1000000 is not allowed",
+        ),
         "unknown field": (head + wrap.format(trial.format("breadth=3")), "breadth: no such field"),
         "the same trial twice": (
             head + wrap.format(f"{trial.format('')}, {trial.format('')}"),
@@ -177,12 +181,13 @@ def test_a_killed_driver_loses_no_finished_trial(cli, clean_environment, tmp_pat
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_and_says_how_to_go_on(clean_environment, tmp_path, spec_file):
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_asked_to_stop_it_stops_and_says_how_to_go_on(asked, clean_environment, tmp_path, spec_file):
     spec = spec_file([2**-7, 2**-6, 2**-5, 2**-4], seeds=3, steps=150)
     store = RunStore(tmp_path / "results" / "runs")
     process = start_sweep(spec, tmp_path / "results", clean_environment, tmp_path)
     wait_for_rows(store, 2, process)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(asked)
     process.wait(timeout=60)
     output = (tmp_path / "output.txt").read_text()
     assert process.returncode == 130, output

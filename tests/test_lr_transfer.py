@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -110,6 +112,8 @@ def test_one_seed_gives_no_interval_and_says_so():
 def test_an_optimum_at_the_edge_is_flagged():
     fit = fit_lr_transfer(planted(0.0, start=-1.0))
     assert all(o.at_edge and not o.resolved for o in fit.optima)
+    assert all(o.lr_opt_low is None for o in fit.optima)
+    assert fit.transfers[0].drift_low is None
     assert fit.transfers[0].verdict == "not resolved"
 
 
@@ -157,6 +161,13 @@ def test_runs_that_differ_in_more_than_the_axes_are_refused():
         fit_lr_transfer(pd.concat([planted(0.0), planted(0.0, start=-7.0)]))
 
 
+def test_the_specs_of_the_trials_are_compared_where_they_are_known():
+    runs = planted(0.0)
+    specs = [json.dumps({"options": {"radius": 1 if lr < 2**-5 else 10}, "lr": lr}) for lr in runs["lr"]]
+    with pytest.raises(UserError, match="options of 'scion' takes several values"):
+        fit_lr_transfer(runs.assign(spec=specs))
+
+
 def test_an_unfinished_seed_does_not_bend_the_curve():
     runs = planted(0.0, seeds=2)
     runs.loc[runs["seed"] == 1, "val_loss"] += 0.3  # a worse seed, trained at the highest rates only
@@ -180,6 +191,15 @@ def test_regret_of_not_retuning():
     assert fit_lr_transfer(planted(0.0, start=-4.0)).transfers[0].transfer_regret == pytest.approx(0, abs=1e-9)
 
 
+def test_regret_is_centred_on_zero_where_the_rate_transfers():
+    # Between grid points the parabola and the interpolant differ; the same optimum must not cost anything all the same.
+    exact = fit_lr_transfer(planted(0.0, start=-4.3)).transfers[0]
+    assert exact.transfer_regret == pytest.approx(0, abs=1e-9)
+    noisy = fit_lr_transfer(planted(0.0, start=-4.3, noise=0.01)).transfers[0]
+    assert noisy.regret_low <= 0 <= noisy.regret_high
+    assert noisy.regret_low <= noisy.transfer_regret <= noisy.regret_high
+
+
 def test_regret_is_infinite_where_the_old_rate_diverges():
     runs = planted(-1.0, start=-4.0)
     wide = (runs["width"] == 128) & (runs["lr"] > 2**-5)
@@ -193,7 +213,7 @@ def test_failed_rows_do_not_count_and_missing_columns_are_named():
     assert fit_lr_transfer(runs).optima[0].n_seeds == 2
     with pytest.raises(UserError, match="columns lr, seed are missing"):
         fit_lr_transfer(runs.drop(columns=["lr", "seed"]))
-    with pytest.raises(UserError, match="no row has status"):
+    with pytest.raises(UserError, match=r"none of 81 trained to its end \(0 diverged\)"):
         fit_lr_transfer(runs.assign(status="error"))
 
 

@@ -94,6 +94,14 @@ def test_a_file_that_cannot_be_written_is_the_users_mistake(tmp_path):
         fit_results(tmp_path, "width", "laptop")
 
 
+def test_lost_curves_are_said_and_do_not_stop_the_report(tmp_path):
+    store = fill(tmp_path / "runs")
+    for path in (store.root / "curves").glob("*.parquet"):
+        path.unlink()
+    _, path = report_results(tmp_path, "width", "laptop")
+    assert "missing from the loss curves: 84." in path.read_text()
+
+
 def test_text_from_outside_is_escaped(results):
     html = (results / "report" / "index.html").read_text()
     assert "Does &lt;it&gt; transfer?" in html

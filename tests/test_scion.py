@@ -259,3 +259,14 @@ def test_unconstrained_scion_moves_at_most_the_sum_of_its_steps(norm, gammas, se
         run(optimizer, x, [grad])
     step = BAND[1] if norm == "spectral" else 1.0
     assert optimizer.norms()[0][1] <= (1 + 3.0 * step * sum(gammas)) * (1 + 1e-5)  # as above
+
+
+@pytest.mark.parametrize(("field", "value"), [("lr", 1.5), ("momentum", 0.0), ("momentum", 1.2), ("lr", "fast")])
+def test_what_a_scheduler_writes_is_checked_before_anything_moves(field, value):
+    parameter = torch.nn.Parameter(torch.eye(3))
+    parameter.grad = torch.ones(3, 3)
+    optimizer = Scion([parameter], lr=0.1)
+    optimizer.param_groups[0][field] = value
+    with pytest.raises(UserError, match=field):
+        optimizer.step()
+    assert torch.equal(parameter, torch.eye(3))

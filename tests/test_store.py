@@ -6,6 +6,7 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from synthetic import sweep_row
 
 from scionlab.errors import UserError
 from scionlab.schema import CURVES, RUNS, SCHEMA_VERSION, TABLES, data_dictionary
@@ -93,6 +94,14 @@ def test_half_written_files_are_invisible(store):
     (store.root / "runs" / ".abc.123.tmp").write_bytes(b"PAR1 half a file")
     assert len(store.runs()) == n
     assert len(pd.read_parquet(store.root / "runs")) == n
+
+
+@pytest.mark.parametrize("table", ["runs", "curves", "sweeps"])
+def test_a_foreign_file_is_named_in_one_line(store, table):
+    store.write_sweep(sweep_row([]))
+    (store.root / table / "foreign.parquet").write_text("not Parquet")
+    with pytest.raises(UserError, match=r"is not one of this store: .*foreign\.parquet"):
+        getattr(store, table)()
 
 
 def test_an_unwritable_folder_is_the_users_mistake(tmp_path):

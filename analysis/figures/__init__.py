@@ -34,7 +34,8 @@ class SavedFigure:
 def save_all(tables: SweepTables, fit: LrTransfer, folder: Path) -> list[SavedFigure]:
     """Draw every figure into `folder`."""
     style.apply()
-    return [_save(name, module, module.table(tables, fit), folder / name) for name, module in FIGURES.items()]
+    data = {name: module.table(tables, fit) for name, module in FIGURES.items()}
+    return [_save(name, module, data[name], folder / name) for name, module in FIGURES.items() if not data[name].empty]
 
 
 def _save(name: str, module: ModuleType, data: pd.DataFrame, path: Path) -> SavedFigure:

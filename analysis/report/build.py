@@ -67,7 +67,7 @@ def _verdict(transfer: Transfer, fit: LrTransfer) -> dict[str, str]:
 
 def _regret(transfer: Transfer, narrow: int, wide: int) -> Markup:
     if transfer.regret_diverges:
-        return Markup("With width {}'s best rate, width {} diverges.").format(narrow, wide)
+        return Markup("Width {}'s best rate lies at or next to one at which width {} diverges.").format(narrow, wide)
     regret = with_interval(transfer.transfer_regret, transfer.regret_low, transfer.regret_high, ".3f")
     return Markup("Training width {} with width {}'s best rate costs {} nats.").format(wide, narrow, regret)
 
@@ -87,7 +87,7 @@ def _optimum_row(optimum: Optimum) -> dict[str, str]:
         "as a power": "–" if optimum.lr_opt is None else _power(optimum.lr_opt),
         "interval": "–" if low is None or high is None else f"{low:.3g} … {high:.3g}",
         "resolved": "yes" if optimum.resolved else "grid's edge" if optimum.at_edge else "beside divergence",
-        "validation loss": "–" if loss is None else f"{loss:.4f}",
+        "best loss measured": "–" if loss is None else f"{loss:.4f}",
         "seeds": str(optimum.n_seeds),
         "diverged": str(optimum.n_diverged),
     }
@@ -160,6 +160,12 @@ def _excluded(tables: SweepTables) -> list[str]:
         )
     if failed:
         lines.append(f"Failed trials, left out: {failed}. Calling the sweep again tries them again.")
+    for optimizer, rows in tables.runs.groupby("optimizer"):
+        if (rows["status"] == "error").all():
+            lines.append(f"All trials of {optimizer} failed, so it does not appear in the findings.")
+    without = set(tables.runs.loc[status != "error", "trial_id"]) - set(tables.curves["trial_id"])
+    if without:
+        lines.append(f"Trials whose curve is not in the store, missing from the loss curves: {len(without)}.")
     if tables.missing:
         lines.append(f"Trials of the grid not trained yet: {tables.missing} of {len(tables.sweep['trial_ids'])}.")
         lines.append("Seeds that do not cover every learning rate of a width are left out where others do.")

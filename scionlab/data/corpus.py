@@ -80,7 +80,7 @@ def _file(path_text: str) -> Corpus:
     if not text.strip():
         raise UserError(f"data: {data!r} is empty; it must hold some text")
     pieces = _pieces(text)
-    return _assemble("path", [(f"piece {i}", piece) for i, piece in enumerate(pieces)], separator=b"")
+    return _assemble(data, [(f"piece {i}", piece) for i, piece in enumerate(pieces)], separator=b"")
 
 
 def _pieces(text: bytes) -> list[bytes]:

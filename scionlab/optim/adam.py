@@ -36,7 +36,7 @@ class AdamMuP(Adam):
     base_width/width; and the head's initial entries keep the variance they have at the base width.
     """
 
-    base_width: int = Field(default=32, gt=0)
+    base_width: int = Field(default=32, gt=0, le=2**16)
 
     def output_scale(self, width: int) -> float:
         return self.base_width / width

@@ -23,8 +23,9 @@ class Scion(Optimizer):
 
     Every argument after `params` is a default that a parameter group may override under the same name.
 
-    lr: step size γ > 0; at most 1 when constrained (a convex combination).
-    momentum: α in (0, 1], the weight of the new gradient; 0.1 is what others call momentum 0.9.
+    lr: step size γ ≥ 0; at most 1 when constrained (a convex combination).
+    momentum: α in (0, 1], the weight of the new gradient; 0.1 is what others call momentum 0.9. A scheduler that cycles
+        momentum writes the other convention: use OneCycleLR with cycle_momentum=False.
     norm: a name in `scionlab.geometry.NORMS`.
     radius: ρ > 0, in units of the group's norm.
     constrained: step towards the LMO point (Scion) or along it (unconstrained Scion).
@@ -76,7 +77,9 @@ class Scion(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         todo = [(p, p.grad, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if any(grad.is_sparse for _, grad, _ in todo):  # before anything moves
+        for group in self.param_groups:  # before anything moves: schedulers and state_dicts write groups unchecked
+            _check_step(group)
+        if any(grad.is_sparse for _, grad, _ in todo):
             raise UserError("Scion: a gradient is sparse; use dense gradients (nn.Embedding(sparse=False))")
         for parameter, grad, group in todo:
             self._update(parameter, grad, group)
@@ -113,12 +116,19 @@ def in_layout(norm: Norm, weight: Tensor, layout: str) -> Tensor:
     return norm.norm(weight.mT if layout == "in_out" else weight)
 
 
-def _check_group(group: dict[str, Any]) -> None:
+def _check_step(group: dict[str, Any]) -> None:
+    for field in ("lr", "momentum", "radius"):
+        if not isinstance(group[field], (int, float)):
+            raise UserError(f"Scion: {field}: {group[field]!r} is not allowed: it must be a number")
     if not 0 <= group["lr"] < math.inf or (group["constrained"] and group["lr"] > 1):
         allowed = "[0, 1] when constrained" if group["constrained"] else "[0, ∞)"
         raise UserError(f"Scion: lr: {group['lr']!r} is not allowed: it must lie in {allowed}")
     if not 0 < group["momentum"] <= 1:
         raise UserError(f"Scion: momentum: {group['momentum']!r} is not allowed: it must lie in (0, 1]")
+
+
+def _check_group(group: dict[str, Any]) -> None:
+    _check_step(group)
     if not 0 < group["radius"] < math.inf:
         raise UserError(f"Scion: radius: {group['radius']!r} is not allowed: it must be positive and finite")
     if group["norm"] not in NORMS:

@@ -75,11 +75,16 @@ def _check_unique(cells: Sequence[Cell]) -> None:
         seen.add(cell.trial_id)
 
 
-def _data_needs(trial: Trial) -> tuple[str, int, int, int]:
-    return trial.data, trial.seq_len, trial.val_tokens, trial.val_seq_len
+def _data_needs(trial: Trial) -> tuple[str, int, int, int, int]:
+    return trial.data, trial.batch_size, trial.seq_len, trial.val_tokens, trial.val_seq_len
 
 
 def _check_text(trial: Trial) -> None:
     corpus = load(trial.data)
     validation_windows(corpus, trial.val_tokens, trial.val_seq_len)
-    TrainingWindows(corpus, trial.batch_size, trial.seq_len, trial.seed)
+    windows = TrainingWindows(corpus, trial.batch_size, trial.seq_len, trial.seed)
+    if trial.batch_size > windows.n_windows:
+        raise UserError(
+            f"batch_size: {trial.batch_size} is not allowed: {corpus.name!r} has {windows.n_windows} training windows "
+            f"of seq_len {trial.seq_len}"
+        )

@@ -34,7 +34,7 @@ class SweepProgress:
         self.done = self.diverged = self.failed = 0
         self.done_cost = 0.0
         self.best = dict(best or {})
-        self.began = time.monotonic()
+        self.began = self._training_began = time.monotonic()
         self._last_line = float("-inf")
         self._live: Live | None = None
         self._bar: Progress
@@ -64,6 +64,8 @@ class SweepProgress:
     def update(self, report: Report) -> None:
         """Take in a finished cell."""
         cell = self.cells[report.trial_id]
+        if self.done == 0:  # the executor's start is not part of the rate
+            self._training_began = time.monotonic() - report.wall_time_s
         self.done += 1
         self.done_cost += cell.cost
         self.diverged += report.status == "diverged"
@@ -81,7 +83,7 @@ class SweepProgress:
 
     def seconds_left(self) -> float:
         """Time to the end at the rate so far."""
-        elapsed = time.monotonic() - self.began
+        elapsed = time.monotonic() - self._training_began
         return elapsed * (self.total_cost - self.done_cost) / max(1, self.done_cost)
 
     def _counts(self) -> str:

@@ -6,6 +6,7 @@ killed loses nothing that was finished, and Tune's own logs and checkpoints go t
 
 import logging
 import math
+import signal
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -93,6 +94,7 @@ def run(cells: Sequence[Cell], store: RunStore, workers: int, on_report: OnRepor
 def _start(workers: int) -> None:
     if ray.is_initialized():
         raise AssertionError("the sweep starts and stops its own Ray")
+    on_terminate = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",  # never a cluster that happens to be around
         num_cpus=workers,
@@ -101,6 +103,7 @@ def _start(workers: int) -> None:
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
+    signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in place, which ends the process on the spot
 
 
 def _gpu_share(cells: Sequence[Cell], workers: int) -> float:
