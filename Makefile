@@ -49,7 +49,7 @@ smoke: ## the width sweep in under a minute: shows that everything runs
 
 sweep-width: $(BIN)/.ready ## train the width sweep, then fit, draw and report
 	@# A trial that failed (status 1) is a row like any other: the report is drawn all the same.
-	$(LAB) run width $(FROM) --executor "$(EXECUTOR)"; status=$$?; \
+	@$(LAB) run width $(FROM) --executor "$(EXECUTOR)"; status=$$?; \
 	    [ $$status -le 1 ] || exit $$status; \
 	    $(LAB) report $(FROM) && exit $$status
 
