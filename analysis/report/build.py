@@ -56,7 +56,7 @@ def _verdict(transfer: Transfer, fit: LrTransfer) -> dict[str, str]:
         parts.append(_regret(transfer, optima[0].width, optima[-1].width))
     if transfer.n_seeds == 1:
         parts.append(Markup("One seed: there is no measure of seed noise, so no interval is given."))
-    if not transfer.resolved:
+    if transfer.drift is not None and not transfer.resolved:
         parts.append(
             Markup("An optimum lies at its grid's edge or beside a rate that diverges: its drift says nothing.")
         )
