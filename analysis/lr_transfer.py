@@ -25,6 +25,7 @@ from scipy.interpolate import PchipInterpolator
 from analysis.lr_curve import LrCurve
 from analysis.parabola import Floats
 from scionlab.errors import UserError
+from scionlab.store import FINISHED
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -146,7 +147,7 @@ def fit_lr_transfer(runs: pd.DataFrame, seed: int = 0) -> LrTransfer:
     missing = [column for column in COLUMNS if column not in runs]
     if missing:
         raise UserError(f"runs: columns {', '.join(missing)} are missing; needed are {', '.join(COLUMNS)}")
-    finished = runs[runs["status"].isin(["ok", "diverged"])]
+    finished = runs[runs["status"].isin(FINISHED)]
     if not (finished["status"] == "ok").any():
         raise UserError(
             f"runs: none of {len(runs)} trained to its end ({len(finished)} diverged): there is nothing to fit"

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.lr_transfer import LrTransfer, fit_lr_transfer
 from analysis.tables import SweepTables, load_sweep
 from scionlab.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.figures import SavedFigure
 
 FITS = ("lr-transfer",)
 
@@ -21,7 +24,7 @@ class Drawn:
 
     tables: SweepTables
     fit: LrTransfer
-    figures: list[Any]
+    figures: "list[SavedFigure]"
 
 
 def fit_results(results: Path, experiment: str, preset: str) -> LrTransfer:

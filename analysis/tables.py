@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.store import FINISHED, RunStore
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def load_sweep(results: Path, experiment: str, preset: str) -> SweepTables:
     sweep = {str(name): value for name, value in chosen.iloc[-1].items()}
     ids = list(sweep["trial_ids"])
     runs = store.runs(ids)
-    if not runs["status"].isin(["ok", "diverged"]).any():
+    if not runs["status"].isin(FINISHED).any():
         raise UserError(f"results: the sweep of {experiment!r} has no finished trial in {str(store.root)!r}; {hint}")
     order = ["optimizer", "width", "lr", "seed"]
     return SweepTables(sweep, chosen, runs.sort_values(order, ignore_index=True), store.curves(ids))

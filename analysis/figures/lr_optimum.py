@@ -30,14 +30,14 @@ def draw(data: pd.DataFrame) -> Figure:
         rows = data[data["optimizer"] == name]
         x = np.log2(rows["width"]) + 0.04 * (i - (len(names) - 1) / 2)
         y = np.log2(rows["lr_opt"])
-        look = {"color": style.colour(name), "marker": style.MARKERS[i % len(style.MARKERS)]}
-        axis.plot(x, y, linewidth=1.4, markersize=6, label=name, **look)  # type: ignore[arg-type]
+        color, marker = style.colour(name), style.MARKERS[i % len(style.MARKERS)]
+        axis.plot(x, y, color=color, marker=marker, linewidth=1.4, markersize=6, label=name)
         edge = ~rows["resolved"].to_numpy(dtype=bool)
-        axis.plot(x[edge], y[edge], linestyle="", markersize=6, markerfacecolor="white", **look)  # type: ignore[arg-type]
+        axis.plot(x[edge], y[edge], marker, color=color, markersize=6, markerfacecolor="white")
         known = rows["lr_opt_low"].notna().to_numpy()
         low = np.log2(rows.loc[known, "lr_opt_low"].astype(float))
         high = np.log2(rows.loc[known, "lr_opt_high"].astype(float))
-        axis.vlines(x[known], low, high, color=style.colour(name), linewidth=2)
+        axis.vlines(x[known], low, high, color=color, linewidth=2)
     _reference(axis, data)
     style.log2_ticks(axis, "y")
     axis.set_xticks(sorted(np.log2(data["width"].unique())), [str(w) for w in sorted(data["width"].unique())])

@@ -1,4 +1,4 @@
-"""One look for all figures: an optimizer has the same colour and marker everywhere, a width the same shade."""
+"""One look for all figures: an optimizer has the same colour everywhere, wider networks a darker shade of it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -69,9 +70,9 @@ def panels(names: Sequence[str], columns: int = 3) -> tuple[Figure, dict[str, Ax
     """A panel per name on shared axes, and one more for the legend where the grid leaves a cell free."""
     columns = min(columns, len(names) + 1)
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows))
+    layout = ConstrainedLayoutEngine(h_pad=0.12)
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=False, sharey=True).ravel()
-    figure.get_layout_engine().set(h_pad=0.12)  # type: ignore[union-attr, call-arg]
     for axis in axes[len(names) :]:
         axis.set_axis_off()
     spare = axes[len(names)] if len(axes) > len(names) else None

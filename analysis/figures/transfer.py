@@ -1,5 +1,7 @@
 """Transfer curves: validation loss against learning rate, a line per width, a panel per optimizer on one scale."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -9,6 +11,7 @@ from matplotlib.lines import Line2D
 from analysis.figures import style
 from analysis.lr_transfer import LrTransfer
 from analysis.tables import SweepTables
+from scionlab.store import FINISHED
 
 TITLE = "Validation loss against learning rate"
 CAPTION = (
@@ -25,7 +28,7 @@ def table(tables: SweepTables, fit: LrTransfer) -> pd.DataFrame:
     `val_loss` is the mean over finished seeds; `low` and `high` their range for points, and the learning-rate
     interval for optima.
     """
-    finished = tables.runs[tables.runs["status"].isin(["ok", "diverged"])]
+    finished = tables.runs[tables.runs["status"].isin(FINISHED)]
     keys = ["optimizer", "width", "lr"]
     points = finished.groupby(keys, as_index=False).agg(
         val_loss=("val_loss", "mean"),
@@ -98,11 +101,11 @@ def _optimum(axis: Axes, rows: pd.DataFrame, color: style.Colour) -> None:
 
 
 def _handles(widths: list[int]) -> list[Line2D]:
-    star = {"linestyle": "", "marker": "*", "markersize": 11, "markeredgecolor": "black"}
+    star = partial(Line2D, [], [], linestyle="", marker="*", markersize=11, markeredgecolor="black")
     return [
         *style.width_handles(widths, markers=True),
-        Line2D([], [], label="optimum, 95% interval", color=style.GREY, **star),  # type: ignore[arg-type]
-        Line2D([], [], label="not resolved (edge, divergence)", color="white", **star),  # type: ignore[arg-type]
+        star(label="optimum, 95% interval", color=style.GREY),
+        star(label="not resolved (edge, divergence)", color="white"),
         Line2D([], [], label="a seed diverged", color=style.GREY, linestyle="", marker="x", markeredgewidth=2),
     ]
 

@@ -29,7 +29,7 @@ class TrainingWindows:
                 f"seq_len {seq_len}"
             )
         self.batch_size, self.seq_len, self.seed = batch_size, seq_len, seed
-        self.epoch, self._position = -1, self.n_windows
+        self.epoch, self._position = -1, self.n_windows  # as at the end of an epoch before the first
         self._order = np.empty(0, dtype=np.int64)
 
     def _draw(self, count: int) -> np.ndarray:
@@ -53,7 +53,7 @@ class TrainingWindows:
     @property
     def epochs(self) -> float:
         """How often the training text has been seen so far."""
-        return max(0.0, self.epoch + self._position / self.n_windows) if self.epoch >= 0 else 0.0
+        return self.epoch + self._position / self.n_windows
 
 
 def validation_windows(corpus: Corpus, n_tokens: int, seq_len: int) -> Tensor:

@@ -26,10 +26,14 @@ def estimate_seconds(cells: Sequence[Cell], runs: pd.DataFrame) -> float:
     known = runs[runs["status"] == "ok"].groupby(SHAPE)["tokens_per_s"].median().to_dict()
     speeds: dict[tuple[object, ...], float] = {}
     for cell in sorted(cells, key=lambda cell: cell.flops):
-        shape = tuple(getattr(cell.trial, name) for name in SHAPE)
+        shape = _shape(cell)
         if shape not in speeds:
             speeds[shape] = known.get(shape) or _probe(cell) or _extrapolate(cell, speeds, cells)
-    return sum(c.trial.exact_tokens / speeds[tuple(getattr(c.trial, n) for n in SHAPE)] for c in cells)
+    return sum(c.trial.exact_tokens / speeds[_shape(c)] for c in cells)
+
+
+def _shape(cell: Cell) -> tuple[object, ...]:
+    return tuple(getattr(cell.trial, name) for name in SHAPE)
 
 
 def _probe(cell: Cell) -> float | None:
@@ -52,8 +56,6 @@ def _extrapolate(
 ) -> float:
     """Tokens a second at the FLOP rate of the largest shape already timed, else `fallback` FLOP/s."""
     rates = [
-        speeds[shape] * other.flops / other.trial.exact_tokens
-        for other in cells
-        if (shape := tuple(getattr(other.trial, name) for name in SHAPE)) in speeds
+        speeds[shape] * other.flops / other.trial.exact_tokens for other in cells if (shape := _shape(other)) in speeds
     ]
     return (max(rates) if rates else fallback) * cell.trial.exact_tokens / cell.flops

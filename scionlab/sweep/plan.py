@@ -39,11 +39,6 @@ class Plan:
     cells: tuple[Cell, ...]
     todo: tuple[Cell, ...]
 
-    @property
-    def n_done(self) -> int:
-        """Cells that the store already has."""
-        return len(self.cells) - len(self.todo)
-
 
 def make_plan(trials: Sequence[Trial], store: RunStore, experiment: str, preset: str) -> Plan:
     """Check every trial against this machine and its text, identify it, and look it up in the store.
