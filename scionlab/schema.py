@@ -74,6 +74,12 @@ RUNS = Table(
         Column("epochs", REAL, "passes over the training text, fractions included, summed over the stages", NO_RESULT),
         Column("lr", REAL, "γ, peak learning rate, of the first stage"),
         Column("momentum", REAL, "α, weight of the new gradient in the average"),
+        Column(
+            "momentum_schedule",
+            STR,
+            "`constant`, or `vanishing`: α = 1/√k at step k",
+            "older than this column: `constant`",
+        ),
         Column("schedule", STR, "shape of the learning rate over the run"),
         Column(
             "stages",
@@ -84,6 +90,12 @@ RUNS = Table(
         Column("seed", INT, "seed of initialization and data order"),
         Column("initial_loss", REAL, "training loss of the first batch, nats per token", NO_RESULT),
         Column("val_loss", REAL, "validation loss after the last step, nats per token", "diverged or failed"),
+        Column(
+            "val_accuracy",
+            REAL,
+            "share of the validation images whose class is the most likely one after the last step",
+            "not images, diverged or failed",
+        ),
         Column("train_loss", REAL, "training loss over the last tenth of the curve, nats per token", NO_RESULT),
         Column("wall_time_s", REAL, "seconds for building, training, probing and validating the trial", NO_RESULT),
         Column("tokens_per_s", REAL, "training tokens ÷ wall_time_s", NO_RESULT),
@@ -139,6 +151,32 @@ CURVES = Table(
     ),
 )
 
+NO_BALLS = "the method has no norm balls"
+LAYERS = Table(
+    "layers",
+    "trial_id",
+    "for trials with `watch`: one row per measured step and parameter, and one for the model's output "
+    "(`scionlab/watch.py` has the formulas)",
+    (
+        TRIAL,
+        VERSION,
+        Column("step", INT, "optimizer steps taken so far, from 0"),
+        Column("tokens", INT, "training tokens seen so far"),
+        Column("layer", STR, "name of the parameter, or `logits` for the model's output"),
+        Column("role", STR, "`input`, `hidden`, `output`, `gain`, `bias`, or `model` for the output"),
+        Column("norm_name", STR, "geometry the parameter is measured in", "the row is the model's output"),
+        Column("norm", REAL, "‖W‖ in that geometry", "the row is the model's output"),
+        Column("radius", REAL, "ρ, radius of the parameter's ball, in units of that norm", NO_BALLS),
+        Column("bound", REAL, "what ‖W‖ cannot exceed at this step by the method's theory", NO_BALLS),
+        Column("rms_to_rms", REAL, "√(d_in/d_out) · largest singular value", "not a matrix"),
+        Column("rms_to_max", REAL, "√d_in · largest Euclidean norm of a row", "not a matrix"),
+        Column("output_rms", REAL, "‖h‖_RMS of what the parameter's module puts out on a fixed validation batch",
+               "the module was not called"),
+        Column("output_change_rms", REAL, "‖h − h⁰‖_RMS, its change since initialization", "the module was not called"),
+        Column("grad_dual", REAL, "dual norm of the gradient of the loss on that batch", "the row is the model's output"),
+    ),
+)  # fmt: skip
+
 SWEEPS = Table(
     "sweeps",
     "sweep_id",
@@ -151,6 +189,7 @@ SWEEPS = Table(
         Column("title", STR, "title of the experiment"),
         Column("question", STR, "question the experiment asks"),
         Column("study", STR, "fit and page the experiment is for", "older than this column: `lr-transfer`"),
+        Column("settings", STR, "what the study is told, as JSON", "older than this column"),
         Column("status", STR, "`running`, `done` or `interrupted`"),
         Column("executor", STR, "`ray` or `inline`"),
         Column("workers", INT, "trials that ran at the same time"),
@@ -191,7 +230,7 @@ IMPORTS = Table(
     ),
 )
 
-TABLES = (RUNS, CURVES, SWEEPS, IMPORTS)
+TABLES = (RUNS, CURVES, LAYERS, SWEEPS, IMPORTS)
 
 
 def data_dictionary() -> str:

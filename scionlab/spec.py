@@ -29,7 +29,7 @@ from scionlab.errors import from_validation, unknown
 # Part of every trial's identity. Raise it when a change to the code changes the numbers a trial gives.
 NUMERICS_VERSION = 1
 # Fields that came after trials had been stored: at their defaults they are not written, so that those keep their ids.
-ADDED_LATER = ("stages", "probe")
+ADDED_LATER = ("stages", "probe", "watch", "momentum_schedule", "train_limit")
 
 
 class _Value(BaseModel):
@@ -86,6 +86,9 @@ class Trial(_Value):
     options: dict[str, float | int | str | bool] = {}
     lr: float = Field(gt=0, le=1e6)
     momentum: float = Field(default=0.1, gt=0, le=1)
+    momentum_schedule: Literal["constant", "vanishing"] = Field(
+        default="constant", description="vanishing is 1/sqrt(k) at step k, and `momentum` is not read"
+    )
     schedule: Literal["trapezoid", "linear", "constant"] = "linear"
     decay_fraction: float = Field(default=0.4, gt=0, le=1)
 
@@ -100,6 +103,7 @@ class Trial(_Value):
     tokens: int = Field(default=2**18, gt=0, le=10**15, description="token budget; rounded to whole steps")
     batch_size: int = Field(default=16, gt=0, le=2**20)
     seq_len: int = Field(default=64, gt=0, le=2**20)
+    train_limit: int = Field(default=0, ge=0, le=10**15, description="tokens of training data used, 0 for all")
     val_tokens: int = Field(default=2**15, gt=0, le=2**40)
     val_seq_len: int = Field(default=64, gt=0, le=2**20)
     stages: tuple[Stage, ...] = ()
@@ -113,6 +117,12 @@ class Trial(_Value):
         ge=0,
         le=1000,
         description="how many times the constants of the landscape are measured: at steps K/probe, 2K/probe, …, K",
+    )
+    watch: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="how many times every layer is measured: before the first step, and after K/watch, 2K/watch, …, K",
     )
 
     @model_validator(mode="after")
@@ -203,6 +213,7 @@ class Experiment(_Value):
     title: str
     question: str
     study: str = Field(default="lr-transfer", description="the fit and page it is for: a name in analysis.studies")
+    settings: Mapping[str, Any] = Field(default={}, description="what its study is told, as values JSON can hold")
     presets: Mapping[str, Preset]
 
     @field_validator("presets")

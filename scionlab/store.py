@@ -2,6 +2,7 @@
 
     results/runs/runs/<trial_id>.parquet      the summary row; its presence says that the trial is complete
     results/runs/curves/<trial_id>.parquet    its curve, written before the row
+    results/runs/layers/<trial_id>.parquet    its layers, if it watched them, likewise
     results/runs/sweeps/<sweep_id>.parquet    which trials a sweep asked for
     results/runs/imports/<name>.parquet       runs that were trained elsewhere
 
@@ -21,7 +22,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from scionlab.errors import UserError
-from scionlab.schema import CURVES, IMPORTS, RUNS, SCHEMA_VERSION, SWEEPS, Table
+from scionlab.schema import CURVES, IMPORTS, LAYERS, RUNS, SCHEMA_VERSION, SWEEPS, Table
 
 FINISHED = ("ok", "diverged")
 
@@ -41,6 +42,11 @@ class RunStore:
         curves = self._read(CURVES, trial_ids)
         return curves.sort_values(["trial_id", "step"], ignore_index=True)
 
+    def layers(self, trial_ids: Collection[str] | None = None) -> pd.DataFrame:
+        """One row per measured step and parameter of the trials that watched them, ordered by trial and step."""
+        layers = self._read(LAYERS, trial_ids)
+        return layers.sort_values(["trial_id", "step"], ignore_index=True, kind="stable")
+
     def sweeps(self) -> pd.DataFrame:
         """One row per call of a sweep, oldest first."""
         return self._read(SWEEPS).sort_values(["started_at", "sweep_id"], ignore_index=True)
@@ -54,10 +60,14 @@ class RunStore:
         table = self._scan(RUNS, columns=["trial_id"], filter=ds.field("status").isin(FINISHED))
         return set(table["trial_id"].to_pylist())
 
-    def write_run(self, row: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> None:
+    def write_run(
+        self, row: Mapping[str, Any], curve: Iterable[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         """Add a trial, replacing an earlier failed try."""
         keys = {"trial_id": row["trial_id"]}
         self._write(CURVES, row["trial_id"], [{**keys, **point} for point in curve])
+        if layers:
+            self._write(LAYERS, row["trial_id"], [{**keys, **layer} for layer in layers])
         self._write(RUNS, row["trial_id"], [row])
 
     def write_sweep(self, row: Mapping[str, Any]) -> None:
@@ -71,7 +81,7 @@ class RunStore:
     def check_writable(self) -> None:
         """Raise UserError unless files can be made below `root`; leaves nothing behind but the folders."""
         try:
-            for table in (RUNS, CURVES, SWEEPS):
+            for table in (RUNS, CURVES, LAYERS, SWEEPS):
                 self._folder(table).mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=self._folder(table)):
                     pass

@@ -43,10 +43,11 @@ PROGRESS = ("stage", "step", "tokens", "flops", "seconds", "diverged", "initial_
 
 @dataclass
 class Outcome:
-    """What a trial gives back: `summary` (columns of the runs table) and `curve` (rows of the curves table)."""
+    """What a trial gives back: `summary` (columns of the runs table), `curve` and `layers` (rows of their tables)."""
 
     summary: dict[str, Any]
     curve: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
 
 
 def resolve(trial: Trial) -> Trial:

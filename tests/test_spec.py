@@ -37,6 +37,9 @@ OTHER = {
     "dtype": "bfloat16",
     "stages": (Stage(from_tokens=2**16, batch_size=8, seq_len=32, lr=0.02),),
     "probe": 3,
+    "watch": 4,
+    "momentum_schedule": "vanishing",
+    "train_limit": 2**12,
 }
 # The identity of BASE. Trials already in stores keep theirs only while this does; a new field goes to ADDED_LATER.
 GOLDEN_ID = "81909671fa7114fe"

@@ -40,10 +40,10 @@ def run_cell(cell: Cell, store: RunStore) -> Report:
         if corpus.sha256 != cell.data_sha256:
             raise UserError(f"data: {cell.trial.data!r} has changed since the sweep began; start the sweep again")
         outcome = train(cell.trial, corpus)
-        summary, curve, error = outcome.summary, outcome.curve, None
+        summary, curve, layers, error = outcome.summary, outcome.curve, outcome.layers, None
     except Exception:
-        summary, curve, error = {"status": "error"}, [], traceback.format_exc()
-    store.write_run({**describe(cell), **summary, "error": error, "started_at": started_at}, curve)
+        summary, curve, layers, error = {"status": "error"}, [], [], traceback.format_exc()
+    store.write_run({**describe(cell), **summary, "error": error, "started_at": started_at}, curve, layers)
     return Report(
         trial_id=cell.trial_id,
         status=summary["status"],
@@ -62,7 +62,7 @@ def describe(cell: Cell) -> dict[str, Any]:
     """The columns known before training: identity, hyperparameters, provenance."""
     trial = cell.trial
     columns = (
-        "optimizer model width depth head_dim tied residual batch_size seq_len lr momentum schedule seed "
+        "optimizer model width depth head_dim tied residual batch_size seq_len lr momentum momentum_schedule schedule seed "
         "device dtype val_tokens data"
     )
     device = f", {torch.cuda.get_device_name()}" if trial.device == "cuda" else ""

@@ -1,5 +1,6 @@
 """Run a sweep: plan it, train what is missing, and leave its record in the store."""
 
+import json
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -109,6 +110,7 @@ def _record(experiment: Experiment, preset: str, executor: str, result: SweepRes
         "title": experiment.title,
         "question": experiment.question,
         "study": experiment.study,
+        "settings": json.dumps(dict(experiment.settings), sort_keys=True),
         "status": "running",
         "executor": executor,
         "workers": result.workers,
