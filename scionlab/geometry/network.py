@@ -6,41 +6,14 @@ Its unit ball {‖x_ℓ‖_ℓ ≤ ρ_ℓ} is the one that Scion steps over, so 
 band of Newton-Schulz). With all radii 1 it is the norm of arXiv 2502.07529.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from scionlab.errors import UserError, unknown
-from scionlab.geometry.base import Norm
-
-LAYOUTS = ("out_in", "in_out")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One parameter's ball: its norm, its radius ρ in units of that norm, and the layout its matrix is stored in.
-
-    "out_in" is (d_out, d_in), "in_out" the transpose (embeddings); vectors have no layout, and theirs is not read.
-    Raises UserError for a radius that is not positive and finite, and for an unknown layout.
-    """
-
-    norm: Norm
-    radius: float = 1.0
-    layout: Literal["out_in", "in_out"] = "out_in"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.radius < math.inf:
-            raise UserError(f"radius: {self.radius!r} is not allowed: it must be positive and finite")
-        if self.layout not in LAYOUTS:
-            raise unknown("layout", str(self.layout), LAYOUTS)
-
-    def turned(self, stored: Tensor) -> Tensor:
-        """A stored tensor as the norm reads it, or back: the same operation."""
-        return stored.mT if self.layout == "in_out" and self.norm.ndim == 2 else stored
+from scionlab.errors import UserError
+from scionlab.geometry.layer import Layer
 
 
 @dataclass(frozen=True)
@@ -59,17 +32,17 @@ class NetworkNorm:
 
     def norm(self, tensors: Sequence[Tensor]) -> Tensor:
         """‖x‖ in units of the radii, a 0-d tensor, or of the shape of the leading dimensions."""
-        norms = [layer.norm.norm(layer.turned(x)) / layer.radius for layer, x in self._pairs(tensors)]
+        norms = [layer.measure(x) / layer.radius for layer, x in self._pairs(tensors)]
         return torch.stack(norms).amax(0)
 
     def dual(self, tensors: Sequence[Tensor]) -> Tensor:
         """‖g‖_* = max_{‖x‖ ≤ 1} ⟨g, x⟩, of the same shape as `norm` gives."""
-        duals = [layer.radius * layer.norm.dual(layer.turned(g)) for layer, g in self._pairs(tensors)]
+        duals = [layer.radius * layer.dual(g) for layer, g in self._pairs(tensors)]
         return torch.stack(duals).sum(0)
 
     def lmo(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The minimizer of ⟨g, x⟩ over the unit ball, every layer in the layout it came in; zero for a zero layer."""
-        return [layer.radius * layer.turned(layer.norm.lmo(layer.turned(g))) for layer, g in self._pairs(tensors)]
+        return [layer.radius * layer.lmo(g) for layer, g in self._pairs(tensors)]
 
     def _pairs(self, tensors: Sequence[Tensor]) -> list[tuple[Layer, Tensor]]:
         if len(tensors) != len(self.layers):

@@ -1,15 +1,24 @@
-"""Orthogonalization: the polar factor U Vᵀ of a matrix G = U Σ Vᵀ.
+"""Orthogonalization: the polar factor U Vᵀ of a matrix G = U Σ Vᵀ, and what else is done to singular values.
 
 Two ways to the same object: `polar` is exact (SVD) and slow, `newton_schulz` is a fixed number of
 matrix products and lands in a band around it. Tests hold the second against the first.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice, repeat
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
+from scionlab.errors import UserError, unknown
+
+Triple = tuple[float, float, float]
+
 # Coefficients and number of steps as published with Muon (Jordan et al., 2024). They trade convergence
 # to 1 for speed away from 0: singular values end in a band, not at a point.
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+COEFFICIENTS: Triple = (3.4445, -4.7750, 2.0315)
 STEPS = 5
 
 # The band of singular values after STEPS steps, for inputs of moderate condition number: the scalar recursion maps
@@ -17,52 +26,144 @@ STEPS = 5
 BAND = (0.65, 1.21)
 
 
-def polar(matrix: Tensor) -> Tensor:
-    """Exact polar factor U Vᵀ of the reduced SVD; directions with a zero singular value stay zero.
+@dataclass(frozen=True)
+class Coefficients:
+    """The polynomials ax + bx³ + cx⁵ of successive steps; the last one goes on for ever.
 
-    Shape (..., m, n) in and out. The cut-off for "zero" is numpy's: σ_max · max(m, n) · machine epsilon.
+    `margin` ≥ 1 divides the input, beyond its Frobenius norm: room for rounding above 1, where a polynomial made for
+    [0, 1] may grow.
     """
-    if not matrix.isfinite().all():  # LAPACK would raise; a run that diverges should say so by its loss
-        return torch.full_like(matrix, torch.nan)
-    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
-    cutoff = s[..., :1] * max(matrix.shape[-2:]) * torch.finfo(matrix.dtype).eps
-    return (u * (s > cutoff).to(u.dtype).unsqueeze(-2)) @ vh
+
+    triples: tuple[Triple, ...]
+    margin: float = 1.0
+
+    def first(self, steps: int) -> list[Triple]:
+        """One triple for each of `steps` steps."""
+        return list(islice(chain(self.triples, repeat(self.triples[-1])), steps))
 
 
-def singular_values(matrix: Tensor) -> Tensor:
-    """Singular values (..., min(m, n)) of matrices (..., m, n); NaN for a matrix with an entry that is not finite.
+# Algorithm 1 of the Polar Express (Amsel et al., arXiv 2505.16932): each polynomial of degree 5 is the best one for the
+# interval that the steps before it leave of [1e-3, 1], so the composition is the closest to 1 there of all such
+# compositions. The published code divides the arguments of all but the last by 1.01, and the input once more, so that
+# rounding in bfloat16 does not leave the interval.
+_POLAR_EXPRESS: tuple[Triple, ...] = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+    (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+)
+_MARGIN = 1.01
+_TAYLOR: Triple = (15 / 8, -10 / 8, 3 / 8)
 
-    LAPACK would raise for the whole batch; a run that diverges should say so by its numbers.
+# By name: "muon" is the default; "taylor" the classical quintic, from the Taylor series of x·(x²)^(−1/2) around 1,
+# which converges to 1 from everywhere in (0, 1], slowly near 0 (Björck & Bowie, 1971; Kovarik, 1970).
+COEFFICIENT_SETS: Mapping[str, Coefficients] = MappingProxyType(
+    {
+        "muon": Coefficients((COEFFICIENTS,)),
+        "taylor": Coefficients((_TAYLOR,)),
+        "polar-express": Coefficients(
+            (*((a / _MARGIN, b / _MARGIN**3, c / _MARGIN**5) for a, b, c in _POLAR_EXPRESS), _TAYLOR), _MARGIN
+        ),
+    }
+)
+
+# "auto" is bfloat16 on CUDA and the input's own elsewhere.
+DTYPES: Mapping[str, torch.dtype | None] = MappingProxyType(
+    {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
+)
+
+
+@dataclass(frozen=True)
+class NewtonSchulz:
+    """Options of the iteration: how many steps, which of `COEFFICIENT_SETS`, and the precision of its products.
+
+    Called with a matrix (..., m, n), gives `newton_schulz` of it. Raises UserError for values out of range.
     """
-    finite = matrix.isfinite().all(-1).all(-1)
-    clean = torch.where(finite[..., None, None], matrix, 0)
-    values = torch.linalg.svdvals(clean.mT if clean.shape[-2] < clean.shape[-1] else clean)  # tall takes half the time
-    return torch.where(finite[..., None], values, torch.nan)
+
+    steps: int = STEPS
+    coefficients: str = "muon"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.steps, int) or self.steps < 1:
+            raise UserError(
+                f"steps: {self.steps!r} is not allowed: Newton-Schulz takes a whole number of steps, from 1 on"
+            )
+        if self.coefficients not in COEFFICIENT_SETS:
+            raise unknown("coefficients", str(self.coefficients), COEFFICIENT_SETS)
+        if self.dtype not in DTYPES:
+            raise unknown("dtype", str(self.dtype), DTYPES)
+
+    def __call__(self, matrix: Tensor) -> Tensor:
+        return newton_schulz(matrix, self.steps, COEFFICIENT_SETS[self.coefficients], DTYPES[self.dtype])
+
+
+DEFAULT = NewtonSchulz()
 
 
 def newton_schulz(
     matrix: Tensor,
     steps: int = STEPS,
-    coefficients: tuple[float, float, float] = COEFFICIENTS,
+    coefficients: Coefficients = COEFFICIENT_SETS["muon"],
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Approximate polar factor U S' Vᵀ with S' in `BAND`, by the quintic Newton-Schulz iteration.
+    """Approximate polar factor U S' Vᵀ with S' in a band around 1 (`BAND`), by the quintic Newton-Schulz iteration.
 
-    X ← aX + b(XXᵀ)X + c(XXᵀ)²X from X = G/‖G‖_F. Shape (..., m, n) in and out; on CUDA the products run in
-    bfloat16, elsewhere in the input's own precision. Published code adds 1e-7 to the Frobenius norm, which
+    X ← aX + b(XXᵀ)X + c(XXᵀ)²X from X = G/‖G‖_F. Shape (..., m, n) in and out. The products run in `dtype`; by default
+    in bfloat16 on CUDA, elsewhere in the input's own precision. Published code adds 1e-7 to the Frobenius norm, which
     would make the result depend on the gradient's scale; here only an exact zero is special, and stays zero.
     """
-    a, b, c = coefficients
-    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = matrix.to(dtype or (torch.bfloat16 if matrix.is_cuda else matrix.dtype))
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT
     x = unit(x, dim=(-2, -1))
-    for _ in range(steps):
+    if coefficients.margin != 1:
+        x = x / coefficients.margin
+    for a, b, c in coefficients.first(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     if tall:
         x = x.mT
     return x.to(matrix.dtype)
+
+
+def polar(matrix: Tensor) -> Tensor:
+    """Exact polar factor U Vᵀ of the reduced SVD (..., m, n); directions with a zero singular value stay zero."""
+    return with_singular_values(matrix, torch.ones_like)
+
+
+def with_singular_values(matrix: Tensor, weights: Callable[[Tensor], Tensor]) -> Tensor:
+    """U diag(weights(σ)) Vᵀ of the reduced SVD U diag(σ) Vᵀ (..., m, n); where σ is zero, the weight is not used.
+
+    `weights` takes σ (..., min(m, n)), largest first, to the same shape. The cut-off for "zero" is numpy's: σ_max ·
+    max(m, n) · machine epsilon. NaN for a matrix with an entry that is not finite.
+    """
+    clean, finite = _for_lapack(matrix)
+    u, s, vh = torch.linalg.svd(clean, full_matrices=False)
+    cutoff = s[..., :1] * max(matrix.shape[-2:]) * torch.finfo(s.dtype).eps
+    product = (u * torch.where(s > cutoff, weights(s), 0).unsqueeze(-2)) @ vh
+    return torch.where(finite[..., None, None], product, torch.nan).to(matrix.dtype)
+
+
+def singular_values(matrix: Tensor) -> Tensor:
+    """Singular values (..., min(m, n)) of matrices (..., m, n); NaN for a matrix with an entry that is not finite."""
+    clean, finite = _for_lapack(matrix)
+    values = torch.linalg.svdvals(clean.mT if clean.shape[-2] < clean.shape[-1] else clean)  # tall takes half the time
+    return torch.where(finite[..., None], values, torch.nan).to(matrix.dtype)
+
+
+def _for_lapack(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices with those that are not finite replaced by zero, in a precision that LAPACK knows; which are finite.
+
+    LAPACK would raise for the whole batch; a run that diverges should say so by its numbers.
+    """
+    finite = matrix.isfinite().all(-1).all(-1)
+    clean = torch.where(finite[..., None, None], matrix, 0)
+    return (clean.float() if clean.dtype in (torch.bfloat16, torch.float16) else clean), finite
 
 
 def unit(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
