@@ -1,4 +1,4 @@
-"""Recipes by name, the roles of parameters, and learning-rate schedules."""
+"""Recipes by name, and learning-rate schedules."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,11 @@ from torch import nn
 from scionlab import training
 from scionlab.data import Corpus
 from scionlab.errors import UserError
-from scionlab.geometry import NORMS
+from scionlab.geometry import NORMS, Layer
 from scionlab.models.gpt import GPT, GPTConfig
 from scionlab.optim import OPTIMIZERS, Scion, recipe
-from scionlab.optim.roles import Rule, assign_roles
+from scionlab.optim.roles import assign_roles
 from scionlab.optim.schedule import schedule
-from scionlab.optim.scion import in_layout
 from scionlab.spec import Trial
 
 
@@ -36,69 +35,6 @@ class Small(nn.Module):
         self.hidden = nn.Linear(8, 6)
         self.norm = nn.LayerNorm(6)
         self.head = nn.Linear(6, 11)
-
-
-MATRICES = ("attention.q", "attention.k", "attention.v", "attention.out", "mlp.up", "mlp.down")
-
-
-def test_roles_of_every_gpt_parameter():
-    roles = {claim.names: (claim.role, claim.layout) for claim in gpt_claims()}
-    hidden = {(f"blocks.{b}.{name}.weight",): ("hidden", "out_in") for b in (0, 1) for name in MATRICES}
-    assert roles == {
-        ("embed.weight",): ("input", "in_out"),
-        **hidden,
-        ("head.weight",): ("output", "out_in"),
-    }
-
-
-def test_a_tied_matrix_is_one_claim_and_plays_the_output():
-    claims = gpt_claims(tied=True)
-    (shared,) = (claim for claim in claims if claim.role != "hidden")
-    assert shared.names == ("embed.weight", "head.weight")
-    assert (shared.role, shared.layout) == ("output", "out_in")
-    assert len(claims) == 13
-
-
-def test_roles_of_gains_and_biases():
-    roles = {claim.names[0]: claim.role for claim in assign_roles(Small())}
-    assert roles == {
-        "embed.weight": "input",
-        "hidden.weight": "hidden",
-        "hidden.bias": "bias",
-        "norm.weight": "gain",
-        "norm.bias": "bias",
-        "head.weight": "output",
-        "head.bias": "bias",
-    }
-
-
-def test_frozen_parameters_have_no_role():
-    model = Small()
-    model.embed.weight.requires_grad_(False)
-    assert "input" not in {claim.role for claim in assign_roles(model)}
-
-
-def test_an_unclaimed_parameter_is_named():
-    model = nn.Sequential(nn.Conv2d(1, 1, 3, bias=False))
-    with pytest.raises(UserError, match=r"'0\.weight' of shape \(1, 1, 3, 3\) in Conv2d is claimed by no rule"):
-        assign_roles(model)
-
-
-def test_a_rule_that_matches_nothing_is_named():
-    with pytest.raises(UserError, match="rule 'haed' for role 'hidden' matches no parameter"):
-        assign_roles(Small(), [Rule("hidden", name="haed")])
-
-
-def test_the_first_rule_that_matches_wins():
-    first, second = Rule("output", name=r"hidden\.weight"), Rule("input", name=r"hidden\.weight|embed\.weight")
-    roles = {claim.names[0]: claim.role for claim in assign_roles(Small(), [first, second])}
-    assert (roles["hidden.weight"], roles["embed.weight"], roles["head.weight"]) == ("output", "input", "output")
-
-
-def test_rules_may_select_by_module_and_dimension_without_the_defaults():
-    rules = [Rule("bias", ndim=1), Rule("input", module=nn.Embedding), Rule("hidden", ndim=2)]
-    claims = assign_roles(Small(), rules, defaults=False)
-    assert [claim.role for claim in claims] == ["input", "hidden", "bias", "bias", "bias", "hidden", "bias"]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -180,7 +116,7 @@ def test_scion_starts_every_matrix_on_the_sphere_of_its_radius(output_init):
     claims = start("scion", model, output_init=output_init)
     expected = {"embed.weight": ("column", 1.0), "hidden.weight": ("spectral", 3.0), "head.weight": ("sign", 64.0)}
     for name, (norm, radius) in expected.items():
-        size = float(in_layout(NORMS[norm], claims[name].parameter.detach(), claims[name].layout))
+        size = float(Layer(NORMS[norm], layout=claims[name].layout).measure(claims[name].parameter.detach()))
         # float32 rounding of an orthogonalization
         assert size == pytest.approx(radius * (output_init if name == "head.weight" else 1), rel=1e-5)
     assert all(not claim.parameter.any() for claim in claims.values() if claim.role == "bias")

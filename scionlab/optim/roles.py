@@ -1,97 +1,270 @@
-"""Roles: which part a parameter plays, decided by ordered rules on its name and its module's type.
+"""Roles: which part a parameter plays, decided by the caller's rules on its name, then by its module's type and order.
 
-The first rule that matches wins, and a parameter that no rule claims is an error: an optimizer that treats layers
-differently must not guess. The layout says which axis of a matrix is the input; it is declared, never read off the
-shape. `nn.Linear` stores (d_out, d_in); `nn.Embedding` stores (vocabulary, width), its input axis first.
+The first rule that matches wins, and a parameter that nothing claims is an error: an optimizer that treats layers
+differently must not guess. Where no rule of the caller's matches, PyTorch's own modules play these parts:
+
+    output   nn.Linear called head or lm_head; where there is none, the last nn.Linear of the model
+    input    nn.Embedding; with the preset "image" also the first linear or convolutional layer
+    hidden   every other nn.Linear and convolution, and the matrices of nn.MultiheadAttention, nn.RNN, nn.LSTM, nn.GRU
+    gain     weights of normalization layers
+    bias     vectors called bias (also bias_ih_l0, in_proj_bias, …)
+
+The layout says which axis of a matrix is the input; it is declared, never read off the shape. `nn.Linear` stores
+(d_out, d_in); `nn.Embedding` stores (vocabulary, width), its input axis first. `blocks` is the number of matrices that
+one parameter holds side by side along d_out: 3 for fused q, k, v, the gates of an LSTM, the groups of a convolution.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from scionlab.errors import UserError
+from scionlab.errors import UserError, unknown
+from scionlab.optim.presets import role_preset
 
-Role = Literal["input", "hidden", "output", "gain", "bias"]
+# "other" takes a parameter out of the balls, for another optimizer; only a rule gives it.
+Role = Literal["input", "hidden", "output", "gain", "bias", "other"]
 Layout = Literal["out_in", "in_out"]
-ROLES: tuple[str, ...] = get_args(Role)
+ROLES: tuple[str, ...] = tuple(role for role in get_args(Role) if role != "other")
+
+_HEADS = ("head", "lm_head")
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3, nn.RNN: 1, nn.RNNCell: 1}
+_RECURRENT = tuple(_GATES)
+_STORE_OUT_IN = (nn.Linear, nn.MultiheadAttention, *_CONVOLUTIONS, *_RECURRENT)
+_NORMS = (
+    nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Use:
+    """A parameter under one of its names, in the module that holds it."""
+
+    name: str
+    module: nn.Module
+    parameter: nn.Parameter
+
+    @property
+    def attribute(self) -> str:
+        """The parameter's own name in its module."""
+        return self.name.rpartition(".")[2]
+
+    def __str__(self) -> str:
+        return f"{self.name!r} of shape {tuple(self.parameter.shape)} in {type(self.module).__name__}"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Gives `role` and `layout` to parameters whose full name matches `name` inside a module of type `module`."""
+    """Gives `role` to parameters whose full name matches `name` inside a module of type `module`.
+
+    Names are matched as they are and without `_orig_mod.` (torch.compile) and `module.` (DistributedDataParallel).
+    `layout` and `blocks` are the module's own if not given; of a module that is not PyTorch's nothing is known, so a
+    rule for its matrices must say the layout. `norm` and `radius` are used in place of the preset's. The role "other"
+    leaves a parameter to another optimizer.
+    """
 
     role: Role
     name: str = ".*"
     module: type[nn.Module] | tuple[type[nn.Module], ...] = nn.Module
     ndim: int | None = None
-    layout: Layout = "out_in"
+    layout: Layout | None = None
+    blocks: int | None = None
+    norm: str | None = None
+    radius: float | None = None
 
-    def matches(self, name: str, module: nn.Module, parameter: nn.Parameter) -> bool:
+    def __post_init__(self) -> None:
+        if self.role not in get_args(Role):
+            raise unknown("rule: role", str(self.role), get_args(Role))
+        if self.layout not in (None, *get_args(Layout)):
+            raise unknown("rule: layout", str(self.layout), get_args(Layout))
+        try:
+            re.compile(self.name)
+        except re.error as error:
+            raise UserError(f"rule: name: {self.name!r} is not a regular expression: {error}") from None
+
+    def matches(self, use: Use) -> bool:
         return (
-            re.fullmatch(self.name, name) is not None
-            and isinstance(module, self.module)
-            and self.ndim in (None, parameter.ndim)
+            any(re.fullmatch(self.name, name) is not None for name in (use.name, _bare(use.name)))
+            and isinstance(use.module, self.module)
+            and self.ndim in (None, use.parameter.ndim)
         )
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A parameter with the role a rule gave it. `names` has more than one entry where the weight is shared."""
+    """A parameter with the role it was given, and what decided: `reason`.
+
+    `names` has more than one entry where the weight is shared. `norm` and `radius` are those of the caller's rule.
+    """
 
     names: tuple[str, ...]
     parameter: nn.Parameter
     role: Role
     layout: Layout
+    blocks: int = 1
+    norm: str | None = None
+    radius: float | None = None
+    reason: str = ""
 
 
-_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)
+class UnclaimedError(UserError):
+    """Parameters that nothing claims; `uses` are all of them."""
 
-DEFAULT_RULES: tuple[Rule, ...] = (
-    Rule("output", name=r"(.*\.)?(head|lm_head)\.weight", module=nn.Linear),
-    Rule("input", module=nn.Embedding, layout="in_out"),
-    Rule("bias", name=r"(.*\.)?bias", ndim=1),
-    Rule("gain", name=r"(.*\.)?weight", module=_NORMS),
-    Rule("hidden", name=r"(.*\.)?weight", module=nn.Linear),
-)
-
-
-def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
-    for prefix, module in model.named_modules(remove_duplicate=False):
-        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            yield f"{prefix}.{name}" if prefix else name, module, parameter
+    def __init__(self, uses: Sequence[Use]) -> None:
+        self.uses = tuple(uses)
+        more = f" (and {len(uses) - 1} more)" if len(uses) > 1 else ""
+        super().__init__(
+            f"roles: parameter {uses[0]} is claimed by no rule{more}; add a Rule that gives it one of "
+            f"{', '.join(ROLES)}, or other to leave it to another optimizer"
+        )
 
 
-def assign_roles(model: nn.Module, rules: Sequence[Rule] = (), defaults: bool = True) -> list[Claim]:
+def assign_roles(
+    model: nn.Module, rules: Sequence[Rule] = (), defaults: bool = True, preset: str = "text"
+) -> list[Claim]:
     """One claim for every parameter that requires a gradient, in the model's order.
 
-    `rules` come before `DEFAULT_RULES`; one of them that matches nothing is an error, as is an unclaimed
-    parameter. A weight shared by input and output plays the output's part: it is measured as (vocabulary, width)
-    acting on the hidden state.
+    `rules` come before the defaults; one of them that matches nothing is an error, as are unclaimed parameters
+    (`UnclaimedError`). A weight shared by input and output plays the output's part, unless a rule says otherwise: it is
+    measured as (vocabulary, width) acting on the hidden state.
     """
-    ordered = [*rules, *(DEFAULT_RULES if defaults else ())]
+    parts = _Parts(model, role_preset(preset).first_layer) if defaults else None
     used: set[int] = set()
-    found: dict[int, list[tuple[str, Rule, nn.Parameter]]] = {}
-    for name, module, parameter in _named(model):
-        if not parameter.requires_grad:
-            continue
-        index = next((i for i, rule in enumerate(ordered) if rule.matches(name, module, parameter)), None)
-        if index is None:
-            raise UserError(
-                f"roles: parameter {name!r} of shape {tuple(parameter.shape)} in {type(module).__name__} is "
-                f"claimed by no rule; add a Rule that gives it one of {', '.join(ROLES)}"
-            )
-        used.add(index)
-        found.setdefault(id(parameter), []).append((name, ordered[index], parameter))
+    unclaimed: list[Use] = []
+    found: dict[int, list[tuple[Claim, bool]]] = {}
+    for use in _uses(model):
+        index = next((i for i, rule in enumerate(rules) if rule.matches(use)), None)
+        if index is not None:
+            used.add(index)
+            claim: Claim | None = _by_rule(use, rules[index])
+        else:
+            claim = parts.claim(use) if parts else None
+        if claim is None:
+            unclaimed.append(use)
+        else:
+            found.setdefault(id(use.parameter), []).append((claim, index is not None))
+    if unclaimed:
+        raise UnclaimedError(unclaimed)
     for index, rule in enumerate(rules):
         if index not in used:
             raise UserError(f"roles: rule {rule.name!r} for role {rule.role!r} matches no parameter")
-    return [_claim(uses) for uses in found.values()]
+    return [_joined(claims) for claims in found.values()]
 
 
-def _claim(uses: list[tuple[str, Rule, nn.Parameter]]) -> Claim:
-    rule = next((rule for _, rule, _ in uses if rule.role == "output"), uses[0][1])
-    names = tuple(dict.fromkeys(name for name, _, _ in uses))
-    return Claim(names, uses[0][2], rule.role, rule.layout)
+def _bare(name: str) -> str:
+    """The name without the segments that torch.compile and DistributedDataParallel put in it."""
+    return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module"))
+
+
+def _uses(model: nn.Module) -> Iterator[Use]:
+    """Every trainable parameter under every name it has, in the model's order."""
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            use = Use(f"{prefix}.{name}" if prefix else name, module, parameter)
+            if is_lazy(parameter):
+                raise UserError(f"roles: parameter {use.name!r} has no shape yet; call the model once before")
+            if parameter.requires_grad:
+                yield use
+
+
+def _by_rule(use: Use, rule: Rule) -> Claim:
+    layout = rule.layout or _own_layout(use, rule.role)
+    if layout is None:
+        raise UserError(
+            f"roles: rule {rule.name!r} claims {use}, whose layout is not known; give the rule a layout, "
+            "'out_in' if the weight is stored (d_out, d_in, …), 'in_out' if (d_in, d_out)"
+        )
+    blocks = _own_blocks(use) if rule.blocks is None else rule.blocks
+    reason = f"rule {rule.name!r}"
+    return Claim((use.name,), use.parameter, rule.role, layout, blocks, rule.norm, rule.radius, reason)
+
+
+def _own_layout(use: Use, role: Role) -> Layout | None:
+    """The layout that the module stores its weights in; None where it is not known."""
+    if isinstance(use.module, nn.Embedding):
+        return "out_in" if role == "output" else "in_out"  # as a head, (vocabulary, width) is (d_out, d_in)
+    known = isinstance(use.module, _STORE_OUT_IN) or use.parameter.ndim < 2 or role == "other"
+    return "out_in" if known else None
+
+
+def _own_blocks(use: Use) -> int:
+    """How many matrices the module keeps in this parameter."""
+    module = use.module
+    if isinstance(module, nn.MultiheadAttention):
+        return 3 if use.attribute == "in_proj_weight" else 1
+    if isinstance(module, _CONVOLUTIONS):
+        return module.groups if use.attribute == "weight" else 1
+    if use.attribute.startswith(("weight_ih", "weight_hh")):
+        return next((gates for kind, gates in _GATES.items() if isinstance(module, kind)), 1)
+    return 1
+
+
+class _Parts:
+    """The parts that PyTorch's own modules play in one model, where no rule says otherwise."""
+
+    def __init__(self, model: nn.Module, first_layer: bool) -> None:
+        modules = list(model.named_modules(remove_duplicate=False))
+        attention = [m for _, m in modules if isinstance(m, nn.MultiheadAttention)]
+        inside = {id(part) for m in attention for part in m.modules()}
+        layers = [m for _, m in modules if isinstance(m, (nn.Linear, *_CONVOLUTIONS)) and id(m) not in inside]
+        linear = [m for m in layers if isinstance(m, nn.Linear)]
+        self.heads = [m for n, m in modules if isinstance(m, nn.Linear) and _bare(n).split(".")[-1] in _HEADS]
+        self.outputs = self.heads or linear[-1:]
+        self.inputs = layers[:1] if first_layer else []
+
+    def claim(self, use: Use) -> Claim | None:
+        """The parameter's part; None where there is no telling."""
+        part = self._vector(use) or (self._weight(use) if use.attribute == "weight" else None) or self._matrix(use)
+        if part is None:
+            return None
+        role, reason = part
+        layout = _own_layout(use, role)
+        assert layout is not None, "every module that has a part has a layout"
+        return Claim((use.name,), use.parameter, role, layout, _own_blocks(use), reason=reason)
+
+    def _vector(self, use: Use) -> tuple[Role, str] | None:
+        if use.parameter.ndim == 1 and re.fullmatch(r"(\w+_)?bias(_\w+)?", use.attribute):
+            return "bias", f"vector called {use.attribute}"
+        return None
+
+    def _weight(self, use: Use) -> tuple[Role, str] | None:
+        module = use.module
+        kind = _kind(module, (nn.Linear, nn.Embedding, *_CONVOLUTIONS, *_NORMS))
+        if any(module is output for output in self.outputs):
+            return "output", f"{kind} called {_bare(use.name).split('.')[-2]}" if self.heads else f"last {kind}"
+        if isinstance(module, nn.Embedding):
+            return "input", kind
+        if any(module is first for first in self.inputs):
+            return "input", f"first layer, {kind}"
+        if isinstance(module, _NORMS):
+            return "gain", kind
+        return ("hidden", kind) if kind else None
+
+    def _matrix(self, use: Use) -> tuple[Role, str] | None:
+        """Matrices of modules that hold several."""
+        fused = isinstance(use.module, nn.MultiheadAttention) and use.attribute.endswith("proj_weight")
+        gates = isinstance(use.module, _RECURRENT) and use.attribute.startswith("weight_")
+        kind = _kind(use.module, (nn.MultiheadAttention, *_RECURRENT))
+        return ("hidden", f"{kind}.{use.attribute}") if fused or gates else None
+
+
+def _kind(module: nn.Module, kinds: Sequence[type[nn.Module]]) -> str:
+    """The name of the first of `kinds` that the module is; empty if it is none."""
+    return next((f"nn.{kind.__name__}" for kind in kinds if isinstance(module, kind)), "")
+
+
+def _joined(found: Sequence[tuple[Claim, bool]]) -> Claim:
+    """One claim for the uses of a shared parameter: rules go before defaults, the output before other roles."""
+    claims = [claim for claim, ruled in found if ruled] or [claim for claim, _ in found]
+    chosen = next((claim for claim in claims if claim.role == "output"), claims[0])
+    names = tuple(dict.fromkeys(name for claim, _ in found for name in claim.names))
+    if chosen.role != "output" and len({(claim.role, claim.layout, claim.blocks) for claim in claims}) > 1:
+        parts = ", ".join(f"{claim.role} as {claim.names[0]!r}" for claim in claims)
+        raise UserError(f"roles: a shared parameter plays several parts ({parts}); add a Rule that gives it one")
+    shared = f", shared with {', '.join(n for n in names if n not in chosen.names)}" if len(names) > 1 else ""
+    return replace(chosen, names=names, reason=chosen.reason + shared)

@@ -1,0 +1,88 @@
+"""Presets: a norm and a radius for every role, by domain, and where their numbers come from.
+
+What a layer's input looks like decides its norm (arXiv 2502.07529): a one-hot input picks columns, so the first layer
+of a language model is measured column by column; an image's first layer acts on dense vectors, like a hidden one; the
+last layer is measured by its largest logit. Vectors have radius 1 everywhere: biases in root mean square, gains by
+their largest entry, because their start, 1, lies on that ball.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scionlab.errors import UserError, unknown
+
+VECTORS = {"gain": "bias-max", "bias": "bias"}
+
+
+@dataclass(frozen=True)
+class RolePreset:
+    """Norm and radius by role. `first_layer`: the first linear or convolutional layer is the input's (dense inputs)."""
+
+    norms: Mapping[str, str]
+    radii: Mapping[str, float]
+    source: str
+    first_layer: bool = False
+
+
+def _preset(source: str, first_layer: bool = False, **balls: tuple[str, float]) -> RolePreset:
+    norms = {role: norm for role, (norm, _) in balls.items()} | VECTORS
+    radii = {role: radius for role, (_, radius) in balls.items()} | dict.fromkeys(VECTORS, 1.0)
+    return RolePreset(norms, radii, source, first_layer)
+
+
+PRESETS: dict[str, RolePreset] = {
+    "text": _preset(
+        "norms of arXiv 2502.07529; radii tuned here on byte-level GPTs of width 32 to 128",
+        input=("column", 1.0),
+        hidden=("spectral", 3.0),
+        output=("sign", 64.0),
+    ),
+    # A matrix that embedding and head share plays the output's part: (vocabulary, width) acting on the hidden state,
+    # its entries at most 3000/width. An embedding of its own (positions) has the sign norm of a one-hot input.
+    "text-tied": _preset(
+        "NanoGPT of arXiv 2502.07529, embedding and head shared; radius 1 of an embedding of its own is not from there",
+        input=("sign-onehot", 1.0),
+        hidden=("spectral", 50.0),
+        output=("sign", 3000.0),
+    ),
+    "image": _preset(
+        "CNN on CIFAR-10 of arXiv 2502.07529",
+        first_layer=True,
+        input=("spectral-max", 8.0),
+        hidden=("spectral", 8.0),
+        output=("sign", 128.0),
+    ),
+}
+
+# A convolution's own norms, by dimensions of its weight and the matrix norm whose part they play. The max variant
+# differs only where there are more input than output channels; with one or three kernel dimensions it has no own name.
+CONVOLUTIONS = {
+    3: {"spectral": "conv1d", "spectral-max": "conv1d"},
+    4: {"spectral": "conv", "spectral-max": "conv-max"},
+    5: {"spectral": "conv3d", "spectral-max": "conv3d"},
+}
+
+
+def role_preset(name: str) -> RolePreset:
+    """The preset called `name`; a UserError where there is none."""
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return PRESETS[name]
+
+
+def norm_for(name: str, ndim: int) -> str:
+    """The name of the norm that plays `name`'s part for a weight of `ndim` dimensions.
+
+    Matrices and vectors: `name` itself. Convolutions c_out × c_in × kernel: the convolution's own norm for "spectral"
+    and "spectral-max", and every other norm of the flat matrix c_out × c_in·k² where there are two kernel dimensions.
+    Raises UserError where nothing plays that part.
+    """
+    own = CONVOLUTIONS.get(ndim, {})
+    if name in own:
+        return own[name]
+    if ndim <= 2 or name.startswith(("conv", "flat:")):
+        return name
+    if ndim == 4:
+        return f"flat:{name}"
+    allowed = f": it must be one of {', '.join(own)}" if own else ""
+    raise UserError(f"norm: {name!r} is not allowed for a weight of {ndim} dimensions{allowed}")
