@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from scionlab.data import VOCAB_SIZE, Corpus, TrainingWindows, probe_windows, validation_windows
+from scionlab.data import VOCAB_SIZE, Corpus, DataShape, TrainingWindows, probe_windows, validation_windows
 from scionlab.errors import UserError, unknown
 from scionlab.models import MODELS, Architecture
 from scionlab.optim import recipe
@@ -73,7 +73,7 @@ def resolve(trial: Trial) -> Trial:
 
 def architecture(trial: Trial) -> Architecture:
     """The trial's model with its counts."""
-    return MODELS[trial.model](trial, VOCAB_SIZE, recipe(trial).output_scale(trial.width))
+    return MODELS[trial.model](trial, DataShape("text", VOCAB_SIZE), recipe(trial).output_scale(trial.width))
 
 
 def train_flops(trial: Trial) -> int:

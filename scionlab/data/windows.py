@@ -1,16 +1,20 @@
-"""Windows of bytes: training windows without replacement within an epoch, and fixed sets to validate and to probe on.
+"""A text and its windows of bytes: training windows without replacement within an epoch, fixed sets to validate and
+to probe on.
 
 A window of S tokens is S inputs and their S next bytes, so it spans S + 1 bytes; training windows start every S bytes
 and share only that one byte.
 """
 
-from collections.abc import Mapping
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from scionlab.data.corpus import Corpus
+from scionlab.data.base import DataShape, ShuffledBatches, Source
 from scionlab.errors import UserError
 
 VOCAB_SIZE = 256
@@ -18,63 +22,77 @@ VOCAB_SIZE = 256
 PROBE_SEED = 2**31
 
 
-class TrainingWindows:
+@dataclass(frozen=True)
+class Corpus(Source):
+    """Training and validation text; `sha256` is of all documents in order, joined by blank lines.
+
+    Batches are windows (B, S + 1), int64; the loss is the mean cross-entropy of the next byte.
+    """
+
+    name: str
+    sha256: str
+    train: bytes
+    validation: bytes
+
+    @cached_property
+    def split_sha256(self) -> str:
+        """Hash of what trials see: the same bytes split differently are another corpus to them."""
+        parts = (hashlib.sha256(text).digest() for text in (self.train, self.validation))
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+    @property
+    def shape(self) -> DataShape:
+        """256 bytes to predict."""
+        return DataShape("text", VOCAB_SIZE)
+
+    def training(self, batch_size: int, seq_len: int, seed: int, stage: int = 0, limit: int = 0) -> "TrainingWindows":
+        """Training windows of the first `limit` tokens, 0 for all."""
+        return TrainingWindows(self, batch_size, seq_len, seed, stage, limit)
+
+    def held_out(self, n_tokens: int, seq_len: int) -> Tensor:
+        """Windows of the validation text."""
+        return validation_windows(self, n_tokens, seq_len)
+
+    def probe(self, least: int, seq_len: int, n_tokens: int = 0) -> Tensor:
+        """Windows of the training text, the same for every seed."""
+        return probe_windows(self, least, seq_len, n_tokens)
+
+    def unpack(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Bytes and their next bytes, each (B, S)."""
+        return batch[:, :-1], batch[:, 1:]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of the next byte, in nats; `outputs` are logits (B, S, 256)."""
+        return F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten())
+
+
+class TrainingWindows(ShuffledBatches):
     """Batches of shape (B, S + 1), int64, in an order drawn anew for every epoch from (seed, epoch, stage).
 
     Holds the text and one permutation of its windows: memory does not depend on the number of batches drawn.
     `batch_size` may be changed at any time, and the order goes on. Windows of another length are another object, with
     the number of the training stage as `stage`: its order has nothing to do with the earlier one, so text that was seen
-    may come again before the rest. Raises UserError for a text too short for one window.
+    may come again before the rest. Only windows within the first `limit` tokens are drawn, 0 for all. Raises UserError
+    for a text or a limit too short for one window.
     """
 
-    def __init__(self, corpus: Corpus, batch_size: int, seq_len: int, seed: int, stage: int = 0) -> None:
+    def __init__(
+        self, corpus: Corpus, batch_size: int, seq_len: int, seed: int, stage: int = 0, limit: int = 0
+    ) -> None:
         self.text = np.frombuffer(corpus.train, dtype=np.uint8)
-        self.n_windows = (len(self.text) - 1) // seq_len
-        if self.n_windows < 1:
+        n_windows = (len(self.text) - 1) // seq_len
+        if n_windows < 1:
             raise UserError(
                 f"data: {corpus.name!r} has {len(self.text)} training bytes, too short for one window of "
                 f"seq_len {seq_len}"
             )
-        self.batch_size, self.seq_len, self.seed, self.stage = batch_size, seq_len, seed, stage
-        self.epoch, self._position = -1, self.n_windows  # as at the end of an epoch before the first
-        self._order = np.empty(0, dtype=np.int64)
+        if 0 < limit < seq_len:
+            raise UserError(f"train_limit: {limit} is not allowed: it is less than one window of seq_len {seq_len}")
+        n_windows = min(n_windows, limit // seq_len) if limit else n_windows
+        super().__init__(n_windows, batch_size, seq_len, seed, stage)
 
-    def _draw(self, count: int) -> np.ndarray:
-        """The next `count` window indices; opens a new epoch whenever the old one is used up."""
-        drawn = []
-        while count > 0:
-            if self._position == self.n_windows:
-                self.epoch += 1
-                self._position = 0
-                self._order = self._permutation()
-            take = self._order[self._position : self._position + count]
-            drawn.append(take)
-            self._position += len(take)
-            count -= len(take)
-        return np.concatenate(drawn)
-
-    def _permutation(self) -> np.ndarray:
-        # numpy reads (seed, epoch, 0) as (seed, epoch): stage 0 has the order of runs without stages
-        return np.random.default_rng((self.seed, self.epoch, self.stage)).permutation(self.n_windows)
-
-    def next_batch(self) -> Tensor:
-        """The next batch."""
-        return _gather(self.text, self._draw(self.batch_size) * self.seq_len, self.seq_len)
-
-    @property
-    def epochs(self) -> float:
-        """How often the training text has been seen so far."""
-        return self.epoch + self._position / self.n_windows
-
-    def state_dict(self) -> dict[str, int]:
-        """The place in the order, as plain numbers; the order itself follows from them."""
-        return {"stage": self.stage, "epoch": self.epoch, "position": self._position}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on from a place in the order of the same text, window length and seed."""
-        self.stage, self.epoch, self._position = state["stage"], state["epoch"], state["position"]
-        if self.epoch >= 0:
-            self._order = self._permutation()
+    def _gather(self, indices: np.ndarray) -> Tensor:
+        return _gather(self.text, indices * self.seq_len, self.seq_len)
 
 
 def validation_windows(corpus: Corpus, n_tokens: int, seq_len: int) -> Tensor:

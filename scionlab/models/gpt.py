@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scionlab.models.residual import residual_scale
+
 MLP_RATIO = 4
 ROTARY_BASE = 10_000.0
 
@@ -33,8 +35,7 @@ class GPTConfig:
     @property
     def residual_scale(self) -> float:
         """The constant in x + scale · branch(x), for L blocks of two branches each."""
-        scales = {"1": 1.0, "1/sqrt(2L)": 1 / math.sqrt(2 * self.depth), "1/L": 1 / self.depth}
-        return scales[self.residual]
+        return residual_scale(self.residual, self.depth)
 
 
 def _rms_norm(x_BSD: Tensor) -> Tensor:

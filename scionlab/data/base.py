@@ -1,0 +1,163 @@
+"""The contract of data: what a trial is trained and validated on, and what its loss is.
+
+    inputs, targets = data.unpack(batch)        loss = data.loss(model(inputs), targets)
+
+A batch is one tensor whose first axis counts its examples (windows of a text, images, samples of noise), so that it can
+be split, pinned and moved whatever it holds. A loss is the mean over them, in nats where the model predicts something.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from scionlab.errors import UserError
+
+Kind = Literal["text", "image", "noise"]
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """What a model must fit: `n_outputs` is the vocabulary or the number of classes, `input_shape` (C, H, W)."""
+
+    kind: Kind
+    n_outputs: int = 0
+    input_shape: tuple[int, ...] = ()
+
+
+class Batches(ABC):
+    """Training batches, in an order that follows from the seed and the number of the training stage.
+
+    `batch_size` may be changed at any time, and the order goes on. `n_windows` is the number of different examples.
+    """
+
+    batch_size: int
+    seq_len: int
+    n_windows: int
+    epoch: int
+
+    @abstractmethod
+    def next_batch(self) -> Tensor:
+        """The next batch."""
+
+    @property
+    @abstractmethod
+    def epochs(self) -> float:
+        """How often the training set has been seen so far."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, int]:
+        """The place in the order, as plain numbers; the order itself follows from them."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from a place in the order of the same data, window length, limit and seed."""
+
+
+class ShuffledBatches(Batches):
+    """Examples without replacement within an epoch, in an order drawn anew from (seed, epoch, stage).
+
+    Holds one permutation: memory does not depend on the number of batches drawn.
+    """
+
+    def __init__(self, n_windows: int, batch_size: int, seq_len: int, seed: int, stage: int = 0) -> None:
+        self.n_windows, self.batch_size, self.seq_len, self.seed, self.stage = (
+            n_windows,
+            batch_size,
+            seq_len,
+            seed,
+            stage,
+        )
+        self.epoch, self._position = -1, n_windows  # as at the end of an epoch before the first
+        self._order = np.empty(0, dtype=np.int64)
+
+    @abstractmethod
+    def _gather(self, indices: np.ndarray) -> Tensor:
+        """The batch of these examples."""
+
+    def next_batch(self) -> Tensor:
+        """The next batch."""
+        return self._gather(self._draw(self.batch_size))
+
+    def _draw(self, count: int) -> np.ndarray:
+        """The next `count` indices; opens a new epoch whenever the old one is used up."""
+        drawn = []
+        while count > 0:
+            if self._position == self.n_windows:
+                self.epoch += 1
+                self._position = 0
+                self._order = self._permutation()
+            take = self._order[self._position : self._position + count]
+            drawn.append(take)
+            self._position += len(take)
+            count -= len(take)
+        return np.concatenate(drawn)
+
+    def _permutation(self) -> np.ndarray:
+        # numpy reads (seed, epoch, 0) as (seed, epoch): stage 0 has the order of runs without stages
+        return np.random.default_rng((self.seed, self.epoch, self.stage)).permutation(self.n_windows)
+
+    @property
+    def epochs(self) -> float:
+        """How often the training set has been seen so far."""
+        return self.epoch + self._position / self.n_windows
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the order, as plain numbers; the order itself follows from them."""
+        return {"stage": self.stage, "epoch": self.epoch, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from a place in the order of the same data, window length, limit and seed."""
+        self.stage, self.epoch, self._position = state["stage"], state["epoch"], state["position"]
+        if self.epoch >= 0:
+            self._order = self._permutation()
+
+
+class Source(ABC):
+    """Data under a name. `sha256` is of all of it, `split_sha256` of what trials see, which enters their identity."""
+
+    name: str
+    sha256: str
+
+    @property
+    @abstractmethod
+    def split_sha256(self) -> str:
+        """Hash of what trials see: the same data split differently are other data to them."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> DataShape:
+        """What a model must fit."""
+
+    @abstractmethod
+    def training(self, batch_size: int, seq_len: int, seed: int, stage: int = 0, limit: int = 0) -> Batches:
+        """Training batches of the first `limit` tokens (all of them for 0); UserError where that is too few."""
+
+    @abstractmethod
+    def held_out(self, n_tokens: int, seq_len: int) -> Tensor:
+        """The fixed set to validate on, n_tokens/seq_len examples; UserError where the data has fewer."""
+
+    def probe(self, least: int, seq_len: int, n_tokens: int = 0) -> Tensor:
+        """Training windows, the same for every seed, on which the landscape's constants are measured."""
+        raise UserError(f"probe: is not allowed with data {self.name!r}: only texts have windows to probe; set 0")
+
+    @abstractmethod
+    def unpack(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The model's inputs and the targets of its outputs."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss over the batch, a 0-d tensor."""
+
+    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """How many of the batch are classified correctly, a 0-d tensor; None where nothing is classified."""
+        return None
+
+
+def one_token(field: str, value: int, what: str) -> None:
+    """Raise UserError unless a sequence length is 1, for data whose examples are not sequences."""
+    if value != 1:
+        raise UserError(f"{field}: {value} is not allowed: {what} is one token; set 1")
