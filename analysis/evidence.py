@@ -1,4 +1,4 @@
-"""What a plan starts from when runs were fitted: one optimizer's entry in fits/batch_scaling.json.
+"""What a plan starts from when runs were fitted: one optimizer's entry in fits/<experiment>/batch_scaling.json.
 
 The free power law is stored by its exponents and its logarithms at the base's budget T₀,
 
@@ -19,6 +19,7 @@ from analysis.parabola import Floats
 from analysis.rules import Point, PowerLaw
 from scionlab.errors import UserError, unknown
 
+FILE = "batch_scaling.json"
 LAW = ("batch_exponent", "log2_batch_at_base", "lr_exponent", "log2_lr_at_base")  # in the order of a resample
 
 
@@ -39,20 +40,25 @@ class Evidence:
     kappa: tuple[float, float] | None = None
 
 
-def read_evidence(results: Path, optimizer: str | None) -> Evidence:
-    """The fit in results/fits/batch_scaling.json; `optimizer` is needed where it holds several.
+def read_evidence(results: Path, optimizer: str | None, experiment: str | None = None) -> Evidence:
+    """The fit in results/fits/<experiment>/batch_scaling.json.
 
-    UserError if there is no such file, it is not such a fit, or it does not settle on one optimizer with a base point.
+    `optimizer` and `experiment` are needed where there are several. UserError if there is no such file, it is not such
+    a fit, or they do not settle on one experiment and one optimizer with a base point.
     """
-    path = results / "fits" / "batch_scaling.json"
+    fits = results / "fits"
     hint = f"`scionlab fit batch-scaling --results {results}` writes it"
-    try:
-        fit = json.loads(path.read_text(encoding="utf-8"))
-        entries = {str(entry["optimizer"]): entry for entry in fit["optimizers"]}
-    except OSError as error:
-        raise UserError(f"from: {str(path)!r} cannot be read: {error.strerror or error}; {hint}") from None
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise UserError(f"from: {str(path)!r} is not a batch-scaling fit; {hint}") from None
+    found = [path.parent.name for path in sorted(fits.glob(f"*/{FILE}"))]
+    if experiment is None and not found:
+        raise UserError(f"from: there is no {FILE} in a folder of {str(fits)!r}; {hint}")
+    named = [experiment] if experiment else found
+    holding = {name: _entries(fits / name / FILE, hint) for name in named}
+    if optimizer is not None and any(optimizer in entries for entries in holding.values()):
+        holding = {name: entries for name, entries in holding.items() if optimizer in entries}
+    if len(holding) > 1:
+        raise UserError(f"experiment: {str(fits)!r} holds several fits; choose one of {', '.join(holding)}")
+    ((experiment, entries),) = holding.items()
+    path = fits / experiment / FILE
     name = _one(entries, optimizer, path)
     if entries[name].get("plan") is None:
         raise UserError(f"from: {str(path)!r} has no base point for {name!r}: none of its settings trained")
@@ -60,6 +66,17 @@ def read_evidence(results: Path, optimizer: str | None) -> Evidence:
         return _evidence(entries[name])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"from: the entry of {name!r} in {str(path)!r} is damaged ({error}); {hint}") from None
+
+
+def _entries(path: Path, hint: str) -> dict[str, Any]:
+    """The fit's entries by optimizer."""
+    try:
+        fit = json.loads(path.read_text(encoding="utf-8"))
+        return {str(entry["optimizer"]): entry for entry in fit["optimizers"]}
+    except OSError as error:
+        raise UserError(f"from: {str(path)!r} cannot be read: {error.strerror or error}; {hint}") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise UserError(f"from: {str(path)!r} is not a batch-scaling fit; {hint}") from None
 
 
 def _one(entries: Mapping[str, Any], optimizer: str | None, path: Path) -> str:

@@ -1,13 +1,15 @@
 """The chain tables → fits → figures → report, cut at any link; each function runs what comes before it, too.
 
-results/fits/<fit>.json, *.csv     results/figures/<figure>.svg, .png, .csv     results/report/<experiment>.html
+results/fits/<experiment>/<fit>.json, *.csv
+results/figures/<experiment>/<figure>.svg, .png, .csv
+results/report/<experiment>.html, index.html
 """
 
 import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,35 +42,38 @@ class Drawn:
 
 
 def fit_results(results: Path, experiment: str | None, preset: str, what: str | None = None) -> Fitted:
-    """Fit the newest sweep of an experiment; writes fits/<stem>.json and the CSVs beside it.
+    """Fit the newest sweep of an experiment; writes fits/<experiment>/<stem>.json and the CSVs beside it.
 
-    `what` is a study; by default the experiment's own. Without an experiment it is the study's own, or else the one
-    that was called last.
+    `what` is a study; by default the experiment's own, whose settings only that one is told. Without an experiment it
+    is the study's own, or else the one that was called last.
     """
     tables = load_sweep(results, experiment or (study(what).experiment if what else None), preset)
     chosen = study(what or tables.study or DEFAULT)
+    if chosen.name != (tables.study or DEFAULT):
+        tables = replace(tables, sweep=tables.sweep | {"settings": None})
     fit = chosen.fit(tables)
     return Fitted(chosen, tables, fit, _write_fit(results, chosen, tables, fit))
 
 
 def draw_results(results: Path, experiment: str | None, preset: str, what: str | None = None) -> Drawn:
-    """Fit and draw; writes figures/*.svg, .png and .csv, too."""
+    """Fit and draw; writes figures/<experiment>/*.svg, .png and .csv, too."""
     fitted = fit_results(results, experiment, preset, what)
     from analysis.figures import save_all  # matplotlib takes a second to import
 
-    with _writing(results / "figures") as folder:
+    with _writing(results / "figures" / fitted.tables.experiment) as folder:
         return Drawn(fitted, save_all(fitted.study.figures(), fitted.tables, fitted.fit, folder))
 
 
 def report_results(results: Path, experiment: str | None, preset: str, what: str | None = None) -> tuple[Fit, Path]:
     """Fit, draw and report; writes report/<experiment>.html and the index, too, and returns the page's path."""
-    from analysis.report.build import index, render
+    from analysis.report.build import render
+    from analysis.report.index import index
 
     drawn = draw_results(results, experiment, preset, what)
     fitted = drawn.fitted
     page = render(fitted.study.page(), fitted.tables, fitted.fit, drawn.figures)
     with _writing(results / "report") as folder:
-        path = folder / f"{fitted.tables.sweep['experiment']}.html"
+        path = folder / f"{fitted.tables.experiment}.html"
         path.write_text(page, encoding="utf-8")
         (folder / "index.html").write_text(index(folder), encoding="utf-8")
     return fitted.fit, path
@@ -77,7 +82,7 @@ def report_results(results: Path, experiment: str | None, preset: str, what: str
 def _write_fit(results: Path, chosen: Study, tables: SweepTables, fit: Fit) -> list[Path]:
     about = {key: tables.sweep[key] for key in ("experiment", "preset", "sweep_id")}
     text = json.dumps(_finite({**about, **fit.as_dict()}), indent=2, allow_nan=False)
-    with _writing(results / "fits") as folder:
+    with _writing(results / "fits" / tables.experiment) as folder:
         written = [folder / f"{chosen.stem}.json"]
         written[0].write_text(text + "\n", encoding="utf-8")
         for name, frame in fit.frames().items():

@@ -1,6 +1,7 @@
 """The rows one report is about: the newest sweep of an experiment and preset with its runs and curves, or an import."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,33 @@ IMPORTED = "imported"
 
 @dataclass(frozen=True)
 class SweepTables:
-    """`sweep` is a row of the sweeps table; `runs` and `curves` hold the trials of its grid that are in the store."""
+    """`sweep` is a row of the sweeps table; the others hold the trials of its grid that are in the store.
+
+    `layers` is empty unless some trials watched theirs.
+    """
 
     sweep: dict[str, Any]
     sweeps: pd.DataFrame
     runs: pd.DataFrame
     curves: pd.DataFrame
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def experiment(self) -> str:
+        """Its name, which its files are kept under."""
+        return str(self.sweep["experiment"])
 
     @property
     def study(self) -> str | None:
         """The study the sweep was meant for; None in stores older than that column."""
         name = self.sweep.get("study")
         return name if isinstance(name, str) else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the experiment tells its study; {} in stores older than that column."""
+        text = self.sweep.get("settings")
+        return dict(json.loads(text)) if isinstance(text, str) else {}
 
     @property
     def missing(self) -> int:
@@ -56,7 +72,8 @@ def load_sweep(results: Path, experiment: str | None, preset: str) -> SweepTable
     if not runs["status"].isin(FINISHED).any():
         raise UserError(f"results: the sweep of {experiment!r} has no finished trial in {str(store.root)!r}; {hint}")
     order = ["optimizer", "width", "tokens_budget", "batch_size", "seq_len", "lr", "seed"]
-    return SweepTables(sweep, chosen, runs.sort_values(order, ignore_index=True), store.curves(ids))
+    runs = runs.sort_values(order, ignore_index=True)
+    return SweepTables(sweep, chosen, runs, store.curves(ids), store.layers(ids))
 
 
 def _load_import(store: RunStore, name: str | None) -> SweepTables:

@@ -392,8 +392,8 @@ def test_the_fit_is_that_of_the_usual_momentum():
 
 def written(found, folder):
     """Results folder with the fit's JSON, as the pipeline writes it."""
-    (folder / "fits").mkdir(parents=True)
-    (folder / "fits" / "batch_scaling.json").write_text(json.dumps(_finite(found.as_dict()), allow_nan=False))
+    (folder / "fits" / "batch").mkdir(parents=True)
+    (folder / "fits" / "batch" / "batch_scaling.json").write_text(json.dumps(_finite(found.as_dict()), allow_nan=False))
     return folder
 
 

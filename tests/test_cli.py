@@ -118,14 +118,14 @@ def test_from_spec_to_report(cli, tmp_path, spec_file):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("report: results/report/mine.html")
     assert "Does it run?" in (tmp_path / "results/report/mine.html").read_text()
-    fit = json.loads((tmp_path / "results/fits/lr_transfer.json").read_text())
+    fit = json.loads((tmp_path / "results/fits/mine/lr_transfer.json").read_text())
     assert {"optimizer", "width", "lr_opt", "lr_opt_low", "lr_opt_high", "at_edge", "val_loss_opt"} <= set(
         fit["optima"][0]
     )
     assert {"drift", "drift_low", "drift_high", "transfer_regret"} <= set(fit["transfers"][0])
-    rows = pd.read_csv(tmp_path / "results/fits/lr_transfer.csv")
+    rows = pd.read_csv(tmp_path / "results/fits/mine/lr_transfer.csv")
     assert list(rows["width"]) == [16, 32]
-    names = {path.name for path in (tmp_path / "results/figures").iterdir()}
+    names = {path.name for path in (tmp_path / "results/figures/mine").iterdir()}
     assert names == {f"{n}.{s}" for n in ("transfer", "lr_optimum", "loss_curves") for s in ("svg", "png", "csv")}
 
 

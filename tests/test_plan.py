@@ -281,10 +281,10 @@ def entry(optimizer="scion", **changes):
 
 @pytest.fixture
 def results(tmp_path):
-    def write(*entries):
-        (tmp_path / "fits").mkdir(exist_ok=True)
-        fit = {"experiment": "batch", "confidence": 0.95, "optimizers": list(entries)}
-        (tmp_path / "fits" / "batch_scaling.json").write_text(json.dumps(fit))
+    def write(*entries, experiment="batch"):
+        (tmp_path / "fits" / experiment).mkdir(parents=True, exist_ok=True)
+        fit = {"experiment": experiment, "confidence": 0.95, "optimizers": list(entries)}
+        (tmp_path / "fits" / experiment / "batch_scaling.json").write_text(json.dumps(fit))
         return tmp_path
 
     return write
@@ -365,7 +365,7 @@ def test_measured_constants_are_used_and_unusable_ones_said(results):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (None, "cannot be read: No such file"),
+        (None, "there is no batch_scaling.json in a folder of"),
         ("not JSON", "is not a batch-scaling fit"),
         ("[]", "is not a batch-scaling fit"),
         ('{"optimizers": []}', "holds no optimizer"),
@@ -374,11 +374,23 @@ def test_measured_constants_are_used_and_unusable_ones_said(results):
     ],
 )
 def test_a_file_that_is_no_fit_is_named(text, expected, tmp_path):
-    (tmp_path / "fits").mkdir()
+    (tmp_path / "fits" / "batch").mkdir(parents=True)
     if text is not None:
-        (tmp_path / "fits" / "batch_scaling.json").write_text(text)
+        (tmp_path / "fits" / "batch" / "batch_scaling.json").write_text(text)
     with pytest.raises(UserError, match=expected):
         read_evidence(tmp_path, None)
+
+
+def test_several_experiments_are_told_apart_by_optimizer_or_name(results):
+    results(entry(), entry("adam"))
+    folder = results(entry("muon"), experiment="batch-muon")
+    assert read_evidence(folder, "muon").optimizer == "muon"
+    assert read_evidence(folder, "adam").optimizer == "adam"
+    assert read_evidence(folder, None, "batch-muon").optimizer == "muon"
+    with pytest.raises(UserError, match=r"experiment: .* holds several fits; choose one of batch, batch-muon"):
+        read_evidence(folder, None)
+    with pytest.raises(UserError, match=r"'.*fits/bacth/batch_scaling.json' cannot be read: No such file"):
+        read_evidence(folder, None, "bacth")
 
 
 # Input
@@ -433,7 +445,8 @@ def test_what_is_no_number_is_refused(text):
         (["--kappa-batch-shift", "1"], "kappa-batch-shift: '1' says nothing without --kappa-batch-exponent"),
         (["--kappa-batch-exponent", "1.4999", "--tokens", "1e30"], "is out of reach of rule 'bst-kappa'"),
         (["--optimizer", "scion"], "optimizer: 'scion' chooses among the fits of --from"),
-        (["--from", "nowhere"], "from: 'nowhere/fits/batch_scaling.json' cannot be read"),
+        (["--experiment", "batch"], "experiment: 'batch' chooses among the fits of --from"),
+        (["--from", "nowhere"], "from: there is no batch_scaling.json in a folder of 'nowhere/fits'"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, expected):

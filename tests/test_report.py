@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from analysis.figures import FIGURES, style
 from analysis.pipeline import draw_results, fit_results, report_results
+from analysis.report.index import first_sentence, index
 from analysis.tables import load_sweep
 from scionlab.cli import app
 from scionlab.errors import UserError
@@ -84,6 +86,41 @@ def test_the_index_lists_every_page(results):
     assert sorted(links) == sorted(f"{experiment}.html" for experiment in STUDY_OF)
 
 
+def test_the_index_repeats_questions_and_findings_in_a_sentence_each(results):
+    html = html_of(results, "index")
+    assert html.count("Does &lt;it&gt; transfer?") == len(STUDY_OF)
+    listed = Page(html).tags.count(("li", {}))
+    heads = [fields.get("name") for e in STUDY_OF for _, fields in Page(html_of(results, e)).tags]
+    assert listed == heads.count("finding") > 10
+    assert "drifts down</span> The best learning rate goes from 2<sup>" in html
+    assert "costs" not in html  # what later sentences of these findings say
+
+
+def test_a_first_sentence_ends_before_a_capital():
+    assert first_sentence("It costs 0.3 nats. The rest.") == "It costs 0.3 nats."
+    assert first_sentence("From 2<sup>−4.7</sup> to “2. no”. “So”") == "From 2<sup>−4.7</sup> to “2. no”."
+
+
+def test_a_page_without_findings_is_listed_by_its_title_or_name(tmp_path):
+    (tmp_path / "old.html").write_text("<head><title>Old &amp; grey · scionlab</title></head><title>no</title>")
+    (tmp_path / "bare.html").write_text("<p>nothing</p>")
+    assert re.findall(r"<h2><a href=\"(.*?)\">(.*?)</a>", index(tmp_path)) == [
+        ("bare.html", "bare"), ("old.html", "Old &amp; grey"),
+    ]  # fmt: skip
+
+
+def test_experiments_of_one_study_keep_their_files_apart(results, tmp_path):
+    store = fill(tmp_path / "runs")
+    report_results(tmp_path, "width", "laptop")
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*/width/*")}
+    ids = [trial for trial in store.runs()["trial_id"] if trial.startswith("scion")]
+    store.write_sweep(sweep_row(ids) | {"experiment": "other", "sweep_id": "other"})
+    _, path = report_results(tmp_path, "other", "laptop")
+    assert kept == {path: path.read_bytes() for path in tmp_path.rglob("*/width/*")}
+    assert (tmp_path / "fits" / "other" / "lr_transfer.csv").exists()
+    assert "figures/other/transfer.csv" in path.read_text()
+
+
 def test_the_exponents_reach_the_page(results):
     fit = fit_results(results, "batch", "laptop").fit
     html = html_of(results, "batch")
@@ -131,7 +168,7 @@ def test_the_options_of_every_optimizer_are_shown(page):
 
 def test_a_file_that_cannot_be_written_is_the_users_mistake(tmp_path):
     fill(tmp_path / "runs", optimizers=("scion",))
-    (tmp_path / "fits" / "lr_transfer.json").mkdir(parents=True)
+    (tmp_path / "fits" / "width" / "lr_transfer.json").mkdir(parents=True)
     with pytest.raises(UserError, match=r"cannot write to .*lr_transfer\.json"):
         fit_results(tmp_path, "width", "laptop")
 
@@ -151,8 +188,8 @@ def test_text_from_outside_is_escaped(results):
 
 
 def test_every_figure_has_its_data(results):
-    for name in [name for study in STUDY_OF.values() for name in FIGURES[study]]:
-        path = results / "figures" / name
+    for experiment, name in [(e, name) for e, study in STUDY_OF.items() for name in FIGURES[study]]:
+        path = results / "figures" / experiment / name
         assert not pd.read_csv(path.with_suffix(".csv")).empty
         assert path.with_suffix(".svg").read_text().startswith("<?xml")
         picture = np.asarray(Image.open(path.with_suffix(".png")).convert("L"))
@@ -161,7 +198,7 @@ def test_every_figure_has_its_data(results):
 
 
 def test_diverged_runs_are_in_the_figures_data(results):
-    data = pd.read_csv(results / "figures" / "transfer.csv")
+    data = pd.read_csv(results / "figures" / "width" / "transfer.csv")
     points = data[data["kind"] == "point"]
     assert points["n_diverged"].sum() == 4
     gone = points[points["n_diverged"] > 0]
@@ -172,9 +209,9 @@ def test_diverged_runs_are_in_the_figures_data(results):
 def test_the_same_store_draws_the_same_files(results, tmp_path):
     shutil.copytree(results / "runs", tmp_path / "runs")
     for figure in draw_results(tmp_path, "width", "laptop").figures:
+        theirs = results / "figures" / "width" / figure.name
         for suffix in (".svg", ".csv"):
-            mine, theirs = figure.path.with_suffix(suffix), (results / "figures" / figure.name).with_suffix(suffix)
-            assert mine.read_bytes() == theirs.read_bytes()
+            assert figure.path.with_suffix(suffix).read_bytes() == theirs.with_suffix(suffix).read_bytes()
 
 
 @pytest.mark.parametrize("optimizers", [("adam",), ("adam", "scion")])
@@ -190,6 +227,16 @@ def test_the_newest_sweep_is_taken_and_its_grid_selects(tmp_path):
     some = [i for i in store.runs()["trial_id"] if i.startswith("scion")]
     store.write_sweep(sweep_row(some) | {"sweep_id": "later"})
     assert set(load_sweep(tmp_path, "width", "laptop").runs["optimizer"]) == {"scion"}
+
+
+def test_settings_are_read_and_kept_from_other_studies(tmp_path):
+    store = fill(tmp_path / "runs")
+    assert load_sweep(tmp_path, "width", "laptop").settings == {}
+    told = {"study": "restarts", "settings": json.dumps({"axis": "no such field"}), "sweep_id": "later"}
+    store.write_sweep(sweep_row(list(store.runs()["trial_id"])) | told)
+    assert load_sweep(tmp_path, "width", "laptop").settings == {"axis": "no such field"}
+    fitted = fit_results(tmp_path, "width", "laptop", "lr-transfer")
+    assert (fitted.study.name, fitted.tables.settings) == ("lr-transfer", {})
 
 
 def test_a_sweep_without_a_finished_trial_is_refused(tmp_path):
@@ -259,4 +306,4 @@ def test_a_foreign_table_goes_through_the_same_fit_figures_and_page(tmp_path, mo
     corner = fit.optimizers[0].exponent("batch size, corner of the surface")
     assert corner.estimate.low <= 2 / 3 <= corner.estimate.high
     assert f"{len(runs):,} runs of theirs.csv" in path.read_text()
-    assert (tmp_path / "figures" / "batch_profiles.png").exists()
+    assert (tmp_path / "figures" / "theirs" / "batch_profiles.png").exists()

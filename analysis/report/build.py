@@ -1,27 +1,27 @@
 """Fill a page: what all pages share, and the study's own part.
 
 A page is a module `analysis/report/<stem>.py` with `VARYING` (fields of a trial that its grid varies), `grid(runs)` and
-`context(tables, fit)`, and a template `<stem>.html.j2` that extends `base.html.j2`.
+`context(tables, fit)`, and a template `<stem>.html.j2` that extends `base.html.j2`. Its context has `verdicts`, the
+findings: `of` what, `verdict` in a word or two, and `text`, whose first sentence the index repeats.
 """
 
 import base64
-import html
 import json
-import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import escape
 
 from analysis.figures import SavedFigure
 from analysis.intervals import CONFIDENCE, RESAMPLES
 from analysis.tables import IMPORTED, SweepTables
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates live and how they are filled."""
     return Environment(
         loader=PackageLoader("analysis.report", "."),
         autoescape=True,
@@ -34,34 +34,31 @@ def _environment() -> Environment:
 def render(page: ModuleType, tables: SweepTables, fit: Any, figures: Sequence[SavedFigure]) -> str:
     """The page as text; figures are embedded, nothing is linked."""
     template = page.__name__.rpartition(".")[2] + ".html.j2"
+    context = page.context(tables, fit)
     return (
-        _environment()
+        environment()
         .get_template(template)
         .render(
             sweep=tables.sweep,
-            figures={figure.name: _figure(figure) for figure in figures},
+            carried=[_carried(finding) for finding in context["verdicts"]],
+            figures={figure.name: _figure(figure, tables.experiment) for figure in figures},
             grid=page.grid(tables.runs),
             excluded=_excluded(tables),
             provenance=_provenance(tables),
             confidence=f"{CONFIDENCE:.0%}",
             resamples=RESAMPLES,
             fixed=_fixed(tables.runs, page.VARYING),
-            **page.context(tables, fit),
+            **context,
         )
     )
 
 
-def index(folder: Path) -> str:
-    """A page that lists the pages of a folder by their titles."""
-    pages = []
-    for path in sorted(folder.glob("*.html")):
-        if path.name != "index.html":
-            found = re.search(r"<title>(.*?) · scionlab</title>", path.read_text(encoding="utf-8"))
-            pages.append({"file": path.name, "title": html.unescape(found.group(1)) if found else path.stem})
-    return _environment().get_template("index.html.j2").render(pages=pages)
+def _carried(finding: Mapping[str, Any]) -> dict[str, str]:
+    """A finding as the page carries it in its head for the index: texts as HTML."""
+    return {name: str(escape(finding[name])) for name in ("of", "verdict", "text")}
 
 
-def _figure(figure: SavedFigure) -> dict[str, str]:
+def _figure(figure: SavedFigure, experiment: str) -> dict[str, str]:
     svg = figure.path.with_suffix(".svg").read_bytes()
     return {
         "name": figure.name,
@@ -69,7 +66,7 @@ def _figure(figure: SavedFigure) -> dict[str, str]:
         "alt": figure.alt,
         "caption": figure.caption,
         "source": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),
-        "csv": f"figures/{figure.name}.csv",
+        "csv": f"figures/{experiment}/{figure.name}.csv",
     }
 
 

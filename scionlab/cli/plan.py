@@ -38,7 +38,10 @@ def plan(
     from_: Annotated[
         Path | None, typer.Option("--from", metavar="RESULTS", help="results folder: start from its batch-scaling fit")
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="whose fit, where --from holds several")] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="of which experiment, where --from holds fits of several")
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help="whose fit, where it holds several")] = None,
     round_: Annotated[
         str, typer.Option("--round", metavar="pow2|N", help="batch size to a power of two, or to a multiple of N")
     ] = "pow2",
@@ -75,7 +78,9 @@ def plan(
     target = Target(positive("tokens", tokens), _multiple(round_), grow_seq)
     if from_ is None and optimizer is not None:
         raise UserError(f"optimizer: {optimizer!r} chooses among the fits of --from, which is not given")
-    evidence = read_evidence(from_, optimizer) if from_ else None
+    if from_ is None and experiment is not None:
+        raise UserError(f"experiment: {experiment!r} chooses among the fits of --from, which is not given")
+    evidence = read_evidence(from_, optimizer, experiment) if from_ else None
     base = _base(
         evidence,
         {

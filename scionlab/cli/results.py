@@ -17,7 +17,7 @@ def fit(
     preset: PresetName = "laptop",
     results: Results = Path("results"),
 ) -> None:
-    """Fit the runs in the store; writes results/fits/ and prints the numbers.
+    """Fit the runs in the store; writes results/fits/EXPERIMENT/ and prints the numbers.
 
     Examples:
 
@@ -40,7 +40,7 @@ def figures(
     preset: PresetName = "laptop",
     results: Results = Path("results"),
 ) -> None:
-    """Fit and draw; writes results/figures/ as SVG, PNG and the CSV behind each."""
+    """Fit and draw; writes results/figures/EXPERIMENT/: SVG, PNG and the CSV behind each."""
     from analysis.pipeline import draw_results
 
     for figure in draw_results(results, experiment, preset).figures:
