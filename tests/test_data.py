@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scionlab.data import Corpus, TrainingWindows, corpus, load, probe_windows, validation_windows
+from scionlab.data import Corpus, DataShape, TrainingWindows, corpus, load, probe_windows, validation_windows
 from scionlab.errors import UserError
 
 
@@ -228,3 +228,37 @@ def test_validation_windows_are_spread_over_the_text_and_counted_exactly():
     assert torch.equal(windows[:, 1:], windows[:, :-1] + 1)
     everything = validation_windows(letters(0, 245), n_tokens=8 * 30, seq_len=8)
     assert everything[:, 0].tolist() == list(range(0, 240, 8))
+
+
+def test_a_limit_keeps_the_windows_within_the_first_tokens():
+    limited = TrainingWindows(letters(201), batch_size=5, seq_len=4, seed=0, limit=42)  # ten windows, two tokens left
+    assert limited.n_windows == 10
+    drawn = starts(limited, 4)
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(0, 40, 4))
+    assert limited.epochs == 2
+    for without in (0, 200, 10**15):
+        assert starts(TrainingWindows(letters(201), 5, 4, 0, limit=without), 20) == starts(
+            TrainingWindows(letters(201), 5, 4, 0), 20
+        )
+    with pytest.raises(UserError, match="train_limit: 3 is not allowed: it is less than one window of seq_len 4"):
+        TrainingWindows(letters(201), 5, 4, 0, limit=3)
+
+
+def test_a_corpus_is_a_source_whose_loss_is_the_next_bytes_cross_entropy():
+    text = letters(400, 100)
+    assert text.shape == DataShape("text", 256)
+    assert starts(text.training(5, 4, 1, stage=2, limit=80), 9) == starts(TrainingWindows(text, 5, 4, 1, 2, 80), 9)
+    assert torch.equal(text.held_out(24, 4), validation_windows(text, 24, 4))
+    assert torch.equal(text.probe(8, 4, 60), probe_windows(text, 8, 4, 60))
+    inputs, targets = text.unpack(text.held_out(24, 4))
+    assert inputs.shape == targets.shape == (6, 4)
+    assert torch.equal(targets, inputs + 1)  # the text counts upwards
+    logits = torch.randn(6, 4, 256, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    chances = logits.softmax(-1).gather(-1, targets[..., None])
+    assert float(text.loss(logits, targets)) == pytest.approx(float(-chances.log().mean()), rel=1e-5)  # in float32
+    assert text.correct(logits, targets) is None
+
+
+def test_every_kind_of_data_is_offered_where_a_name_is_unknown():
+    with pytest.raises(UserError, match=r"cifar10:FOLDER, digits, mnist, noise:KIND, path:FILE, sotu, stdlib"):
+        load("imagenet")

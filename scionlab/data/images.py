@@ -45,8 +45,10 @@ class Labelled:
 
     def sha256(self) -> str:
         """Hash of pixels and labels in order."""
-        shape = str(self.pixels.shape[1:]).encode()
-        return hashlib.sha256(shape + self.pixels.tobytes() + self.labels.tobytes()).hexdigest()
+        digest = hashlib.sha256(str(self.pixels.shape[1:]).encode())
+        for array in (self.pixels, self.labels):
+            digest.update(np.ascontiguousarray(array).ravel().data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,15 @@
 
 In the spectral norm ‖·‖_op (that of RMS → RMS, for a square matrix), whose dual is the nuclear norm,
 
-    ‖∇f(X) − ∇f(Y)‖_nuc = a ‖X − Y‖_nuc ≤ a d ‖X − Y‖_op,        so L = a d = 1, at every width.
+    ‖∇f(X) − ∇f(Y)‖_nuc = a ‖X − Y‖_nuc ≤ a d ‖X − Y‖_op,        so L = a d = 1 at every width,
 
+with equality where X − Y is orthogonal.
 W* lies in the interior of the unit ball, as ‖W*‖_op = 1/2, so f's minimum over the ball is 0. From W = 0, f falls from
 (a/2) d/4 = 1/8. On this ball f is at most (a/2) d (3/2)² = 9/8.
 
-Kinds of noise, each of d² independent entries of standard deviation σ/d:
-`none`; `gaussian-σ`; `skewed-σ`, of two values: +3σ/d with probability 1/10 and −σ/(3d) else, so its median is not 0.
+Kinds of noise, each of d² independent entries of standard deviation σ/d (so that ‖Ξ‖_nuc ≤ √d ‖Ξ‖_F, about 0.85 √d σ
+for Gaussian entries, grows with the width): `none`; `gaussian-σ`; `skewed-σ`, of two values, 3σ/d with probability 1/10
+and −σ/(3d) otherwise, so that its median is not 0.
 """
 
 import hashlib
@@ -48,24 +50,21 @@ def target(width: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Noise(Source):
-    """Samples of noise. A model's output is its matrix W; the data say what f and its noisy gradient are.
+    """Samples of noise of one distribution, which `sha256` is of.
 
-    A batch is (B, 3), int64: (seed, stage, n) names the n-th sample of a run, n = 1, 2, …, and n = 0 no noise at all.
-    The matrices are drawn where W's width is known, in `loss`.
+    A model's output is its matrix W; the data say what f(W) is and how noisy its gradient. A batch is (B, 3), int64:
+    (seed, stage, n) names the n-th sample of a run, n = 1, 2, …, and n = 0 no noise at all. The matrices are drawn
+    where W's width is known, in `loss`.
     """
 
     name: str
+    sha256: str
     kind: str
-    sigma: float = 0.0
-
-    @property
-    def sha256(self) -> str:  # type: ignore[override]
-        """Hash of the distribution."""
-        return hashlib.sha256(f"quadratic {VERSION} {self.kind} {self.sigma!r}".encode()).hexdigest()
+    sigma: float
 
     @property
     def split_sha256(self) -> str:
-        """The same."""
+        """The distribution's hash."""
         return self.sha256
 
     @property
@@ -160,4 +159,5 @@ def noise(text: str) -> Noise:
             f"data: 'noise:{text}' is not known; choose noise:none, noise:gaussian-S or noise:skewed-S with S ≥ 0, the "
             "root of the mean squared norm of a sample"
         )
-    return Noise(f"noise:{text}", kind, sigma)
+    sha256 = hashlib.sha256(f"quadratic {VERSION} {kind} {sigma!r}".encode()).hexdigest()
+    return Noise(f"noise:{text}", sha256, kind, sigma)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from scionlab.data.base import Source
+from scionlab.data.cifar import cifar10
 from scionlab.data.corpus import TEXTS, text_file
 from scionlab.data.images import IMAGES
 from scionlab.data.noise import noise
@@ -15,6 +16,7 @@ SOURCES: dict[str, Callable[[], Source]] = {**TEXTS, **IMAGES}
 # What comes before the colon, how the rest is called, and what it gives.
 PREFIXES: dict[str, tuple[str, Callable[[str], Source]]] = {
     "path": ("FILE", text_file),
+    "cifar10": ("FOLDER", cifar10),
     "noise": ("KIND", noise),
 }
 
