@@ -16,13 +16,18 @@ ROOMS = {
     "scionlab.models": {"scionlab.models", "scionlab.data.base", "scionlab.spec", "scionlab.errors"},
     "scionlab.data": {"scionlab.data", "scionlab.errors"},
     "scionlab.probe": GEOMETRY,
+    "scionlab.watch": GEOMETRY,
+    "scionlab.prepare": {
+        "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.watch", "scionlab.spec", "scionlab.errors",
+    },
     "scionlab.training": {
-        "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.probe", "scionlab.spec", "scionlab.errors",
+        "scionlab.data", "scionlab.optim", "scionlab.prepare", "scionlab.probe", "scionlab.spec", "scionlab.errors",
+        "scionlab.watch",
     },
     "scionlab.store": {"scionlab.schema", "scionlab.errors"},
     "scionlab.sweep": {
-        "scionlab.sweep", "scionlab.training", "scionlab.probe", "scionlab.data", "scionlab.store", "scionlab.spec",
-        "scionlab.errors", "scionlab.provenance", "scionlab",
+        "scionlab.sweep", "scionlab.prepare", "scionlab.training", "scionlab.probe", "scionlab.data", "scionlab.store",
+        "scionlab.spec", "scionlab.errors", "scionlab.provenance", "scionlab",
     },
     "analysis": {"analysis", "scionlab.store", "scionlab.errors"},
 }  # fmt: skip
@@ -34,6 +39,8 @@ LIBRARIES = {
         "scionlab.models",
         "scionlab.data",
         "scionlab.probe",
+        "scionlab.watch",
+        "scionlab.prepare",
         "scionlab.training",
         "scionlab.sweep",
     ),

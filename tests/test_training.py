@@ -14,7 +14,13 @@ from scionlab.optim import OPTIMIZERS
 from scionlab.spec import Trial
 
 TIMES = ("wall_time_s", "tokens_per_s")  # the only columns that may differ between two runs of a trial
-TUNED = {"adam": 2**-7, "adam-mup": 2**-7, "muon": 2**-5, "scion": 2**-6, "uscion": 2**-6}
+# rates at which each trains well here, to an octave or two
+TUNED = {
+    "adam": 2**-7, "adam-mup": 2**-7, "muon": 2**-5, "scion": 2**-6, "uscion": 2**-6, "scion-light": 2**-6,
+    "clipped-scion": 2**-6, "clipped-uscion": 2**-6, "almond": 2**-5, "sgd": 2, "normalized-sgd": 2**-2,
+    "signum": 2**-6, "sign-sgd": 2**-6, "linf-descent": 2**-12, "spectral-descent": 2**-3, "shampoo": 2**-3,
+    "adagrad": 2**-4, "rmsprop": 2**-6,
+}  # fmt: skip
 TINY = {"width": 16, "depth": 1, "batch_size": 1, "seq_len": 8, "val_tokens": 64, "val_seq_len": 8}
 
 

@@ -1,13 +1,38 @@
-"""Optimizers by name. To add one, write a file with a `Recipe` and add its line to `OPTIMIZERS`."""
+"""Optimizers by name. To add one, write a file with a `Recipe` and add its line to `OPTIMIZERS`.
+
+Methods around the LMO are compositions of `scionlab.optim.parts`; docs/methods.md says which is which.
+"""
+
+from typing import Any
 
 from pydantic import ValidationError
 
 from scionlab.errors import from_validation, unknown
 from scionlab.optim.adam import Adam, AdamMuP
-from scionlab.optim.conditional import ScionRecipe, UnconstrainedScionRecipe
+from scionlab.optim.classical import (
+    AdaGradRecipe,
+    LInfDescentRecipe,
+    NormalizedSgdRecipe,
+    RmsPropRecipe,
+    SgdRecipe,
+    ShampooRecipe,
+    SignSgdRecipe,
+    SignumRecipe,
+    SpectralDescentRecipe,
+)
+from scionlab.optim.conditional import (
+    AlmondRecipe,
+    ClippedScionRecipe,
+    ClippedUnconstrainedScionRecipe,
+    LmoRecipe,
+    ScionLightRecipe,
+    ScionRecipe,
+    UnconstrainedScionRecipe,
+)
 from scionlab.optim.muon import Muon
+from scionlab.optim.presets import PRESETS
 from scionlab.optim.recipe import Recipe
-from scionlab.optim.scion import Scion
+from scionlab.optim.scion import Scion, ScionLight
 from scionlab.spec import Trial
 
 OPTIMIZERS: dict[str, type[Recipe]] = {
@@ -16,17 +41,60 @@ OPTIMIZERS: dict[str, type[Recipe]] = {
     "muon": Muon,
     "scion": ScionRecipe,
     "uscion": UnconstrainedScionRecipe,
+    "scion-light": ScionLightRecipe,
+    "clipped-scion": ClippedScionRecipe,
+    "clipped-uscion": ClippedUnconstrainedScionRecipe,
+    "almond": AlmondRecipe,
+    "sgd": SgdRecipe,
+    "normalized-sgd": NormalizedSgdRecipe,
+    "signum": SignumRecipe,
+    "sign-sgd": SignSgdRecipe,
+    "linf-descent": LInfDescentRecipe,
+    "spectral-descent": SpectralDescentRecipe,
+    "shampoo": ShampooRecipe,
+    "adagrad": AdaGradRecipe,
+    "rmsprop": RmsPropRecipe,
 }
+# The preset of `scionlab.optim.presets` that says which parts a model's layers play, and how they are measured.
+DOMAINS = {"mlp": "image-mlp", "cnn": "image"}
+
+
+def domain(trial: Trial) -> str:
+    """Name of the preset of the trial's model."""
+    return DOMAINS.get(trial.model, "text")
 
 
 def recipe(trial: Trial) -> Recipe:
-    """The trial's recipe with its options; a UserError for an unknown name or option."""
+    """The trial's recipe with its options; a UserError for an unknown name or option.
+
+    Where the trial is silent, an image model has the norms and radii of the preset "image", as Scion is concerned.
+    """
     if trial.optimizer not in OPTIMIZERS:
         raise unknown("optimizer", trial.optimizer, OPTIMIZERS)
+    chosen = OPTIMIZERS[trial.optimizer]
+    defaults = _domain_options(trial) if issubclass(chosen, ScionRecipe) else {}
     try:
-        return OPTIMIZERS[trial.optimizer](**trial.options)
+        return chosen(**{**defaults, **trial.options})
     except ValidationError as error:
         raise from_validation(error, where="options.") from None
 
 
-__all__ = ["OPTIMIZERS", "Recipe", "Scion", "recipe"]
+def _domain_options(trial: Trial) -> dict[str, Any]:
+    """Scion's options by the preset of the trial's domain; none for text, whose are the recipe's own."""
+    if domain(trial) == "text":
+        return {}
+    preset = PRESETS[domain(trial)]
+    norms = {f"norm_{role}": preset.norms[role] for role in ("input", "hidden", "output")}
+    return norms | {f"radius_{role}": preset.radii[role] for role in ("input", "hidden", "output")}
+
+
+def geometry(trial: Trial) -> LmoRecipe:
+    """The recipe whose balls the trial's parameters are measured in: its own, or Scion's of its domain by default.
+
+    So the constants of the landscape are comparable between methods that have no balls, in one stated norm.
+    """
+    own = recipe(trial)
+    return own if isinstance(own, LmoRecipe) else ScionRecipe(**_domain_options(trial))
+
+
+__all__ = ["OPTIMIZERS", "LmoRecipe", "Recipe", "Scion", "ScionLight", "domain", "geometry", "recipe"]

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch.optim import Optimizer
 
-from scionlab.optim.recipe import Gaussian
+from scionlab.optim.recipe import Gaussian, fan_in
 from scionlab.optim.roles import Claim
 
 
@@ -42,7 +42,7 @@ class AdamMuP(Adam):
         return self.base_width / width
 
     def std(self, claim: Claim) -> float:
-        factor = math.sqrt(claim.parameter.shape[-1] / self.base_width) if claim.role == "output" else 1.0
+        factor = math.sqrt(fan_in(claim) / self.base_width) if claim.role == "output" else 1.0
         return super().std(claim) * factor
 
     def group(self, claim: Claim, lr: float, width: int) -> dict[str, Any]:

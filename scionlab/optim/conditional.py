@@ -1,100 +1,180 @@
-"""Scion and unconstrained Scion as recipes: a norm and a radius for every role, initialization on the balls.
+"""Scion and its relatives as recipes: a norm and a radius for every role, initialization on the balls, and the parts.
 
 The same balls, put together, are the network's norm in which the landscape is measured (`network_norm`).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, field_validator
 from torch.optim import Optimizer
 
 from scionlab.errors import UserError, unknown
-from scionlab.geometry import NORMS, Layer, NetworkNorm
+from scionlab.geometry import NORMS, Layer, NetworkNorm, norm_named
+from scionlab.optim.presets import PRESETS, VECTORS, norm_for
 from scionlab.optim.recipe import Recipe
 from scionlab.optim.roles import Claim
-from scionlab.optim.scion import Scion
+from scionlab.optim.scion import Scion, ScionLight
 
-# First, hidden, last layer and vectors for text (arXiv 2502.07529): a one-hot input wants column norms, or sign where
-# the embedding is shared with the head. Gains keep their initial value 1, which lies on the unit ball of the max norm.
-TEXT = {"input": "column", "hidden": "spectral", "output": "sign", "bias": "bias", "gain": "bias-max"}
+TEXT = PRESETS["text"]
+PARTS = ("average", "first_average", "step_rule", "scope", "smoothness", "weight_decay", "coupled")
 
 
-class ScionRecipe(Recipe):
+class LmoRecipe(Recipe):
+    """What all methods around the LMO share: balls by role, and the parts of `scionlab.optim.parts`.
+
+    A role's norm is named for matrices; a convolution has the norm that plays its part (`presets.norm_for`). `steps`,
+    `coefficients` and `dtype` are those of Newton-Schulz, for the norms that use it; 0 and "" are its defaults.
+    """
+
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({*PARTS, "steps", "coefficients", "dtype"})
+
+    constrained: bool = True
+    radius_input: float = Field(default=TEXT.radii["input"], gt=0)
+    radius_hidden: float = Field(default=TEXT.radii["hidden"], gt=0)
+    radius_output: float = Field(default=TEXT.radii["output"], gt=0)
+    norm_input: str = TEXT.norms["input"]
+    norm_hidden: str = TEXT.norms["hidden"]
+    norm_output: str = TEXT.norms["output"]
+    average: Literal["gradient", "nesterov", "none", "lmo"] = "gradient"
+    first_average: Literal["zero", "gradient"] = "zero"
+    step_rule: Literal["lmo", "steepest", "clipped"] = "lmo"
+    scope: Literal["network", "layer"] = "network"
+    smoothness: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    coupled: bool = False
+    steps: int = Field(default=0, ge=0, le=100)
+    coefficients: str = ""
+    dtype: str = ""
+
+    @field_validator("norm_input", "norm_hidden", "norm_output")
+    @classmethod
+    def _matrix_norm(cls, name: str) -> str:
+        if norm_named(name).ndim != 2:
+            raise unknown("norm", name, [known for known, norm in NORMS.items() if norm.ndim == 2])
+        return name
+
+    def check(self, lr: float) -> None:
+        if self.constrained and lr > 1:
+            raise UserError(f"lr: {lr} is not allowed: a constrained step is a convex combination, so lr is at most 1")
+        Scion([{"params": [torch.empty(1)], "norm": "bias"}], constrained=self.constrained, **self.parts())
+
+    @property
+    def momentum_may_vary(self) -> bool:
+        """Whether α may change from step to step."""
+        return True
+
+    @property
+    def pull(self) -> float | None:
+        """c in (1 − γ c) ‖W‖ + γ ρ, which bounds the norm after a step; None where nothing does."""
+        if self.step_rule == "steepest":
+            return None
+        return 1.0 if self.constrained else 0.0 if self.coupled else self.weight_decay
+
+    def parts(self) -> dict[str, Any]:
+        """The arguments of `Scion` that are the same for all parameters."""
+        return {name: getattr(self, name) for name in PARTS}
+
+    def geometry(self, role: str) -> tuple[str, float]:
+        """Name of the matrix norm and radius of a role's ball; vectors (biases, gains) have radius 1."""
+        if role in VECTORS:
+            return VECTORS[role], 1.0
+        return getattr(self, f"norm_{role}"), getattr(self, f"radius_{role}")
+
+    def group(self, claim: Claim) -> dict[str, Any]:
+        """The parameter's group: its norm, radius, layout and blocks."""
+        norm, radius = self.geometry(claim.role)
+        name = norm_for(norm, claim.parameter.ndim)
+        given = {"steps": self.steps, "coefficients": self.coefficients, "dtype": self.dtype}
+        options = {option: value for option, value in given.items() if value}
+        return {
+            "params": [claim.parameter],
+            "norm": name,
+            "radius": radius,
+            "layout": claim.layout,
+            "blocks": claim.blocks,
+            "norm_options": options if iterates(name) else {},
+        }
+
+    def layer(self, claim: Claim) -> Layer:
+        """The parameter's ball."""
+        group = self.group(claim)
+        return Layer(norm_named(group["norm"], **group["norm_options"]), group["radius"], claim.layout, claim.blocks)
+
+    def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
+        groups = [self.group(claim) for claim in claims]
+        return [Scion(groups, lr=lr, momentum=momentum, constrained=self.constrained, **self.parts())]
+
+
+def iterates(norm: str) -> bool:
+    """Whether the norm called `norm` uses Newton-Schulz."""
+    try:
+        norm_named(norm, steps=1)
+    except UserError:
+        return False
+    return True
+
+
+class ScionRecipe(LmoRecipe):
     """Scion. Radii are in units of each role's norm; 1, 3 and 64 suit a byte-level GPT of width 32 to 128.
 
     The head starts at the centre of its ball (`output_init` 0), where all bytes are equally likely: a start on
     the sphere of radius 64 has an initial loss of 20 to 30 nats, and the run ends worse for it.
     """
 
-    constrained: bool = True
-    radius_input: float = Field(default=1.0, gt=0)
-    radius_hidden: float = Field(default=3.0, gt=0)
-    radius_output: float = Field(default=64.0, gt=0)
-    norm_input: str = TEXT["input"]
-    norm_hidden: str = TEXT["hidden"]
-    norm_output: str = TEXT["output"]
     output_init: float = Field(
         default=0.0, ge=0, le=1, description="radius of the head's start, in units of its ball's"
     )
-
-    @field_validator("norm_input", "norm_hidden", "norm_output")
-    @classmethod
-    def _matrix_norm(cls, name: str) -> str:
-        matrix_norms = [known for known, norm in NORMS.items() if norm.ndim == 2]
-        if name not in matrix_norms:
-            raise unknown("norm", name, matrix_norms)
-        return name
-
-    def check(self, lr: float) -> None:
-        if self.constrained and lr > 1:
-            raise UserError(f"lr: {lr} is not allowed: a constrained step is a convex combination, so lr is at most 1")
-
-    def geometry(self, role: str) -> tuple[str, float]:
-        """Norm and radius of a role's ball; vectors (biases, gains) have radius 1."""
-        if role in ("bias", "gain"):
-            return TEXT[role], 1.0
-        return getattr(self, f"norm_{role}"), getattr(self, f"radius_{role}")
 
     @torch.no_grad()
     def initialize(self, claims: Sequence[Claim], generator: torch.Generator) -> None:
         for claim in claims:
             if claim.role == "gain":
                 continue
-            norm, radius = self.geometry(claim.role)
+            layer = self.layer(claim)
+            radius = layer.radius
             if claim.role == "output" and len(claim.names) == 1:  # at 0, a shared matrix would have no gradient
                 radius *= self.output_init
-            shape = claim.parameter.shape
-            start = NORMS[norm].init(shape if claim.layout == "out_in" else shape[::-1], generator)
-            claim.parameter.copy_(radius * (start if claim.layout == "out_in" else start.mT))
-
-    def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
-        groups = [self.group(claim) for claim in claims]
-        return [Scion(groups, lr=lr, momentum=momentum, constrained=self.constrained)]
-
-    def group(self, claim: Claim) -> dict[str, Any]:
-        """The parameter's group: its norm, radius and layout."""
-        norm, radius = self.geometry(claim.role)
-        return {"params": [claim.parameter], "norm": norm, "radius": radius, "layout": claim.layout}
+            claim.parameter.copy_(radius * layer.init(claim.parameter.shape, generator))
 
 
 class UnconstrainedScionRecipe(ScionRecipe):
-    """Unconstrained Scion: the same steps without the pull towards zero."""
+    """Unconstrained Scion: the same steps without the pull towards zero; `weight_decay` and `coupled` may add one."""
 
     constrained: bool = False
 
 
-def network_norm(claims: Sequence[Claim], recipe: Recipe) -> NetworkNorm:
-    """The norm whose unit ball is the recipe's product of balls, one layer a claim, in the order of the claims.
+class ScionLightRecipe(ScionRecipe):
+    """Scion whose average lives in the gradients: no state. Its momentum is constant."""
 
-    Methods that are not Scion have no balls: theirs is `ScionRecipe`'s default, so that the constants of the landscape
-    are comparable between methods, in one stated norm.
-    """
-    geometry = recipe if isinstance(recipe, ScionRecipe) else ScionRecipe()
+    @property
+    def momentum_may_vary(self) -> bool:
+        return False
 
-    def layer(claim: Claim) -> Layer:
-        norm, radius = geometry.geometry(claim.role)
-        return Layer(NORMS[norm], radius, claim.layout)
+    def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
+        groups = [self.group(claim) for claim in claims]
+        return [ScionLight(groups, lr=lr, momentum=momentum, constrained=self.constrained, **self.parts())]
 
-    return NetworkNorm(tuple(layer(claim) for claim in claims))
+
+class ClippedScionRecipe(ScionRecipe):
+    """Scion with the short step of Frank and Wolfe (arXiv 2506.01913): min{γ, ⟨d, x − s⟩/(L‖x − s‖²)}."""
+
+    step_rule: Literal["lmo", "steepest", "clipped"] = "clipped"
+
+
+class ClippedUnconstrainedScionRecipe(ClippedScionRecipe):
+    """Unconstrained Scion, clipped: min{γ, ‖d‖_*/L}."""
+
+    constrained: bool = False
+
+
+class AlmondRecipe(UnconstrainedScionRecipe):
+    """Averaged LMO directional descent: the LMO before the average. A counter-example: it stalls at the noise."""
+
+    average: Literal["gradient", "nesterov", "none", "lmo"] = "lmo"
+
+
+def network_norm(claims: Sequence[Claim], geometry: LmoRecipe) -> NetworkNorm:
+    """The norm whose unit ball is the recipe's product of balls, one layer a claim, in the order of the claims."""
+    return NetworkNorm(tuple(geometry.layer(claim) for claim in claims))

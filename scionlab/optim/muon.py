@@ -1,4 +1,4 @@
-"""Muon on hidden matrices (PyTorch's own), AdamW on everything else."""
+"""Muon on hidden matrices (PyTorch's own, which takes no convolutions), AdamW on everything else."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -25,8 +25,11 @@ class Muon(Adam):
     adjust_lr: Literal["original", "match_rms_adamw"] = "original"
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
-        hidden = [claim.parameter for claim in claims if claim.role == "hidden"]
-        rest = [claim for claim in claims if claim.role != "hidden"]
+        matrices = [claim.role == "hidden" and claim.parameter.ndim == 2 for claim in claims]
+        hidden = [claim.parameter for claim, matrix in zip(claims, matrices, strict=True) if matrix]
+        rest = [claim for claim, matrix in zip(claims, matrices, strict=True) if not matrix]
+        if not hidden:
+            return super().optimizers(rest, lr * self.adam_lr_ratio, momentum, width)
         muon = torch.optim.Muon(
             hidden,
             lr=lr,

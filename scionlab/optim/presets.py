@@ -52,6 +52,14 @@ PRESETS: dict[str, RolePreset] = {
         hidden=("spectral", 8.0),
         output=("sign", 128.0),
     ),
+    # Radii of hidden layers multiply from layer to layer where nothing normalizes in between.
+    "image-mlp": _preset(
+        "MLP without normalization on CIFAR-10 of arXiv 2502.07529",
+        first_layer=True,
+        input=("spectral-max", 1.0),
+        hidden=("spectral", 1.0),
+        output=("sign", 1024.0),
+    ),
 }
 
 # A convolution's own norms, by dimensions of its weight and the matrix norm whose part they play. The max variant

@@ -6,9 +6,10 @@ A recipe is a frozen pydantic model, so the options a trial may set are its fiel
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from torch.optim import Optimizer
 
 from scionlab.optim.roles import Claim
@@ -18,6 +19,14 @@ class Recipe(BaseModel, ABC):
     """A method with its options. Momentum α is the weight of the new gradient for every method."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Options that came after trials had been stored, as `scionlab.spec.ADDED_LATER`; their defaults are fixed for good.
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        at_default = {name for name in self.ADDED_LATER if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in handler(self).items() if name not in at_default}
 
     def output_scale(self, width: int) -> float:
         """Constant factor on the logits."""
@@ -39,8 +48,8 @@ class Recipe(BaseModel, ABC):
 class Gaussian(Recipe):
     """Standard initialization, shared by the methods that are not norm-constrained.
 
-    Matrices have variance 1/d_in, also one shared by input and output; embeddings have standard deviation
-    `embedding_std`; biases start at 0; gains keep what their module set.
+    Matrices have variance 1/d_in, also one shared by input and output, and convolutions 1/(c_in·k²); embeddings have
+    standard deviation `embedding_std`; biases start at 0; gains keep what their module set.
     """
 
     embedding_std: float = Field(default=1.0, gt=0)
@@ -57,7 +66,13 @@ class Gaussian(Recipe):
 
     def std(self, claim: Claim) -> float:
         """Standard deviation of a matrix's entries."""
-        if claim.role == "input":
+        if claim.role == "input" and claim.layout == "in_out":
             return self.embedding_std
         own_head = claim.role == "output" and len(claim.names) == 1
-        return (self.output_init if own_head else 1.0) / math.sqrt(claim.parameter.shape[-1])
+        return (self.output_init if own_head else 1.0) / math.sqrt(fan_in(claim))
+
+
+def fan_in(claim: Claim) -> int:
+    """Entries of the parameter that one output sums over."""
+    parameter = claim.parameter
+    return parameter.shape[0] if claim.layout == "in_out" else parameter.numel() // parameter.shape[0]

@@ -1,9 +1,12 @@
-"""Scion: stochastic conditional gradient steps over one norm ball per layer (arXiv 2502.07529).
+"""Scion: stochastic conditional gradient steps over one norm ball per layer (arXiv 2502.07529), and its relatives.
 
 d ← (1 − α) d + α g                  average of gradients (α `momentum`, the weight of the new one)
 s ← ρ · lmo(d)                       minimizer of ⟨d, s⟩ over the ball of radius ρ, in the layer's norm
 W ← W + γ s                          unconstrained
 W ← (1 − γ) W + γ s                  constrained: stays in the ball, equals decoupled weight decay γ
+
+Other averages and other rules for the size of the step are parts to choose (`scionlab.optim.parts`); with them the same
+class is normalized SGD, Signum, spectral descent, clipped Scion, ALMOND and more (docs/methods.md has the table).
 """
 
 import math
@@ -15,7 +18,28 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scionlab.errors import UserError, unknown
-from scionlab.geometry import NORMS, Norm
+from scionlab.geometry import Layer, norm_named
+from scionlab.optim.parts import AVERAGES, STEP_RULES, Move, step_size
+
+SCOPES = ("network", "layer")
+# What a group may say; the defaults are Scion's. Groups of checkpoints older than a field get its default.
+DEFAULTS: dict[str, Any] = {
+    "lr": 2**-6,
+    "momentum": 0.1,
+    "norm": "spectral",
+    "radius": 1.0,
+    "constrained": True,
+    "layout": "out_in",
+    "first_average": "zero",
+    "blocks": 1,
+    "norm_options": {},
+    "average": "gradient",
+    "step_rule": "lmo",
+    "scope": "network",
+    "smoothness": 1.0,
+    "weight_decay": 0.0,
+    "coupled": False,
+}
 
 
 class Scion(Optimizer):
@@ -26,11 +50,19 @@ class Scion(Optimizer):
     lr: step size γ ≥ 0; at most 1 when constrained (a convex combination).
     momentum: α in (0, 1], the weight of the new gradient; 0.1 is what others call momentum 0.9. A scheduler that cycles
         momentum writes the other convention: use OneCycleLR with cycle_momentum=False.
-    norm: a name in `scionlab.geometry.NORMS`.
+    norm: a name that `scionlab.geometry.norm_named` knows.
     radius: ρ > 0, in units of the group's norm.
     constrained: step towards the LMO point (Scion) or along it (unconstrained Scion).
     layout: "out_in" for weights stored (d_out, d_in), "in_out" for embeddings stored (vocabulary, width).
     first_average: "zero" starts d from 0, "gradient" from the first gradient (as the analysis of 2603.21191 does).
+    blocks: number of equal matrices the weight holds side by side along d_out: 3 for fused queries, keys and values.
+    norm_options: steps, coefficients and dtype of Newton-Schulz, for norms that use it.
+    average: "gradient", "nesterov", "none", or "lmo" for ALMOND's average of LMOs.
+    step_rule: "lmo", "steepest" (scaled by the dual norm) or "clipped" (the smaller of both).
+    scope: whether "steepest" and "clipped" measure the "network", all groups of one rule together, or each "layer".
+    smoothness: L of "clipped", in the norm of its scope.
+    weight_decay: λ ≥ 0 of unconstrained methods: W ← (1 − γλ) W before the step. With 1 it is Scion.
+    coupled: add λW to the gradient instead (Tikhonov), which the LMO then sees.
 
     Raises UserError for values out of range, and for sparse or complex gradients.
     """
@@ -45,17 +77,19 @@ class Scion(Optimizer):
         constrained: bool = True,
         layout: str = "out_in",
         first_average: str = "zero",
+        **parts: Any,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "norm": norm,
-            "radius": radius,
-            "constrained": constrained,
-            "layout": layout,
-            "first_average": first_average,
-        }
-        super().__init__(params, defaults)
+        for name in parts:
+            if name not in DEFAULTS:
+                raise unknown("Scion: argument", name, DEFAULTS)
+        given = {"lr": lr, "momentum": momentum, "norm": norm, "radius": radius, "constrained": constrained}
+        super().__init__(params, DEFAULTS | given | {"layout": layout, "first_average": first_average} | parts)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, default in DEFAULTS.items():
+                group.setdefault(name, default)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
@@ -81,43 +115,118 @@ class Scion(Optimizer):
             _check_step(group)
         if any(grad.is_sparse for _, grad, _ in todo):
             raise UserError("Scion: a gradient is sparse; use dense gradients (nn.Embedding(sparse=False))")
-        for parameter, grad, group in todo:
-            self._update(parameter, grad, group)
+        scopes: dict[tuple[Any, ...], list[Move]] = {}
+        for number, (parameter, grad, group) in enumerate(todo):
+            move = self._move(parameter, grad, group)
+            if group["step_rule"] == "lmo":
+                _apply(move, group["lr"])
+            else:
+                alone = number if group["scope"] == "layer" else None
+                shared = (group["step_rule"], group["smoothness"], group["constrained"])
+                scopes.setdefault((alone, *shared), []).append(move)
+        sized = [(move, step_size(moves, move.group["lr"])) for moves in scopes.values() for move in moves]
+        for move, size in sized:  # after all of them are known
+            _apply(move, size)
         return loss
 
-    def _update(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if "average" not in state:
-            from_gradient = group["first_average"] == "gradient"
-            state["average"] = grad.clone() if from_gradient else torch.zeros_like(grad)
-        average = state["average"].lerp_(grad, group["momentum"])
-        if group["constrained"]:
-            parameter.mul_(1 - group["lr"])
-        parameter.add_(self.direction(average, group), alpha=group["lr"] * group["radius"])
+    def _move(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> Move:
+        layer = layer_of(group)
+        if group["coupled"] and group["weight_decay"]:
+            grad = grad.add(parameter, alpha=group["weight_decay"])
+        average = self._average(parameter, grad, group, layer)
+        direction = average if group["average"] == "lmo" else layer.lmo(average)
+        return Move(parameter, average, direction, layer, group)
 
-    @staticmethod
-    def direction(average: Tensor, group: dict[str, Any]) -> Tensor:
-        """lmo(d) over the group's unit ball, in the layout the parameter is stored in."""
-        norm = NORMS[group["norm"]]
-        return norm.lmo(average.mT).mT if group["layout"] == "in_out" else norm.lmo(average)
+    def _average(self, parameter: Tensor, grad: Tensor, group: dict[str, Any], layer: Layer) -> Tensor:
+        return AVERAGES[group["average"]](self.state[parameter], grad, group, layer)
 
     @torch.no_grad()
     def norms(self) -> list[tuple[Tensor, float, float]]:
         """For every parameter: itself, its norm in its own geometry, and the radius of its ball."""
         return [
-            (parameter, float(in_layout(NORMS[group["norm"]], parameter, group["layout"])), group["radius"])
+            (parameter, float(layer_of(group).measure(parameter)), group["radius"])
             for group in self.param_groups
             for parameter in group["params"]
         ]
 
 
-def in_layout(norm: Norm, weight: Tensor, layout: str) -> Tensor:
-    """‖W‖ for a weight stored in `layout`, a 0-d tensor."""
-    return norm.norm(weight.mT if layout == "in_out" else weight)
+class ScionLight(Scion):
+    """Scion without state: `p.grad` is the running average, so there is one set of weights and one of gradients.
+
+    After the step the gradient is multiplied by 1 − α and kept, and the next backward pass adds to it: d/α, which the
+    LMO does not tell from d. `zero_grad` therefore does nothing. What else writes to gradients (clipping by value or
+    norm, GradScaler, `model.zero_grad`) changes the average. `state_dict` does not hold it: save `gradient_buffers()`.
+
+    Raises UserError for an average other than "gradient", for coupled decay and for a GradScaler.
+    """
+
+    _step_supports_amp_scaling = True  # GradScaler then leaves the gradients to the step, which refuses it
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if group["average"] != "gradient" or group["first_average"] != "zero" or group["coupled"]:
+            self.param_groups.pop()
+            raise UserError(
+                "ScionLight: average, first_average, coupled: only 'gradient', 'zero' and False are allowed: the "
+                "gradient itself is the average"
+            )
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Nothing: the gradients are the average."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient, which then fades by 1 − α; returns the closure's loss."""
+        if getattr(self, "grad_scale", None) is not None:
+            raise UserError("ScionLight: GradScaler rescales gradients, which are the average here; use bfloat16")
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(1 - group["momentum"])
+        return loss
+
+    def _average(self, parameter: Tensor, grad: Tensor, group: dict[str, Any], layer: Layer) -> Tensor:
+        # only a rule that looks at the scale of d has to see it
+        return grad if group["step_rule"] == "lmo" else grad * group["momentum"]
+
+    def gradient_buffers(self) -> list[Tensor | None]:
+        """A copy of every parameter's average as it is kept in its gradient, for a checkpoint."""
+        grads = [parameter.grad for group in self.param_groups for parameter in group["params"]]
+        return [None if grad is None else grad.clone() for grad in grads]
+
+    def load_gradient_buffers(self, buffers: Iterable[Tensor | None]) -> None:
+        """Put a checkpoint's averages back. Raises UserError if there are not as many as parameters."""
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        buffers = list(buffers)
+        if len(buffers) != len(parameters):
+            raise UserError(f"ScionLight: {len(buffers)} gradient buffers for {len(parameters)} parameters")
+        for parameter, buffer in zip(parameters, buffers, strict=True):
+            parameter.grad = None if buffer is None else buffer.to(parameter.device, copy=True)
+
+
+def layer_of(group: dict[str, Any]) -> Layer:
+    """The ball of a parameter group."""
+    norm = norm_named(group["norm"], **group["norm_options"])
+    return Layer(norm, group["radius"], group["layout"], group["blocks"])
+
+
+def _apply(move: Move, size: float | Tensor) -> None:
+    """x ← x + size (s − x) if constrained, else x + size s after decay by 1 − γλ."""
+    parameter, group = move.parameter, move.group
+    if group["constrained"]:
+        parameter.mul_(1 - size)
+    elif group["weight_decay"] and not group["coupled"]:
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+    if isinstance(size, Tensor):
+        parameter.add_(move.direction * (size * group["radius"]))
+    else:
+        parameter.add_(move.direction, alpha=size * group["radius"])
 
 
 def _check_step(group: dict[str, Any]) -> None:
-    for field in ("lr", "momentum", "radius"):
+    for field in ("lr", "momentum", "radius", "smoothness", "weight_decay"):
         if not isinstance(group[field], (int, float)):
             raise UserError(f"Scion: {field}: {group[field]!r} is not allowed: it must be a number")
     if not 0 <= group["lr"] < math.inf or (group["constrained"] and group["lr"] > 1):
@@ -129,25 +238,38 @@ def _check_step(group: dict[str, Any]) -> None:
 
 def _check_group(group: dict[str, Any]) -> None:
     _check_step(group)
-    if not 0 < group["radius"] < math.inf:
-        raise UserError(f"Scion: radius: {group['radius']!r} is not allowed: it must be positive and finite")
-    if group["norm"] not in NORMS:
-        raise unknown("Scion: norm", str(group["norm"]), NORMS)
-    _check_choice("layout", group["layout"], ("out_in", "in_out"))
+    for field in ("radius", "smoothness"):
+        if not 0 < group[field] < math.inf:
+            raise UserError(f"Scion: {field}: {group[field]!r} is not allowed: it must be positive and finite")
+    if not 0 <= group["weight_decay"] < math.inf:
+        raise UserError(f"Scion: weight_decay: {group['weight_decay']!r} is not allowed: it must lie in [0, ∞)")
     _check_choice("first_average", group["first_average"], ("zero", "gradient"))
-    _check_parameters(group["params"], group["norm"], NORMS[group["norm"]].ndim)
+    _check_choice("average", group["average"], AVERAGES)
+    _check_choice("step_rule", group["step_rule"], STEP_RULES)
+    _check_choice("scope", group["scope"], SCOPES)
+    _check_parts(group)
+    try:
+        layer = layer_of(group)
+        for parameter in group["params"]:
+            layer.check(group["norm"], parameter.shape)
+    except UserError as error:
+        raise UserError(f"Scion: {error}") from None
+    if any(parameter.is_complex() for parameter in group["params"]):
+        raise UserError("Scion: a parameter is complex; only real parameters have these norms")
+
+
+def _check_parts(group: dict[str, Any]) -> None:
+    """Parts that do not go together."""
+    if group["constrained"] and group["weight_decay"]:
+        raise UserError(
+            f"Scion: weight_decay: {group['weight_decay']!r} is not allowed: constrained steps decay by lr already"
+        )
+    if group["constrained"] and group["step_rule"] == "steepest":
+        raise UserError("Scion: step_rule: 'steepest' is not allowed: a constrained step is 'lmo' or 'clipped'")
+    if group["average"] == "lmo" and group["step_rule"] != "lmo":
+        raise UserError(f"Scion: step_rule: {group['step_rule']!r} is not allowed: an average of LMOs has no dual norm")
 
 
 def _check_choice(field: str, value: str, allowed: Iterable[str]) -> None:
     if value not in allowed:
         raise unknown(f"Scion: {field}", str(value), allowed)
-
-
-def _check_parameters(parameters: Iterable[Tensor], name: str, ndim: int) -> None:
-    for parameter in parameters:
-        if parameter.is_complex():
-            raise UserError("Scion: a parameter is complex; only real parameters have these norms")
-        if parameter.ndim != ndim:
-            raise UserError(
-                f"Scion: norm {name!r} measures tensors of {ndim} dimensions, not shape {tuple(parameter.shape)}"
-            )

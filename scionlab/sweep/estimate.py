@@ -10,7 +10,8 @@ import pandas as pd
 
 from scionlab.data import load
 from scionlab.sweep.plan import Cell
-from scionlab.training import train, train_flops
+from scionlab.prepare import train_flops
+from scionlab.training import train
 
 TIMED_STEPS = 3
 # A timed step is cut down to about this much work, and skipped if one sequence exceeds it.
@@ -45,8 +46,8 @@ def _stages(cell: Cell) -> Iterator[Cell]:
     """Each stage of the cell as a cell with this stage alone, and without probes."""
     for stage in cell.trial.plan:
         sizes = {"batch_size": stage.batch_size, "seq_len": stage.seq_len, "tokens": stage.tokens}
-        alone = cell.trial.replace(**sizes, stages=(), probe=0)
-        yield replace(cell, trial=alone, flops=train_flops(alone))
+        alone = cell.trial.replace(**sizes, stages=(), probe=0, watch=0)
+        yield replace(cell, trial=alone, flops=train_flops(alone, load(alone.data).shape))
 
 
 def _known(runs: pd.DataFrame) -> dict[Hashable, float]:

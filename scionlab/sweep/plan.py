@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scionlab.data import TrainingWindows, load, probe_windows, validation_windows
+from scionlab.data import load
 from scionlab.errors import UserError
 from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
 from scionlab.spec import Trial, trial_id
 from scionlab.store import RunStore
-from scionlab.training import resolve, train_flops
+from scionlab.prepare import resolve, train_flops
 
 # What a step costs beyond its matrix products, as FLOPs at their speed: measured on one core of a laptop-class CPU at
 # widths 32 to 128. It only orders cells and predicts the time left, so it need not be exact.
@@ -70,7 +70,7 @@ def _cell(trial: Trial, experiment: str, preset: str) -> Cell:
     resolved = resolve(trial)
     corpus = load(resolved.data)
     identity = trial_id(resolved, corpus.split_sha256)
-    return Cell(resolved, identity, train_flops(resolved), corpus.sha256, experiment, preset)
+    return Cell(resolved, identity, train_flops(resolved, corpus.shape), corpus.sha256, experiment, preset)
 
 
 def _check_unique(cells: Sequence[Cell]) -> None:
@@ -84,18 +84,18 @@ def _check_unique(cells: Sequence[Cell]) -> None:
 
 def _data_needs(trial: Trial) -> tuple[object, ...]:
     sizes = tuple((stage.batch_size, stage.seq_len) for stage in trial.plan)
-    return trial.data, sizes, trial.val_tokens, trial.val_seq_len, trial.probe > 0
+    return trial.data, sizes, trial.val_tokens, trial.val_seq_len, trial.train_limit, trial.probe > 0
 
 
 def _check_text(trial: Trial) -> None:
     corpus = load(trial.data)
-    validation_windows(corpus, trial.val_tokens, trial.val_seq_len)
+    corpus.held_out(trial.val_tokens, trial.val_seq_len)
     for stage in trial.plan:
-        windows = TrainingWindows(corpus, stage.batch_size, stage.seq_len, trial.seed)
+        windows = corpus.training(stage.batch_size, stage.seq_len, trial.seed, limit=trial.train_limit)
         if stage.batch_size > windows.n_windows:
             raise UserError(
                 f"batch_size: {stage.batch_size} is not allowed: {corpus.name!r} has {windows.n_windows} training "
                 f"windows of seq_len {stage.seq_len}"
             )
         if trial.probe:
-            probe_windows(corpus, PROBE_WINDOWS, stage.seq_len)
+            corpus.probe(PROBE_WINDOWS, stage.seq_len)

@@ -1,0 +1,113 @@
+"""The classical members of the template as recipes: standard Gaussian start, and balls of radius 1 in one geometry.
+
+Steepest descent in a norm is SGD (Euclidean), ℓ∞-descent (largest entry), spectral descent (largest singular value);
+LMO steps are normalized SGD, SignSGD and Signum. Norms are layer by layer: normalized SGD normalizes every layer, and
+ℓ∞-descent sums over the whole network. AdaGrad, RMSProp and plain momentum are PyTorch's.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch.optim import Optimizer
+
+from scionlab.optim.adam import Adam
+from scionlab.optim.conditional import LmoRecipe
+from scionlab.optim.recipe import Gaussian
+from scionlab.optim.roles import Claim
+from scionlab.optim.shampoo import Shampoo
+
+
+class ClassicalRecipe(Gaussian, LmoRecipe):
+    """A recipe around the LMO with a Gaussian start and the same norm for every role; unconstrained."""
+
+    constrained: bool = False
+    radius_input: float = Field(default=1.0, gt=0)
+    radius_hidden: float = Field(default=1.0, gt=0)
+    radius_output: float = Field(default=1.0, gt=0)
+    norm_vector: str = "euclidean-vector"
+
+    def geometry(self, role: str) -> tuple[str, float]:
+        return (self.norm_vector, 1.0) if role in ("bias", "gain") else super().geometry(role)
+
+
+class NormalizedSgdRecipe(ClassicalRecipe):
+    """Normalized SGD with momentum: d/‖d‖_F of every layer."""
+
+    norm_input: str = "euclidean"
+    norm_hidden: str = "euclidean"
+    norm_output: str = "euclidean"
+
+
+class SgdRecipe(NormalizedSgdRecipe):
+    """SGD with an averaged gradient: Euclidean steepest descent, layer by layer."""
+
+    step_rule: Literal["lmo", "steepest", "clipped"] = "steepest"
+    scope: Literal["network", "layer"] = "layer"
+
+
+class SignumRecipe(ClassicalRecipe):
+    """Signum: the sign of the average."""
+
+    norm_input: str = "sign-onehot"
+    norm_hidden: str = "sign-onehot"
+    norm_output: str = "sign-onehot"
+    norm_vector: str = "bias-max"
+
+
+class SignSgdRecipe(SignumRecipe):
+    """SignSGD: the sign of the gradient; momentum is not read."""
+
+    average: Literal["gradient", "nesterov", "none", "lmo"] = "none"
+
+
+class LInfDescentRecipe(SignSgdRecipe):
+    """ℓ∞-descent: ‖g‖₁ sign(g), with the sum over the whole network."""
+
+    step_rule: Literal["lmo", "steepest", "clipped"] = "steepest"
+
+
+class SpectralDescentRecipe(ClassicalRecipe):
+    """Stochastic spectral descent: (Σσ) U Vᵀ of every matrix, exactly; Euclidean for vectors; momentum is not read."""
+
+    norm_input: str = "schatten-inf"
+    norm_hidden: str = "schatten-inf"
+    norm_output: str = "schatten-inf"
+    average: Literal["gradient", "nesterov", "none", "lmo"] = "none"
+    step_rule: Literal["lmo", "steepest", "clipped"] = "steepest"
+    scope: Literal["network", "layer"] = "layer"
+
+
+class ShampooRecipe(Gaussian):
+    """Shampoo with full factors (`scionlab.optim.shampoo`)."""
+
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    eps: float = Field(default=1e-8, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+
+    def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
+        parameters = [claim.parameter for claim in claims]
+        own = {"beta2": self.beta2, "eps": self.eps, "weight_decay": self.weight_decay}
+        return [Shampoo(parameters, lr=lr, momentum=momentum, **own)]
+
+
+class AdaGradRecipe(Gaussian):
+    """AdaGrad, PyTorch's; it has no momentum."""
+
+    eps: float = Field(default=1e-10, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+
+    def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
+        parameters = [claim.parameter for claim in claims]
+        return [torch.optim.Adagrad(parameters, lr=lr, eps=self.eps, weight_decay=self.weight_decay)]
+
+
+class RmsPropRecipe(Adam):
+    """RMSProp, PyTorch's, without momentum; weight decay is coupled."""
+
+    weight_decay: float = Field(default=0.0, ge=0)
+
+    def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
+        groups = [self.group(claim, lr, width) for claim in claims]
+        return [torch.optim.RMSprop(groups, lr=lr, alpha=self.beta2, eps=self.eps)]

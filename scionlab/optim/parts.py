@@ -1,0 +1,102 @@
+"""The parts a method is composed of: an average of gradients, and a rule for the size of the step.
+
+    x⁺ = argmin_x ⟨d, x⟩ + h(x)          d: the average;  h: geometry, step rule and decay
+
+average    none       d = g
+           gradient   d ← (1 − α) d + α g
+           nesterov   the same, and then (1 − α) d + α g once more, for the step alone
+           lmo        d ← (1 − α) d + α lmo(g), and the step goes along d itself (ALMOND)
+step rule  lmo        γ                                     h: the ball of radius γ around x
+           steepest   γ ‖d‖_*                               h: ‖· − x‖²/(2γ)
+           clipped    min{γ, ‖d‖_*/L}                       h: both, with 1/L for γ in the second (2506.01913)
+                      constrained, the short step of Frank and Wolfe: min{γ, ⟨d, x − s⟩/(L ‖x − s‖²)}, s = ρ lmo(d)
+
+Norms are those of the network, ‖x‖ = max_ℓ ‖x_ℓ‖_ℓ/ρ_ℓ and ‖d‖_* = Σ_ℓ ρ_ℓ ‖d_ℓ‖_{*,ℓ}, or with `scope` "layer" of each
+layer on its own. Sources: arXiv 2502.07529, 2506.01913.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scionlab.geometry import Layer
+
+State = dict[str, Any]
+Group = dict[str, Any]
+
+
+def _running(state: State, new: Tensor, group: Group) -> Tensor:
+    if "average" not in state:
+        from_first = group["first_average"] == "gradient"
+        state["average"] = new.clone() if from_first else torch.zeros_like(new)
+    return state["average"].lerp_(new, group["momentum"])
+
+
+def _gradient(state: State, grad: Tensor, group: Group, layer: Layer) -> Tensor:
+    return _running(state, grad, group)
+
+
+def _nesterov(state: State, grad: Tensor, group: Group, layer: Layer) -> Tensor:
+    return _running(state, grad, group).lerp(grad, group["momentum"])
+
+
+def _lmo(state: State, grad: Tensor, group: Group, layer: Layer) -> Tensor:
+    return _running(state, layer.lmo(grad), group)
+
+
+def _none(state: State, grad: Tensor, group: Group, layer: Layer) -> Tensor:
+    return grad
+
+
+AVERAGES: dict[str, Callable[[State, Tensor, Group, Layer], Tensor]] = {
+    "none": _none,
+    "gradient": _gradient,
+    "nesterov": _nesterov,
+    "lmo": _lmo,
+}
+
+
+@dataclass(frozen=True)
+class Move:
+    """A parameter about to move: its average d, and the direction lmo(d) on its unit ball (of ALMOND, d itself)."""
+
+    parameter: Tensor
+    average: Tensor
+    direction: Tensor
+    layer: Layer
+    group: Group
+
+    def dual(self) -> Tensor:
+        """ρ ‖d‖_*, 0-d."""
+        return self.layer.radius * self.layer.dual(self.average)
+
+    def way(self) -> Tensor:
+        """x − s, from the point of the ball that the step goes to."""
+        return self.parameter.sub(self.direction, alpha=self.layer.radius)
+
+
+def _dual(moves: Sequence[Move]) -> Tensor:
+    """‖d‖_*, 0-d."""
+    return torch.stack([move.dual() for move in moves]).sum()
+
+
+def _shortest(moves: Sequence[Move]) -> Tensor:
+    """⟨d, x − s⟩/‖x − s‖², 0-d: where the quadratic upper bound with L = 1 along the way to s is lowest."""
+    gap = torch.stack([(move.average * move.way()).sum() for move in moves]).sum()
+    length = torch.stack([move.layer.measure(move.way()) / move.layer.radius for move in moves]).amax()
+    return gap / torch.where(length > 0, length, 1).square()
+
+
+def step_size(moves: Sequence[Move], lr: float) -> Tensor:
+    """The size of the step of the first of `moves`, which share its step rule and make up its scope, 0-d."""
+    group = moves[0].group
+    if group["step_rule"] == "steepest":
+        return lr * _dual(moves)
+    best = _shortest(moves) if group["constrained"] else _dual(moves)
+    return (best / group["smoothness"]).clamp(min=0.0, max=lr)  # outside its ball a point may have a negative gap
+
+
+STEP_RULES = ("lmo", "steepest", "clipped")

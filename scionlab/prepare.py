@@ -1,0 +1,89 @@
+"""From a trial to what is trained: its method, model and layers, checked against this machine and the data."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from scionlab.data import DataShape
+from scionlab.errors import UserError, unknown
+from scionlab.models import MODELS, Architecture
+from scionlab.optim import LmoRecipe, domain, geometry, recipe
+from scionlab.optim.roles import Claim, assign_roles
+from scionlab.spec import PlannedStage, Trial
+from scionlab.watch import Watched
+
+
+def resolve(trial: Trial) -> Trial:
+    """The trial with nothing left to chance: device, dtype and every option of its optimizer made explicit.
+
+    Raises UserError where the machine cannot do what is asked or a name is unknown.
+    """
+    if trial.model not in MODELS:
+        raise unknown("model", trial.model, MODELS)
+    device = trial.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: 'cuda' is not available on this machine; use 'cpu' or 'auto'")
+    dtype = trial.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if device == "cuda" else "float32"
+    method = recipe(trial)
+    for stage in trial.plan:
+        method.check(stage.lr)
+    if trial.momentum_schedule != "constant" and (not isinstance(method, LmoRecipe) or not method.momentum_may_vary):
+        raise UserError(
+            f"momentum_schedule: {trial.momentum_schedule!r} is not allowed with optimizer {trial.optimizer!r}: only "
+            "'constant' is"
+        )
+    return trial.replace(device=device, dtype=dtype, options=method.model_dump())
+
+
+def architecture(trial: Trial, shape: DataShape) -> Architecture:
+    """The trial's model with its counts. Raises UserError where it does not fit the data."""
+    return MODELS[trial.model](trial, shape, recipe(trial).output_scale(trial.width))
+
+
+def train_flops(trial: Trial, shape: DataShape) -> int:
+    """Forward and backward floating-point operations of all steps of the trial."""
+    return sum(stage.steps * flops_per_step(trial, stage, shape) for stage in trial.plan)
+
+
+def flops_per_step(trial: Trial, stage: PlannedStage, shape: DataShape) -> int:
+    """Forward and backward floating-point operations of one step; attention's share grows with the stage's seq_len."""
+    of_this_length = trial.model_copy(update={"seq_len": stage.seq_len})
+    return architecture(of_this_length, shape).train_flops_per_token * stage.step_tokens
+
+
+def build(trial: Trial, shape: DataShape) -> tuple[nn.Module, list[Claim]]:
+    """The initialized model on the CPU, and the roles of its parameters. Seeded by the trial."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(trial.seed)  # for what modules draw while they are built
+        model = architecture(trial, shape).build()
+    claims = assign_roles(model, preset=domain(trial))
+    recipe(trial).initialize(claims, torch.Generator().manual_seed(trial.seed))
+    return model, claims
+
+
+def watched(model: nn.Module, claims: Sequence[Claim], trial: Trial) -> list[Watched]:
+    """What a watch of the trial's model looks at, in the balls of its method, or of Scion where it has none."""
+    method, balls = recipe(trial), geometry(trial)
+    seen: set[str] = set()
+    found = []
+    for claim in claims:
+        path = claim.names[-1].rpartition(".")[0]  # of a shared weight, the module that uses it last: the head
+        found.append(
+            Watched(
+                name=claim.names[0],
+                role=claim.role,
+                parameter=claim.parameter,
+                layer=balls.layer(claim),
+                norm_name=balls.group(claim)["norm"],
+                has_ball=isinstance(method, LmoRecipe),
+                decay=method.pull if isinstance(method, LmoRecipe) else None,
+                module=None if path in seen else path,
+            )
+        )
+        seen.add(path)
+    return found
