@@ -22,11 +22,11 @@ def flat(kernel: Tensor, ndim: int) -> Tensor:
 class Conv(Norm):
     """‖W‖ = t σ_max(W̄)/r; lmo(G) = −(r/t) U Vᵀ of Ḡ; ‖G‖_* = (r/t) Σσ_i(Ḡ), with r = √(c_out/c_in).
 
-    W̄ is the c_out × (c_in·t) matrix, t the number of taps (k² for a k × k kernel). With `at_least_one` r is max(1,
-    √(c_out/c_in)), for the first layer of images. `exact` and `iteration` are `Spectral`'s. Source: arXiv 2502.07529,
-    table 3, and its published code. Every tap then has an RMS→RMS norm of at most 1/t, and the convolution, a sum of t
-    shifted taps, one of at most 1. A kernel's dimensions are the last `ndim` − 2: 3, 4 and 5 for signals, images and
-    volumes.
+    W̄ is the c_out × (c_in·t) matrix, t the number of taps (k² for a k × k kernel), and the last `ndim` − 2 dimensions
+    are the kernel's: 1, 2 and 3 for signals, images and volumes. With `at_least_one` r is max(1, √(c_out/c_in)), for
+    the first layer of images. `exact` and `iteration` are `Spectral`'s. Source: arXiv 2502.07529, table 3, and its
+    published code. W̄ multiplies patches, which hold every pixel t times; so on the unit ball (with r = √(c_out/c_in))
+    each tap has an RMS→RMS norm of at most 1/t and the convolution one of at most 1/√t, reached where taps are equal.
     """
 
     ndim: int = 4

@@ -70,7 +70,7 @@ class Layer:
         if len(shape) != self.norm.ndim:
             raise UserError(f"norm {name!r} measures tensors of {self.norm.ndim} dimensions, not shape {shape}")
         if 0 in shape:
-            raise UserError(f"norm {name!r} measures tensors with entries, not shape {shape}")
+            raise UserError(f"norm {name!r} has nothing to measure in shape {shape}")
         if self._turned_shape(shape)[0] % self.blocks:
             raise UserError(
                 f"blocks: {self.blocks} is not allowed: it does not divide the output axis of shape {shape}"

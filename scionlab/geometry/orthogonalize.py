@@ -42,10 +42,11 @@ class Coefficients:
         return list(islice(chain(self.triples, repeat(self.triples[-1])), steps))
 
 
-# Algorithm 1 of the Polar Express (Amsel et al., arXiv 2505.16932): each polynomial of degree 5 is the best one for the
-# interval that the steps before it leave of [1e-3, 1], so the composition is the closest to 1 there of all such
-# compositions. The published code divides the arguments of all but the last by 1.01, and the input once more, so that
-# rounding in bfloat16 does not leave the interval.
+# Algorithm 1 of the Polar Express (Amsel et al., arXiv 2505.16932): each polynomial of degree 5 is the one closest to 1
+# on the interval [l, u] that the steps before it leave of [1e-3, 1], with l raised to 0.024 u where it is below, and
+# then scaled so that the ends of the true interval map to equal distances from 1. The published code divides the
+# arguments of all but the last by 1.01, and the input once more, so that rounding in bfloat16 does not leave the
+# interval. The steps belong together: stopped before the fifth, singular values lie up to 2.
 _POLAR_EXPRESS: tuple[Triple, ...] = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
