@@ -6,16 +6,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_geometry import ORACLES
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
 from scionlab import Scion
 from scionlab.errors import UserError
 from scionlab.geometry import NORMS
-from scionlab.geometry.orthogonalize import BAND
 
-EXACT = [name for name in NORMS if name != "spectral"]  # whose LMO is feasible to rounding
-SHAPE = {1: (6,), 2: (6, 4)}
+EXACT = [name for name in NORMS if ORACLES[name].band == (1, 1)]  # whose LMO is feasible to rounding
+SHAPE = {1: (6,), 2: (6, 4), 3: (6, 4, 3), 4: (6, 4, 3, 3), 5: (6, 4, 2, 2, 2)}
 
 
 def randn(shape, seed: int, dtype=torch.float32) -> torch.Tensor:
@@ -257,7 +257,7 @@ def test_unconstrained_scion_moves_at_most_the_sum_of_its_steps(norm, gammas, se
     for gamma, grad in zip(gammas, gradients(x, len(gammas), seed), strict=True):
         optimizer.param_groups[0]["lr"] = gamma
         run(optimizer, x, [grad])
-    step = BAND[1] if norm == "spectral" else 1.0
+    step = ORACLES[norm].band[1]
     assert optimizer.norms()[0][1] <= (1 + 3.0 * step * sum(gammas)) * (1 + 1e-5)  # as above
 
 
