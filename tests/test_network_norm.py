@@ -11,7 +11,7 @@ from scionlab.errors import UserError
 from scionlab.geometry import NORMS, Layer, NetworkNorm
 from scionlab.geometry.orthogonalize import BAND
 from scionlab.models.gpt import GPT, GPTConfig
-from scionlab.optim import OPTIMIZERS, recipe
+from scionlab.optim import OPTIMIZERS, LmoRecipe, geometry, recipe
 from scionlab.optim.conditional import network_norm
 from scionlab.optim.roles import assign_roles
 from scionlab.spec import Trial
@@ -19,7 +19,7 @@ from scionlab.spec import Trial
 # float64 sums of at most a few hundred products, and SVDs of matrices this small, lose less than that
 ROUNDING = 1e-12
 
-# name, radius, layout, stored shape: every norm, both layouts, radii that matter, a vector among matrices
+# name, radius, layout, stored shape: every norm, both layouts, radii that matter, vectors among matrices and kernels
 PARTS = [
     ("column", 0.5, "in_out", (11, 6)),
     ("spectral-exact", 3.0, "out_in", (8, 6)),
@@ -30,9 +30,20 @@ PARTS = [
     ("sign", 64.0, "out_in", (11, 6)),
     ("sign-onehot", 1.5, "in_out", (3, 7)),
     ("bias-max", 0.1, "in_out", (5,)),
+    ("spectral-max-exact", 2.0, "in_out", (7, 3)),
+    ("euclidean", 0.5, "in_out", (4, 6)),
+    ("euclidean-vector", 4.0, "out_in", (6,)),
+    ("conv-exact", 0.5, "in_out", (3, 5, 3, 2)),
+    ("conv-max-exact", 3.0, "out_in", (4, 6, 2, 2)),
     ("spectral", 1.0, "out_in", (4, 4)),
+    ("spectral-max", 0.5, "in_out", (4, 4)),
+    ("conv", 2.0, "out_in", (5, 3, 3, 3)),
+    ("conv-max", 1.0, "out_in", (3, 4, 3, 3)),
+    ("conv1d", 8.0, "in_out", (4, 3, 2)),
+    ("conv3d", 1.0, "out_in", (3, 2, 2, 1, 3)),
 ]
-EXACT = [part for part in PARTS if part[0] != "spectral"]  # whose LMO is exact
+EXACT = [part for part in PARTS if ORACLES[part[0]].band == (1, 1)]  # whose LMO is exact
+BATCHED = {1: (5,), 2: (5, 4), 3: (5, 4, 2), 4: (5, 4, 2, 2), 5: (5, 4, 2, 1, 2)}
 
 
 def network(parts=EXACT) -> NetworkNorm:
@@ -46,7 +57,7 @@ def randn(parts=EXACT, seed: int = 0, batch: tuple[int, ...] = ()) -> list[torch
 
 def dense(tensor: torch.Tensor, layout: str) -> np.ndarray:
     stored = tensor.numpy()
-    return stored.T if layout == "in_out" and stored.ndim == 2 else stored
+    return stored.swapaxes(0, 1) if layout == "in_out" and stored.ndim > 1 else stored
 
 
 def oracle_norm(tensors, parts=EXACT) -> float:
@@ -142,8 +153,7 @@ def test_a_larger_radius_shrinks_the_norm_and_widens_the_dual(seed, exponents, i
 @pytest.mark.parametrize("batch", [(3,), (2, 3)])
 @pytest.mark.parametrize("name", NORMS)
 def test_every_norm_measures_the_members_of_a_batch_each_on_its_own(name, batch):
-    shape = (5, 4) if NORMS[name].ndim == 2 else (5,)
-    x = randn([(name, 1.0, "out_in", shape)], batch=batch)[0]
+    x = randn([(name, 1.0, "out_in", BATCHED[NORMS[name].ndim])], batch=batch)[0]
     for measure in (NORMS[name].norm, NORMS[name].dual):
         found = measure(x)
         assert found.shape == batch
@@ -166,8 +176,7 @@ def test_a_network_measures_the_members_of_a_batch_each_on_its_own():
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", NORMS)
 def test_what_is_not_finite_shows_in_its_own_number_and_raises_nothing(name, value):
-    shape = (5, 4) if NORMS[name].ndim == 2 else (5,)
-    x = randn([(name, 1.0, "out_in", shape)], batch=(3,))[0]
+    x = randn([(name, 1.0, "out_in", BATCHED[NORMS[name].ndim])], batch=(3,))[0]
     x[1, 0] = value
     for measure in (NORMS[name].norm, NORMS[name].dual):
         assert measure(x).isfinite().tolist() == [True, False, True]
@@ -179,7 +188,10 @@ REFUSED = {
     "NaN radius": (lambda: Layer(NORMS["row"], float("nan")), "radius: nan"),
     "unknown layout": (lambda: Layer(NORMS["row"], layout="inout"), "layout: 'inout' .* 'in_out'"),
     "no layers": (lambda: NetworkNorm(()), "layers: .* at least one"),
-    "too few tensors": (lambda: network().dual(randn()[1:]), "tensors: 8 are not allowed: the norm has 9 layers"),
+    "too few tensors": (
+        lambda: network().dual(randn()[1:]),
+        rf"tensors: {len(EXACT) - 1} are not allowed: the norm has {len(EXACT)} layers",
+    ),
 }
 
 
@@ -193,8 +205,12 @@ def claims(tied: bool = False):
     return assign_roles(GPT(GPTConfig(width=32, depth=1, tied=tied)))
 
 
+def trial(name: str, **options) -> Trial:
+    return Trial(optimizer=name, lr=2**-6, width=32, options=options)
+
+
 def chosen(name: str, **options):
-    return recipe(Trial(optimizer=name, lr=2**-6, width=32, options=options))
+    return recipe(trial(name, **options))
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -208,8 +224,14 @@ def test_the_norm_of_a_scion_recipe_is_made_of_its_groups(tied):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_methods_without_balls_are_measured_in_scions_default_ones(name):
-    assert network_norm(claims(), chosen(name)) == network_norm(claims(), chosen("scion"))
+def test_methods_are_measured_in_their_own_balls_or_else_in_scions_default_ones(name):
+    measured = chosen(name if isinstance(chosen(name), LmoRecipe) else "scion")
+    assert network_norm(claims(), geometry(trial(name))) == network_norm(claims(), measured)
+
+
+def test_some_methods_have_balls_and_others_do_not():
+    assert {name for name in OPTIMIZERS if not isinstance(chosen(name), LmoRecipe)} >= {"adam", "muon"}
+    assert isinstance(chosen("uscion"), LmoRecipe)
 
 
 def test_a_step_of_unconstrained_scion_has_the_norm_of_its_rate():
