@@ -1,42 +1,40 @@
-"""Learning-rate transfer across width: where the best rate lies, how it drifts, and what not re-tuning costs.
+"""Learning-rate transfer along an axis: where the best rate lies, how it drifts, and what not re-tuning costs.
 
-For every optimizer and width the losses are averaged over seeds at each learning rate; a rate at which any seed
-diverged counts as infinitely bad. Then
+The axis is the width unless the experiment's settings name another key (`analysis.keys`): {"axis": "depth"}. What is
+followed along it is a series: an optimizer, or with {"series": ["optimizer", "residual"]} one with one residual scale.
+For every series and place w on the axis the losses are averaged over seeds at each learning rate; a rate at which any
+seed diverged counts as infinitely bad. Then
 
     lr*(w)            parabola through the best point and its neighbours in log₂ lr (`analysis.parabola`)
-    drift             least-squares slope of log₂ lr* on log₂ width: octaves of lr per octave of width
-    transfer regret   loss at the largest width with the smallest width's lr*, minus the loss with its own lr*; both are
+    drift             least-squares slope of log₂ lr* on log₂ w: octaves of lr per octave of width
+    transfer regret   loss at the largest w with the smallest one's lr*, minus the loss with its own lr*; both are
                       read off the same curve (monotone cubic in log₂ lr through the measured means)
 
-Intervals are percentiles of a bootstrap: the seed noise around the optimum, pooled over the widths of an optimizer, is
+Intervals are percentiles of a bootstrap: the seed noise around the optimum, pooled over the places of a series, is
 resampled (`analysis.lr_curve`). They measure seed noise alone, not how well a parabola fits. With one seed there is
 nothing to resample, and where an optimum is not resolved its resamples say nothing: no interval is given.
 """
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis import keys
 from analysis.interpolation import curve_at
-from analysis.intervals import CONFIDENCE, RESAMPLES, TAIL, interval, with_interval
+from analysis.intervals import RESAMPLES, TAIL, interval
 from analysis.lr_curve import LrCurve
+from analysis.lr_transfer_result import STAYS_PUT, LrTransfer, LrTransferSettings, Optimum, Transfer, place
 from analysis.parabola import Floats, slope
 from scionlab.errors import UserError
 from scionlab.store import FINISHED
 
-# A drift within this many octaves per octave is called "stays put": over 10× the width the best learning rate
-# then moves by less than a factor of 1.8, below what a grid of one octave resolves.
-STAYS_PUT = 0.25
-
-CELL = ["optimizer", "width", "lr", "seed"]
-COLUMNS = (*CELL, "status", "val_loss")
-# What must not vary within an optimizer, where the table has it: the curves would mix different experiments.
+COLUMNS = ("optimizer", "lr", "seed", "status", "val_loss")
+# What must not vary within a series, where the table has it: the curves would mix different experiments.
 FIXED = (
     "model",
+    "width",
     "depth",
     "tokens",
     "batch_size",
@@ -50,110 +48,13 @@ FIXED = (
 )
 
 
-@dataclass(frozen=True)
-class Optimum:
-    """Best learning rate of one optimizer at one width; None where every rate diverged.
-
-    `at_edge`: the best point ends the grid, so lr* may lie beyond. `resolved`: it does not, and no neighbour diverged.
-    `val_loss_opt` is the best loss measured (mean over seeds), not the parabola's.
-    """
-
-    optimizer: str
-    width: int
-    lr_opt: float | None
-    lr_opt_low: float | None
-    lr_opt_high: float | None
-    at_edge: bool
-    resolved: bool
-    val_loss_opt: float | None
-    n_seeds: int
-    n_diverged: int
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """How one optimizer's best learning rate moves with width. Regret is in nats.
-
-    `resolved`: every optimum is. `cut_off`: in more than 2.5% of the resamples one was not, so an interval ends where
-    the grid does. `regret_diverges`: the smallest width's rate diverges at the largest; the regret is infinite.
-    """
-
-    optimizer: str
-    verdict: str
-    drift: float | None
-    drift_low: float | None
-    drift_high: float | None
-    transfer_regret: float | None
-    regret_low: float | None
-    regret_high: float | None
-    regret_diverges: bool
-    resolved: bool
-    cut_off: bool
-    n_seeds: int
-
-
-@dataclass(frozen=True)
-class LrTransfer:
-    """The fit of one table of runs."""
-
-    optima: tuple[Optimum, ...]
-    transfers: tuple[Transfer, ...]
-
-    def of(self, optimizer: str) -> list[Optimum]:
-        """An optimizer's optima, narrow to wide."""
-        return [o for o in self.optima if o.optimizer == optimizer]
-
-    def frame(self) -> pd.DataFrame:
-        """One row per optimizer and width, the optimizer's transfer repeated in each."""
-        optima = pd.DataFrame([asdict(o) for o in self.optima])
-        transfers = pd.DataFrame([asdict(t) for t in self.transfers]).drop(columns=["n_seeds", "resolved"])
-        return optima.merge(transfers, on="optimizer")
-
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """Its table, by the name of its CSV."""
-        return {"lr_transfer": self.frame()}
-
-    def summaries(self) -> list[tuple[str, pd.DataFrame]]:
-        """One row per optimizer, as text for a terminal."""
-        title = "Learning-rate transfer (drift in octaves of lr per octave of width, regret in nats)"
-        return [(title, self._texts())]
-
-    def _texts(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "optimizer": t.optimizer,
-                "widths": ", ".join(str(o.width) for o in self.of(t.optimizer)),
-                "log2 lr*": ", ".join(_exponent(o) for o in self.of(t.optimizer)),
-                "drift": with_interval(t.drift, t.drift_low, t.drift_high, "+.2f"),
-                "regret": with_interval(t.transfer_regret, t.regret_low, t.regret_high, ".3f"),
-                "verdict": t.verdict,
-            }
-            for t in self.transfers
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "confidence": CONFIDENCE,
-            "resamples": RESAMPLES,
-            "stays_put_within": STAYS_PUT,
-            "optima": [asdict(o) for o in self.optima],
-            "transfers": [asdict(t) for t in self.transfers],
-        }
-
-
-def _exponent(optimum: Optimum) -> str:
-    if optimum.lr_opt is None:
-        return "none"
-    return f"{np.log2(optimum.lr_opt):.1f}{'' if optimum.resolved else '!'}"
-
-
-def fit_lr_transfer(runs: pd.DataFrame, seed: int = 0) -> LrTransfer:
+def fit_lr_transfer(runs: pd.DataFrame, seed: int = 0, settings: LrTransferSettings | None = None) -> LrTransfer:
     """Fit a table with the columns `COLUMNS` (others are only checked). `seed` is the bootstrap's.
 
-    Raises UserError if a column is missing, no run is `ok`, or the runs of an optimizer differ in more than width,
+    Raises UserError if a column is missing, no run is `ok`, or the runs of a series differ in more than the axis,
     learning rate and seed. Rows with status `error` do not count.
     """
+    settings = settings or LrTransferSettings()
     missing = [column for column in COLUMNS if column not in runs]
     if missing:
         raise UserError(f"runs: columns {', '.join(missing)} are missing; needed are {', '.join(COLUMNS)}")
@@ -164,49 +65,58 @@ def fit_lr_transfer(runs: pd.DataFrame, seed: int = 0) -> LrTransfer:
         )
     optima: list[Optimum] = []
     transfers: list[Transfer] = []
-    for optimizer, table in finished.groupby("optimizer", sort=True):
-        _check_one_experiment(str(optimizer), table)
-        curves = [LrCurve.of(rows, float(rows["width"].iloc[0])) for _, rows in table.groupby("width", sort=True)]
-        found, transfer = _fit_optimizer(str(optimizer), curves, np.random.default_rng(seed))
+    placed = place(finished, settings)
+    order = [keys.values(finished, key, "series") for key in settings.series]
+    placed = placed.iloc[np.lexsort([pd.factorize(column, sort=True)[0] for column in reversed(order)])]
+    for name, table in placed.groupby("series", sort=False):
+        _check_one_experiment(str(name), table, settings)
+        curves = [LrCurve.of(rows, float(rows["at"].iloc[0])) for _, rows in table.groupby("at", sort=True)]
+        series = Series(str(name), str(table["optimizer"].iloc[0]), keys.spoken(settings.axis), curves)
+        found, transfer = _fit_series(series, np.random.default_rng(seed))
         optima += found
         transfers.append(transfer)
-    return LrTransfer(tuple(optima), tuple(transfers))
+    return LrTransfer(tuple(optima), tuple(transfers), settings)
 
 
-def _check_one_experiment(optimizer: str, table: pd.DataFrame) -> None:
+def _check_one_experiment(name: str, table: pd.DataFrame, settings: LrTransferSettings) -> None:
     """Refuse runs that differ in more than the axes: by the trials' whole specs, or the columns of a foreign table."""
-    if "spec" in table:
-        settings = pd.DataFrame([json.loads(text) for text in table["spec"]]).astype(str)
-        settings = settings.drop(columns=["width", "lr", "seed", "data"], errors="ignore")
-    else:
-        settings = table[[column for column in FIXED if column in table]].astype(str)
     hint = "give each setting a preset of its own (finished trials are reused)"
-    for column in settings:
-        if settings[column].nunique() > 1:
-            values = ", ".join(sorted(settings[column].unique()))
-            raise UserError(f"runs: {column} of {optimizer!r} takes several values ({values}); {hint}")
-    if table.duplicated(CELL).any():
-        raise UserError(f"runs: several runs of {optimizer!r} share width, lr and seed; {hint}")
+    for field, values in keys.different(table, [settings.axis, "lr", "seed"], ("optimizer", *FIXED)).items():
+        raise UserError(f"runs: {field} of {name!r} takes several values ({values}); {hint}")
+    if table.duplicated(["at", "lr", "seed"]).any():
+        raise UserError(f"runs: several runs of {name!r} share {keys.spoken(settings.axis)}, lr and seed; {hint}")
 
 
-def _fit_optimizer(optimizer: str, curves: list[LrCurve], rng: np.random.Generator) -> tuple[list[Optimum], Transfer]:
+@dataclass(frozen=True)
+class Series:
+    """The curves of one series along the axis, which is named in words."""
+
+    name: str
+    optimizer: str
+    axis: str
+    curves: list[LrCurve]
+
+
+def _fit_series(series: Series, rng: np.random.Generator) -> tuple[list[Optimum], Transfer]:
+    curves = series.curves
     alive = [curve for curve in curves if curve.finite.any()]
     pool = np.concatenate([np.empty(0), *(curve.residuals() for curve in alive)])
     samples = {c.at: c.resample(pool, RESAMPLES, rng) for c in alive} if pool.size else {}
-    optima = [_optimum(optimizer, curve, samples.get(curve.at)) for curve in curves]
-    return optima, _transfer(optimizer, curves, alive, samples)
+    optima = [_optimum(series, curve, samples.get(curve.at)) for curve in curves]
+    return optima, _transfer(series, alive, samples)
 
 
-def _optimum(optimizer: str, curve: LrCurve, sample: Floats | None) -> Optimum:
+def _optimum(series: Series, curve: LrCurve, sample: Floats | None) -> Optimum:
     n_diverged = int(np.isinf(curve.losses).sum())
+    of, place = (series.name, series.optimizer), int(curve.at) if curve.at.is_integer() else curve.at
     if not curve.finite.any():
-        return Optimum(optimizer, int(curve.at), None, None, None, False, False, None, curve.n_seeds, n_diverged)
+        return Optimum(*of, place, None, None, None, False, False, None, curve.n_seeds, n_diverged)
     at, resolved = curve.optimum(curve.mean)
     best = int(np.argmin(curve.mean))
     low, high = interval(None if sample is None or not resolved else curve.optimum(sample)[0])
     return Optimum(
-        optimizer=optimizer,
-        width=int(curve.at),
+        *of,
+        place,
         lr_opt=float(2**at),
         lr_opt_low=None if low is None else 2**low,
         lr_opt_high=None if high is None else 2**high,
@@ -218,24 +128,25 @@ def _optimum(optimizer: str, curve: LrCurve, sample: Floats | None) -> Optimum:
     )
 
 
-def _transfer(optimizer: str, curves: list[LrCurve], alive: list[LrCurve], samples: dict[float, Floats]) -> Transfer:
-    widths = np.log2([curve.at for curve in alive])
+def _transfer(series: Series, alive: list[LrCurve], samples: dict[float, Floats]) -> Transfer:
+    curves, octaves = series.curves, np.log2([curve.at for curve in alive])
     found = [curve.optimum(curve.mean) for curve in alive]
     tops = np.array([at for at, _ in found])
     resolved = len(alive) == len(curves) and all(ok for _, ok in found)
     drift, drifts, cut_off = None, None, False
     if len(alive) > 1:
-        drift = float(slope(widths, tops))
+        drift = float(slope(octaves, tops))
     drawn = [curve.optimum(samples[curve.at]) for curve in alive if samples]
     if drawn:
         cut_off = any(float(np.mean(~ok)) > TAIL for _, ok in drawn)
-        drifts = slope(widths, np.stack([at for at, _ in drawn], axis=-1)) if len(alive) > 1 else None
+        drifts = slope(octaves, np.stack([at for at, _ in drawn], axis=-1)) if len(alive) > 1 else None
     regret, regrets = _regrets(curves, alive, found, drawn, samples)
     drift_low, drift_high = interval(drifts if resolved else None)
     regret_low, regret_high = interval(regrets if resolved else None)
     return Transfer(
-        optimizer=optimizer,
-        verdict=_lost(curves) or verdict(drift, drift_low, drift_high, resolved, cut_off),
+        series=series.name,
+        optimizer=series.optimizer,
+        verdict=_lost(series) or verdict(drift, drift_low, drift_high, resolved, cut_off, series.axis),
         drift=drift,
         drift_low=drift_low,
         drift_high=drift_high,
@@ -249,13 +160,13 @@ def _transfer(optimizer: str, curves: list[LrCurve], alive: list[LrCurve], sampl
     )
 
 
-Tops = list[tuple[Floats, NDArray[np.bool_]]]  # of each width, what LrCurve.optimum returns
+Tops = list[tuple[Floats, NDArray[np.bool_]]]  # of each place, what LrCurve.optimum returns
 
 
 def _regrets(
     curves: list[LrCurve], alive: list[LrCurve], found: Tops, drawn: Tops, samples: dict[float, Floats]
 ) -> tuple[float | None, Floats | None]:
-    """The regret at the largest width, and its resamples; None with fewer than two widths or no rate to carry over."""
+    """The regret at the last place, and its resamples; None with fewer than two places or no rate to carry over."""
     if len(curves) < 2 or not curves[0].finite.any():
         return None, None
     wide = curves[-1]
@@ -276,20 +187,22 @@ def regret_of(x: Floats, y: Floats, old: Floats, own: Floats) -> Floats:
     return curve_at(x, y, old) - curve_at(x, y, own)
 
 
-def _lost(curves: list[LrCurve]) -> str | None:
-    """The verdict where a width has no learning rate that trains."""
-    widths = ", ".join(str(int(curve.at)) for curve in curves if not curve.finite.any())
-    return f"every rate diverges at width {widths}" if widths else None
+def _lost(series: Series) -> str | None:
+    """The verdict where a place has no learning rate that trains."""
+    places = ", ".join(keys.plain(curve.at) for curve in series.curves if not curve.finite.any())
+    return f"every rate diverges at {series.axis} {places}" if places else None
 
 
-def verdict(drift: float | None, low: float | None, high: float | None, resolved: bool, cut_off: bool) -> str:
+def verdict(
+    drift: float | None, low: float | None, high: float | None, resolved: bool, cut_off: bool, axis: str = "width"
+) -> str:
     """What the drift's interval allows to say.
 
     An optimum at its grid's edge or beside a diverged rate moves by whole grid steps, so its drift says nothing. An
     interval that is cut off there is too narrow to show that a rate stays put.
     """
     if drift is None:
-        return "one width: no drift"
+        return f"one {axis}: no drift"
     if not resolved:
         return "not resolved"
     if low is None or high is None:

@@ -14,7 +14,9 @@ import pandas as pd
 
 from analysis.batch.fit import fit_batch_scaling
 from analysis.lr_transfer import fit_lr_transfer
+from analysis.lr_transfer_result import LrTransferSettings
 from analysis.restarts import fit_restarts
+from analysis.settings import Settings
 from analysis.tables import SweepTables
 from scionlab.errors import unknown
 
@@ -34,12 +36,21 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class Study:
-    """A fit of a sweep's tables. `stem` names its JSON, `experiment` the one it is meant for."""
+    """A fit of a sweep's tables. `stem` names its JSON, `experiment` the one it is meant for.
+
+    `settings` reads what experiments tell it; None if it takes nothing, or reads it by itself.
+    """
 
     name: str
     stem: str
     experiment: str
     fit: Callable[[SweepTables], Any]
+    settings: type[Settings] | None = None
+
+    def check(self, told: Mapping[str, Any]) -> None:
+        """UserError for settings that it would refuse."""
+        if self.settings is not None:
+            self.settings.parse(told)
 
     def figures(self) -> Mapping[str, ModuleType]:
         """Its figures; matplotlib is imported here, not before."""
@@ -52,10 +63,14 @@ class Study:
         return importlib.import_module(f"analysis.report.{self.stem}")
 
 
+def _lr_transfer(tables: SweepTables) -> Any:
+    return fit_lr_transfer(tables.runs, settings=LrTransferSettings.parse(tables.settings))
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
-        Study("lr-transfer", "lr_transfer", "width", lambda tables: fit_lr_transfer(tables.runs)),
+        Study("lr-transfer", "lr_transfer", "width", _lr_transfer, LrTransferSettings),
         Study("batch-scaling", "batch_scaling", "batch", lambda tables: fit_batch_scaling(tables.runs, tables.curves)),
         Study("restarts", "restarts", "restarts", fit_restarts),
     )

@@ -33,6 +33,35 @@ def fill(root, optimizers=("adam", "scion"), widths=(32, 64, 128), seeds=2, expo
     return store
 
 
+DEPTH_SLOPES = {("adam", "1"): -1.0, ("adam", "1/L"): -0.5, ("scion", "1"): -0.4, ("scion", "1/L"): 0.0}
+
+
+def fill_depth(root, depths=(2, 4, 8), seeds=2, data="sotu"):
+    """Parabolas in log₂ lr whose optimum drifts with the depth by DEPTH_SLOPES, for two residual factors."""
+    store, rng, ids = RunStore(root), np.random.default_rng(0), []
+    for (name, residual), drift in DEPTH_SLOPES.items():
+        for depth in depths:
+            for exponent in range(-9, -2):
+                for seed in range(seeds):
+                    ids.append(f"{name}-{residual.replace('/', '')}-{depth}-{exponent}-{seed}")
+                    best = -4.5 + drift * np.log2(depth / 2)
+                    loss = 2 + 0.06 * (exponent - best) ** 2 + rng.normal(0, 0.01)
+                    row = run_row(ids[-1], name, 32, 2.0**exponent, seed, loss)
+                    own = {"depth": depth, "residual": residual}
+                    store.write_run(
+                        row | own | {"data": data, "spec": json.dumps(json.loads(row["spec"]) | own)}, curve_rows(loss)
+                    )
+    settings = {"axis": "depth", "series": ["optimizer", "residual"]}
+    about = {
+        "experiment": "depth",
+        "title": "Transfer across depth",
+        "sweep_id": "depth",
+        "settings": json.dumps(settings),
+    }
+    store.write_sweep(sweep_row(ids) | about)
+    return store
+
+
 def fill_batch(root, seeds=2, name="batch", momenta=(0.05, 0.2)):
     """A batch-scaling sweep of a planted law; one cell has other momenta, two runs were probed, a third diverged."""
     store, ids = RunStore(root), []

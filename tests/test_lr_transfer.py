@@ -1,14 +1,24 @@
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic import DEPTH_SLOPES, fill_depth
 
-from analysis.lr_transfer import STAYS_PUT, fit_lr_transfer, verdict
+from analysis import keys
+from analysis.figures import FIGURES, style
+from analysis.lr_transfer import fit_lr_transfer, verdict
+from analysis.lr_transfer_result import STAYS_PUT, LrTransferSettings
 from analysis.parabola import minimum, vertex
+from analysis.pipeline import report_results
+from analysis.studies import STUDIES
+from analysis.tables import load_sweep
 from scionlab.errors import UserError
+from scionlab.spec import ADDED_LATER, Trial
 
 WIDTHS = (32, 64, 128)
 RATES = 2.0 ** np.arange(-10, -1)
@@ -144,7 +154,7 @@ def test_a_width_at_which_everything_diverges_is_kept_and_decides():
     runs = planted(0.0, noise=0.001)
     runs.loc[runs["width"] == 128, ["status", "val_loss"]] = ["diverged", np.nan]
     fit = fit_lr_transfer(runs)
-    assert [o.width for o in fit.optima] == list(WIDTHS)
+    assert [o.at for o in fit.optima] == list(WIDTHS)
     assert fit.optima[-1].lr_opt is None
     assert fit.transfers[0].verdict == "every rate diverges at width 128"
     assert fit.transfers[0].regret_diverges
@@ -220,6 +230,181 @@ def test_failed_rows_do_not_count_and_missing_columns_are_named():
 def test_the_fit_is_reproducible():
     runs = planted(-0.5, noise=0.02)
     assert fit_lr_transfer(runs) == fit_lr_transfer(runs.sample(frac=1, random_state=0))
+
+
+# Other axes and series
+
+
+def told(**settings):
+    return LrTransferSettings.parse(settings)
+
+
+def with_specs(runs, **fields):
+    """The runs with specs of the fields, which may depend on the row."""
+    specs = [
+        {"optimizer": row["optimizer"], "lr": row["lr"], "seed": row["seed"], "options": {}}
+        | {name: of(row) if callable(of) else of for name, of in fields.items()}
+        for row in runs.to_dict("records")
+    ]
+    return runs.assign(spec=[json.dumps(spec) for spec in specs])
+
+
+@pytest.mark.parametrize("axis", ["depth", "batch_size", "options.radius"])
+def test_another_axis_gives_the_same_numbers_under_its_name(axis):
+    runs = planted(-0.5, noise=0.01)
+    if axis == "options.radius":  # which only specs have
+        moved = with_specs(runs, options=lambda row: {"radius": row["width"], "steps": 5}).drop(columns="width")
+    else:
+        moved = with_specs(runs, **{axis: lambda row: row["width"]}).rename(columns={"width": axis})
+    there, here = fit_lr_transfer(moved, settings=told(axis=axis)), fit_lr_transfer(runs)
+    pd.testing.assert_frame_equal(there.frame().rename(columns={axis: "width"}), here.frame())
+    assert axis in there.frame()
+    assert there.as_dict()["optima"][0][axis] == 32
+    word = axis.removeprefix("options.").replace("_", " ")
+    ((title, texts),) = there.summaries()
+    assert f"octave of {word}," in title
+    assert f"{word}s" in texts
+    moved.loc[runs["width"] == 64, ["status", "val_loss"]] = ["diverged", np.nan]
+    assert fit_lr_transfer(moved, settings=told(axis=axis)).transfers[0].verdict == f"every rate diverges at {word} 64"
+
+
+def test_series_of_several_keys_are_fitted_apart():
+    parts = []
+    for i, (optimizer, residual, drift) in enumerate(
+        [("scion", "1/L", 0.0), ("scion", "1", -0.5), ("adam", "1", -1.0)]
+    ):
+        runs = planted(drift, noise=0.01, rng=np.random.default_rng(i)).assign(optimizer=optimizer, residual=residual)
+        parts.append(with_specs(runs, width=lambda row: row["width"], residual=residual))
+    fit = fit_lr_transfer(pd.concat(parts, ignore_index=True), settings=told(series=["optimizer", "residual"]))
+    names = ["adam, residual 1", "scion, residual 1", "scion, 1/L"]
+    assert [t.series for t in fit.transfers] == names
+    for name, part in zip(names, reversed(parts), strict=True):
+        (alone,) = fit_lr_transfer(part).transfers
+        (among,) = (t for t in fit.transfers if t.series == name)
+        assert among == replace(alone, series=name)
+    assert list(fit.frame().columns[:3]) == ["series", "optimizer", "width"]
+    assert {"series", "optimizer", "width"} <= set(fit.as_dict()["optima"][0])
+    assert list(fit.summaries()[0][1]["optimizer, residual"]) == names
+    with pytest.raises(UserError, match="residual of 'scion' takes several values"):
+        fit_lr_transfer(pd.concat(parts[:2], ignore_index=True))
+
+
+def test_numbers_in_a_series_come_in_order():
+    parts = [planted(0.0).assign(batch_size=size) for size in (16, 8, 128)]
+    fit = fit_lr_transfer(pd.concat(parts), settings=told(series=["batch_size"]))
+    assert [t.series for t in fit.transfers] == ["batch size 8", "batch size 16", "batch size 128"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"axis": "dpeth"}, "axis: 'dpeth' is in none of the runs; it must be"),
+        ({"series": ["optimizer", "options.p"]}, "series: 'options.p' is in none of the runs"),
+        ({"axis": "status"}, "axis: 'status' is not allowed: it must be a number above 0 in every run, not ok"),
+    ],
+)
+def test_keys_that_say_nothing_are_named(settings, expected):
+    with pytest.raises(UserError, match=expected):
+        fit_lr_transfer(planted(0.0), settings=told(**settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"axes": "depth"}, "settings.axes: no such field"),
+        ({"axis": 3}, "settings.axis: 3 is not allowed"),
+        ({"series": []}, r"settings.series: \[\] is not allowed"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_trained(settings, expected):
+    with pytest.raises(UserError, match=expected):
+        STUDIES["lr-transfer"].check(settings)
+
+
+def test_every_field_that_specs_leave_out_has_its_default():
+    defaults = {name: Trial.model_fields[name].default for name in ADDED_LATER}
+    assert {name: list(v) if isinstance(v, tuple) else v for name, v in defaults.items()} == keys.LEFT_OUT
+
+
+def test_what_has_no_effect_may_differ_and_what_was_left_out_has_its_default():
+    runs = planted(0.0)
+    watched = with_specs(runs, watch=lambda row: 4 if row["seed"] == 0 else 0, data=lambda row: f"path:{row['seed']}")
+    fit_lr_transfer(watched)
+    specs = [json.dumps(json.loads(s) | ({"train_limit": 512} if i % 2 else {})) for i, s in enumerate(watched["spec"])]
+    limited = watched.assign(spec=specs)
+    assert set(keys.values(limited, "train_limit", "axis")) == {0, 512}
+    with pytest.raises(UserError, match=r"train_limit of 'scion' takes several values \(0, 512\)"):
+        fit_lr_transfer(limited)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        ("residual", "1/L", "1/L"),
+        ("residual", "1", "residual 1"),
+        ("depth", 8, "depth 8"),
+        ("tokens", 2**20, "tokens 1048576"),
+        ("options.p", 2.0, "p 2"),
+        ("options.norm_hidden", "schatten-4", "schatten-4"),
+        ("tied", True, "tied"),
+        ("tied", np.False_, "not tied"),
+    ],
+)
+def test_values_are_named(key, value, name):
+    assert keys.label(key, value) == name
+
+
+FIGURES_OF = FIGURES["lr-transfer"]
+
+
+@pytest.fixture(scope="module")
+def depth(tmp_path_factory):
+    results = tmp_path_factory.mktemp("depth")
+    fill_depth(results / "runs", data="digits")
+    fit, path = report_results(results, "depth", "laptop")
+    return results, fit, path.read_text()
+
+
+def test_the_planted_drifts_along_the_depth_reach_the_page(depth):
+    _, fit, html = depth
+    for (optimizer, residual), drift in DEPTH_SLOPES.items():
+        (transfer,) = (
+            t for t in fit.transfers if t.series == f"{optimizer}, {'residual 1' if residual == '1' else residual}"
+        )
+        assert transfer.drift_low <= drift <= transfer.drift_high
+        assert f"{transfer.drift:+.2f} [" in html
+    assert "octaves per octave of depth;" in html
+    assert "at depth 2 to" in html
+    assert "Training depth 8 with depth 2's best rate costs" in html
+    words = re.sub(r"<style>.*?</style>|<[^>]*>", "", html, flags=re.DOTALL)
+    assert words.count("width") == 1  # among what all trials have in common
+
+
+@pytest.mark.parametrize("name", FIGURES_OF)
+def test_figures_along_another_axis_are_drawn_from_their_csv(name, depth):
+    results, fit, _ = depth
+    module, path = FIGURES_OF[name], results / "figures" / "depth" / name
+    data = module.table(load_sweep(results, "depth", "laptop"), fit)
+    read = pd.read_csv(path.with_suffix(".csv"))
+    assert list(read.columns[:3]) == ["series", "optimizer", "depth"]
+    style.apply()
+    again = path.with_name("again.svg")
+    module.draw(read).savefig(again, metadata={"Date": None})
+    drawn = path.with_suffix(".svg").read_text()
+    assert again.read_text() == drawn
+    for words in (module.alt(data), module.alt(read)):
+        assert words == module.alt(data)
+        assert "scion, 1/L" in words
+        assert "width" not in words
+    # text is drawn as shapes, whose comments keep the words
+    assert ("nats per image" in drawn) == (name != "lr_optimum")
+    assert "nats per byte" not in drawn
+
+
+def test_a_series_has_its_optimizers_colour_unless_that_has_several():
+    assert style.colours(["scion", "adam"], ["scion", "adam"]) == {n: style.COLOURS[n] for n in ("scion", "adam")}
+    several = style.colours(["scion, 1", "scion, 1/L", "adam"], ["scion", "scion", "adam"])
+    assert len(set(several.values())) == 3
 
 
 @pytest.mark.parametrize(

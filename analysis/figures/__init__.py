@@ -1,5 +1,7 @@
 """Figures: a module each, with TITLE, CAPTION, `table(tables, fit)`, then `draw(table)` and `alt(table)`.
 
+Where title or caption depend on what is drawn, they are functions `title(table)` and `caption(table)` instead.
+
 To add one, write such a module and add its line to its study's entry of `FIGURES`.
 """
 
@@ -86,4 +88,6 @@ def _save(name: str, module: ModuleType, data: pd.DataFrame, path: Path) -> Save
     figure = module.draw(data)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     figure.savefig(path.with_suffix(".png"), dpi=160)
-    return SavedFigure(name, module.TITLE, module.CAPTION, module.alt(data), path)
+    title = module.title(data) if hasattr(module, "title") else module.TITLE
+    caption = module.caption(data) if hasattr(module, "caption") else module.CAPTION
+    return SavedFigure(name, title, caption, module.alt(data), path)

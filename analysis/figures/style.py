@@ -24,6 +24,8 @@ COLOURS = {
     "scion": "#0072B2",
     "uscion": "#56B4E9",
 }
+# For things that are told apart by their place in a list.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#7F7F7F")
 SPARE = ("#CC79A7", "#000000", "#7F7F7F", "#8C564B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 PANEL = (3.4, 2.9)  # inches
@@ -37,6 +39,14 @@ def colour(optimizer: str) -> str:
     if optimizer in COLOURS:
         return COLOURS[optimizer]
     return SPARE[hashlib.sha256(optimizer.encode()).digest()[0] % len(SPARE)]
+
+
+def colours(names: Iterable[str], optimizers: Iterable[str]) -> dict[str, str]:
+    """A colour for every name: its optimizer's, unless an optimizer has several names; then they go by their place."""
+    pairs = dict(zip(names, optimizers, strict=True))
+    if len(set(pairs.values())) == len(pairs):
+        return {name: colour(optimizer) for name, optimizer in pairs.items()}
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(pairs)}
 
 
 def shades(base_colour: str, count: int) -> list[tuple[float, float, float]]:
@@ -105,10 +115,10 @@ def label_left(figure: Figure, axes: dict[str, Axes], label: str) -> None:
         axis.set_ylabel(label)
 
 
-def width_handles(widths: Sequence[int], markers: bool = False) -> list[Line2D]:
-    """Legend entries for widths, in shades of grey that stand for any optimizer's."""
+def width_handles(widths: Sequence[float], markers: bool = False, axis: str = "width") -> list[Line2D]:
+    """Legend entries for widths or places on another axis, in shades of grey that stand for any series'."""
     return [
-        Line2D([], [], color=shade, marker=MARKERS[i % len(MARKERS)] if markers else "", label=f"width {width}")
+        Line2D([], [], color=shade, marker=MARKERS[i % len(MARKERS)] if markers else "", label=f"{axis} {width:g}")
         for i, (width, shade) in enumerate(zip(widths, shades(GREY, len(widths)), strict=True))
     ]
 

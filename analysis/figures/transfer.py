@@ -1,4 +1,6 @@
-"""Transfer curves: validation loss against learning rate, a line per width, a panel per optimizer on one scale."""
+"""Transfer curves: validation loss against learning rate, a line per width (or place on another axis), a panel per
+optimizer (or series) on one scale.
+"""
 
 from functools import partial
 
@@ -8,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import style
-from analysis.lr_transfer import LrTransfer
+from analysis.figures import style, units
+from analysis.figures.lr_series import Layout
+from analysis.lr_transfer_result import LrTransfer
 from analysis.tables import SweepTables
 from scionlab.store import FINISHED
 
@@ -23,14 +26,14 @@ HEADROOM = 1.0  # nats above the best loss that the scale shows; what lies highe
 
 
 def table(tables: SweepTables, fit: LrTransfer) -> pd.DataFrame:
-    """One row per optimizer, width and learning rate (`kind` point) and one per optimum (`kind` optimum).
+    """One row per series, place and learning rate (`kind` point) and one per optimum (`kind` optimum).
 
     `val_loss` is the mean over finished seeds; `low` and `high` their range for points, and the learning-rate
     interval for optima.
     """
-    finished = tables.runs[tables.runs["status"].isin(FINISHED)]
-    keys = ["optimizer", "width", "lr"]
-    points = finished.groupby(keys, as_index=False).agg(
+    finished = fit.cells(tables.runs[tables.runs["status"].isin(FINISHED)])
+    keys = ["series", "optimizer", "at", "lr"]
+    points = finished.groupby(keys, as_index=False, sort=False).agg(
         val_loss=("val_loss", "mean"),
         low=("val_loss", "min"),
         high=("val_loss", "max"),
@@ -39,8 +42,9 @@ def table(tables: SweepTables, fit: LrTransfer) -> pd.DataFrame:
     )
     optima = pd.DataFrame(
         {
+            "series": o.series,
             "optimizer": o.optimizer,
-            "width": o.width,
+            "at": o.at,
             "lr": o.lr_opt,
             "val_loss": o.val_loss_opt,
             "low": o.lr_opt_low,
@@ -51,7 +55,8 @@ def table(tables: SweepTables, fit: LrTransfer) -> pd.DataFrame:
         for o in fit.optima
         if o.lr_opt is not None
     )
-    return pd.concat([points.assign(kind="point"), optima.assign(kind="optimum")], ignore_index=True)
+    both = pd.concat([points.assign(kind="point"), optima.assign(kind="optimum")], ignore_index=True)
+    return units.with_unit(fit.named(both), tables.runs)
 
 
 def draw(data: pd.DataFrame) -> Figure:
@@ -59,22 +64,23 @@ def draw(data: pd.DataFrame) -> Figure:
     points, optima = data[data["kind"] == "point"], data[data["kind"] == "optimum"]
     best = points["val_loss"].min()
     top = best + HEADROOM
-    widths = sorted(points["width"].unique())
-    figure, axes, spare = style.panels(list(dict.fromkeys(points["optimizer"])))
+    layout = Layout.of(data)
+    places = layout.places(points)
+    figure, axes, spare = style.panels(list(layout.colours))
     for name, axis in axes.items():
-        for i, (width, shade) in enumerate(zip(widths, style.shades(style.colour(name), len(widths)), strict=True)):
-            mine = (points["optimizer"] == name) & (points["width"] == width)
+        for i, (place, shade) in enumerate(zip(places, style.shades(layout.colours[name], len(places)), strict=True)):
+            mine = (points[layout.series] == name) & (points[layout.column] == place)
             _line(axis, points[mine], top, shade, style.MARKERS[i % len(style.MARKERS)])
-            # Widths that diverge at the same learning rate are set apart, or they would hide each other.
-            _crosses(axis, points[mine & (points["n_diverged"] > 0)], top, shade, 0.2 * (i - (len(widths) - 1) / 2))
-            mine = (optima["optimizer"] == name) & (optima["width"] == width)
+            # Places that diverge at the same learning rate are set apart, or they would hide each other.
+            _crosses(axis, points[mine & (points["n_diverged"] > 0)], top, shade, 0.2 * (i - (len(places) - 1) / 2))
+            mine = (optima[layout.series] == name) & (optima[layout.column] == place)
             _optimum(axis, optima[mine], shade)
-        axis.set_title(name, color=style.colour(name), fontweight="bold")
+        axis.set_title(name, color=layout.colours[name], fontweight="bold")
         style.log2_ticks(axis)
         axis.set_xlabel("learning rate")
         axis.set_ylim(best - 0.08 * HEADROOM, top + 0.04 * HEADROOM)
-    style.label_left(figure, axes, "validation loss (nats per byte)")
-    style.legend(figure, spare, _handles(widths), title="bars: range over seeds")
+    style.label_left(figure, axes, f"validation loss{units.nats(data)}")
+    style.legend(figure, spare, _handles(layout.axis, places), title="bars: range over seeds")
     return figure
 
 
@@ -100,10 +106,10 @@ def _optimum(axis: Axes, rows: pd.DataFrame, color: style.Colour) -> None:
             axis.hlines(y, np.log2(row["low"]), np.log2(row["high"]), color="black", linewidth=2.2, zorder=4)
 
 
-def _handles(widths: list[int]) -> list[Line2D]:
+def _handles(axis: str, places: list[float]) -> list[Line2D]:
     star = partial(Line2D, [], [], linestyle="", marker="*", markersize=11, markeredgecolor="black")
     return [
-        *style.width_handles(widths, markers=True),
+        *style.width_handles(places, markers=True, axis=axis),
         star(label="optimum, 95% interval", color=style.GREY),
         star(label="not resolved (edge, divergence)", color="white"),
         Line2D([], [], label="a seed diverged", color=style.GREY, linestyle="", marker="x", markeredgewidth=2),
@@ -112,11 +118,9 @@ def _handles(widths: list[int]) -> list[Line2D]:
 
 def alt(data: pd.DataFrame) -> str:
     """The figure in words."""
-    parts = []
-    for name, rows in data[data["kind"] == "optimum"].groupby("optimizer", sort=False):
-        places = ", ".join(f"2^{np.log2(r['lr']):.1f} at width {r['width']}" for r in rows.to_dict("records"))
+    parts, layout = [], Layout.of(data)
+    for name, rows in data[data["kind"] == "optimum"].groupby(layout.series, sort=False):
+        places = ", ".join(f"2^{np.log2(row['lr']):.1f} at {layout.place(row)}" for _, row in rows.iterrows())
         parts.append(f"{name}: lowest at learning rate {places}")
-    diverged = int(data["n_diverged"].sum())
-    return (
-        f"Validation loss against learning rate, a panel per optimizer. {'; '.join(parts)}. {diverged} runs diverged."
-    )
+    diverged, per = int(data["n_diverged"].sum()), "series" if layout.series == "series" else "optimizer"
+    return f"Validation loss against learning rate, a panel per {per}. {'; '.join(parts)}. {diverged} runs diverged."

@@ -2,11 +2,11 @@
 
 A page is a module `analysis/report/<stem>.py` with `VARYING` (fields of a trial that its grid varies), `grid(runs)` and
 `context(tables, fit)`, and a template `<stem>.html.j2` that extends `base.html.j2`. Its context has `verdicts`, the
-findings: `of` what, `verdict` in a word or two, and `text`, whose first sentence the index repeats.
+findings: `of` what, `verdict` in a word or two, and `text`, whose first sentence the index repeats. A page whose grid
+depends on the experiment's settings has `varying` and `grid` in its context instead.
 """
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import escape
 
+from analysis import keys
 from analysis.figures import SavedFigure
 from analysis.intervals import CONFIDENCE, RESAMPLES
 from analysis.tables import IMPORTED, SweepTables
@@ -35,6 +36,8 @@ def render(page: ModuleType, tables: SweepTables, fit: Any, figures: Sequence[Sa
     """The page as text; figures are embedded, nothing is linked."""
     template = page.__name__.rpartition(".")[2] + ".html.j2"
     context = page.context(tables, fit)
+    varying = context.pop("varying") if "varying" in context else page.VARYING
+    grid = context.pop("grid") if "grid" in context else page.grid(tables.runs)
     return (
         environment()
         .get_template(template)
@@ -42,12 +45,12 @@ def render(page: ModuleType, tables: SweepTables, fit: Any, figures: Sequence[Sa
             sweep=tables.sweep,
             carried=[_carried(finding) for finding in context["verdicts"]],
             figures={figure.name: _figure(figure, tables.experiment) for figure in figures},
-            grid=page.grid(tables.runs),
+            grid=grid,
             excluded=_excluded(tables),
             provenance=_provenance(tables),
             confidence=f"{CONFIDENCE:.0%}",
             resamples=RESAMPLES,
-            fixed=_fixed(tables.runs, page.VARYING),
+            fixed=_fixed(tables.runs, varying),
             **context,
         )
     )
@@ -74,7 +77,7 @@ def _fixed(runs: pd.DataFrame, varying: Iterable[str]) -> dict[str, str]:
     """What all trials have in common, and each optimizer's options; nothing for runs without a spec."""
     if "spec" not in runs:
         return {}
-    specs = [json.loads(text) for text in runs["spec"]]
+    specs = keys.specs(runs)
     names = [
         name
         for name in {key: None for spec in specs for key in spec}
@@ -83,7 +86,7 @@ def _fixed(runs: pd.DataFrame, varying: Iterable[str]) -> dict[str, str]:
     shown = {name: _several(spec.get(name) for spec in specs) for name in names}
     for optimizer in sorted({spec["optimizer"] for spec in specs}):
         shown[f"options of {optimizer}"] = _several(
-            ", ".join(f"{k} {v}" for k, v in spec["options"].items())
+            ", ".join(f"{k} {v}" for k, v in spec["options"].items() if keys.OPTION + k not in varying)
             for spec in specs
             if spec["optimizer"] == optimizer
         )

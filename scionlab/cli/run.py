@@ -42,7 +42,8 @@ def run(
     from scionlab.sweep import default_workers, plan_sweep, run_sweep
 
     spec = load_experiment(experiment, optimizer)
-    study(spec.study)  # a name the report would not know is better refused before hours of training
+    # A name or settings that the report would not know are better refused before hours of training.
+    study(spec.study).check(spec.settings)
     store = RunStore(results / "runs")
     if dry_run:
         plan = plan_sweep(spec, preset, store)

@@ -1,0 +1,35 @@
+"""What losses are averaged over: bytes of text, or images. Tables say so in a column `per`, unless it is bytes."""
+
+import pandas as pd
+
+IMAGES = ("digits", "mnist", "cifar10")
+PROBLEMS = "noise"  # made-up problems, whose loss has no unit
+
+
+def unit(runs: pd.DataFrame) -> str:
+    """`byte`, `image`, or `` where there is none."""
+    if "data" not in runs:
+        return "byte"
+    source = str(runs["data"].iloc[0]).partition(":")[0]
+    return "image" if source in IMAGES else "" if source == PROBLEMS else "byte"
+
+
+def with_unit(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The table with the column `per`, where it says something."""
+    per = unit(runs)
+    return table if per == "byte" else table.assign(per=per or "none")
+
+
+def nats(data: pd.DataFrame) -> str:
+    """The unit of the table's losses, to stand in brackets behind a label."""
+    per = _per(data)
+    return "" if per == "none" else f" (nats per {per})"
+
+
+def examples(data: pd.DataFrame) -> str:
+    """What a token of the table is."""
+    return {"image": "images", "byte": "tokens"}.get(_per(data), "examples")
+
+
+def _per(data: pd.DataFrame) -> str:
+    return str(data["per"].iloc[0]) if "per" in data else "byte"
