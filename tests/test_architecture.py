@@ -43,6 +43,7 @@ LIBRARIES = {
         "scionlab.prepare",
         "scionlab.training",
         "scionlab.sweep",
+        "scionlab.cli.explain",
     ),
     "ray": ("scionlab.sweep.ray_tune",),
     "pyarrow": ("scionlab.store", "scionlab.schema"),

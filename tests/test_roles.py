@@ -8,7 +8,8 @@ from scionlab.errors import UserError
 from scionlab.geometry import NORMS, norm_named
 from scionlab.models.gpt import GPT, GPTConfig
 from scionlab.optim.presets import PRESETS, norm_for, role_preset
-from scionlab.optim.roles import ROLES, Rule, UnclaimedError, assign_roles
+from scionlab.optim.roles import UnclaimedError, assign_roles
+from scionlab.optim.rules import ROLES, Rule
 
 
 def gpt_claims(width: int = 32, tied: bool = False):
@@ -63,7 +64,7 @@ def test_a_tied_matrix_is_one_claim_and_plays_the_output():
     (shared,) = (claim for claim in claims if claim.role != "hidden")
     assert shared.names == ("embed.weight", "head.weight")
     assert (shared.role, shared.layout) == ("output", "out_in")
-    assert shared.reason == "nn.Linear called head, shared with embed.weight"
+    assert shared.reason == "nn.Linear called head"
     assert len(claims) == 13
 
 
@@ -247,6 +248,62 @@ def test_a_shared_matrix_with_several_parts_and_no_output_needs_a_rule():
     with pytest.raises(UserError, match=r"several parts \(input as 'embed.weight', hidden as 'mix.weight'\)"):
         assign_roles(model)
     assert roles(model, Rule("hidden", name="mix.weight"))["embed.weight"] == "hidden"
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (
+            r".*c_attn\.weight=hidden,layout=in_out,blocks=3",
+            Rule("hidden", r".*c_attn\.weight", layout="in_out", blocks=3),
+        ),
+        ("a=bias", Rule("bias", "a")),
+        (r"(?=b)b{1,2}=gain,norm=bias,radius=2e-1", Rule("gain", r"(?=b)b{1,2}", norm="bias", radius=0.2)),
+        ("=other", Rule("other", "")),
+    ],
+)
+def test_a_rule_can_be_text(text, rule):
+    assert Rule.of(text) == rule
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a=hiden", r"rule: 'a=hiden' is not allowed: it must read REGEX=ROLE\[,layout=out_in\|in_out\]"),
+        ("a", "rule: 'a' is not allowed"),
+        ("a=hidden,layuot=in_out", r"option: 'layuot' is not known \(did you mean 'layout'\?\)"),
+        ("a=hidden,layout=inout", "rule: layout: 'inout' is not known"),
+        ("a=hidden,blocks=three", "blocks: 'three' is not allowed: it must be a number"),
+        ("(=hidden", "is not a regular expression"),
+    ],
+)
+def test_a_text_that_is_no_rule_is_refused(text, message):
+    with pytest.raises(UserError, match=message):
+        Rule.of(text)
+
+
+def test_examples_are_rules_that_claim_what_nothing_claims_and_nothing_else():
+    model = nn.ModuleDict(
+        {
+            "up": nn.ModuleList([nn.ConvTranspose2d(4, 2, 2) for _ in range(12)]),
+            "mixed": nn.Sequential(nn.Linear(2, 2), nn.PReLU()),  # one pattern, of which one is claimed
+            "several": nn.Sequential(nn.PReLU(), nn.ConvTranspose1d(2, 2, 1), nn.ConvTranspose2d(4, 4, 1, groups=2)),
+            "token": nn.ParameterList([torch.zeros(1, 1, 4)]),
+        }
+    )
+    with pytest.raises(UnclaimedError) as caught:
+        assign_roles(model)
+    assert caught.value.examples == (
+        r"up\.\d+\.weight=hidden,layout=in_out",
+        r"mixed\.1\.weight=gain",
+        r"several\.0\.weight=gain",
+        r"several\.1\.weight=hidden,layout=in_out",
+        r"several\.2\.weight=other",  # its blocks lie along the input
+        r"token\.\d+=other",
+    )
+    found = roles(model, *map(Rule.of, caught.value.examples))
+    assert (found["mixed.0.weight"], found["up.11.weight"], found["token.0"]) == ("output", "hidden", "other")
+    assert assign_roles(model, caught.value.examples)  # texts do as well
 
 
 @pytest.mark.parametrize(

@@ -15,20 +15,15 @@ one parameter holds side by side along d_out: 3 for fused q, k, v, the gates of 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from scionlab.errors import UserError, unknown
+from scionlab.errors import UserError
 from scionlab.optim.presets import role_preset
-
-# "other" takes a parameter out of the balls, for another optimizer; only a rule gives it.
-Role = Literal["input", "hidden", "output", "gain", "bias", "other"]
-Layout = Literal["out_in", "in_out"]
-ROLES: tuple[str, ...] = tuple(role for role in get_args(Role) if role != "other")
+from scionlab.optim.rules import ROLES, Layout, Role, Rule, Use, bare, examples
 
 _HEADS = ("head", "lm_head")
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -39,60 +34,6 @@ _NORMS = (
     nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
     nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Use:
-    """A parameter under one of its names, in the module that holds it."""
-
-    name: str
-    module: nn.Module
-    parameter: nn.Parameter
-
-    @property
-    def attribute(self) -> str:
-        """The parameter's own name in its module."""
-        return self.name.rpartition(".")[2]
-
-    def __str__(self) -> str:
-        return f"{self.name!r} of shape {tuple(self.parameter.shape)} in {type(self.module).__name__}"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Gives `role` to parameters whose full name matches `name` inside a module of type `module`.
-
-    Names are matched as they are and without `_orig_mod.` (torch.compile) and `module.` (DistributedDataParallel).
-    `layout` and `blocks` are the module's own if not given; of a module that is not PyTorch's nothing is known, so a
-    rule for its matrices must say the layout. `norm` and `radius` are used in place of the preset's. The role "other"
-    leaves a parameter to another optimizer.
-    """
-
-    role: Role
-    name: str = ".*"
-    module: type[nn.Module] | tuple[type[nn.Module], ...] = nn.Module
-    ndim: int | None = None
-    layout: Layout | None = None
-    blocks: int | None = None
-    norm: str | None = None
-    radius: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.role not in get_args(Role):
-            raise unknown("rule: role", str(self.role), get_args(Role))
-        if self.layout not in (None, *get_args(Layout)):
-            raise unknown("rule: layout", str(self.layout), get_args(Layout))
-        try:
-            re.compile(self.name)
-        except re.error as error:
-            raise UserError(f"rule: name: {self.name!r} is not a regular expression: {error}") from None
-
-    def matches(self, use: Use) -> bool:
-        return (
-            any(re.fullmatch(self.name, name) is not None for name in (use.name, _bare(use.name)))
-            and isinstance(use.module, self.module)
-            and self.ndim in (None, use.parameter.ndim)
-        )
 
 
 @dataclass(frozen=True)
@@ -113,52 +54,52 @@ class Claim:
 
 
 class UnclaimedError(UserError):
-    """Parameters that nothing claims; `uses` are all of them."""
+    """Parameters that nothing claims: `uses` are all of them, `examples` rules for them, to be corrected."""
 
-    def __init__(self, uses: Sequence[Use]) -> None:
+    def __init__(self, uses: Sequence[Use], claimed: Iterable[str]) -> None:
         self.uses = tuple(uses)
+        self.examples = examples(uses, claimed)
         more = f" (and {len(uses) - 1} more)" if len(uses) > 1 else ""
+        rules = " and ".join(f"'{text}'" for text in self.examples)
         super().__init__(
-            f"roles: parameter {uses[0]} is claimed by no rule{more}; add a Rule that gives it one of "
-            f"{', '.join(ROLES)}, or other to leave it to another optimizer"
+            f"roles: parameter {uses[0]} is claimed by no rule{more}; add a rule that gives it one of "
+            f"{', '.join(ROLES)}, or other to leave it to another optimizer, such as {rules}"
         )
 
 
 def assign_roles(
-    model: nn.Module, rules: Sequence[Rule] = (), defaults: bool = True, preset: str = "text"
+    model: nn.Module, rules: Sequence[Rule | str] = (), defaults: bool = True, preset: str = "text"
 ) -> list[Claim]:
     """One claim for every parameter that requires a gradient, in the model's order.
 
-    `rules` come before the defaults; one of them that matches nothing is an error, as are unclaimed parameters
-    (`UnclaimedError`). A weight shared by input and output plays the output's part, unless a rule says otherwise: it is
-    measured as (vocabulary, width) acting on the hidden state.
+    `rules`, also as text (`Rule.of`), come before the defaults; one of them that matches nothing is an error, as are
+    unclaimed parameters (`UnclaimedError`). A weight shared by input and output plays the output's part, unless a rule
+    says otherwise: it is measured as (vocabulary, width) acting on the hidden state.
     """
+    ordered = [Rule.of(rule) if isinstance(rule, str) else rule for rule in rules]
     parts = _Parts(model, role_preset(preset).first_layer) if defaults else None
     used: set[int] = set()
     unclaimed: list[Use] = []
     found: dict[int, list[tuple[Claim, bool]]] = {}
     for use in _uses(model):
-        index = next((i for i, rule in enumerate(rules) if rule.matches(use)), None)
+        index = next((i for i, rule in enumerate(ordered) if rule.matches(use)), None)
         if index is not None:
             used.add(index)
-            claim: Claim | None = _by_rule(use, rules[index])
+            claim: Claim | None = _by_rule(use, ordered[index])
         else:
             claim = parts.claim(use) if parts else None
         if claim is None:
             unclaimed.append(use)
         else:
             found.setdefault(id(use.parameter), []).append((claim, index is not None))
-    if unclaimed:
-        raise UnclaimedError(unclaimed)
-    for index, rule in enumerate(rules):
+    for index, rule in enumerate(ordered):
         if index not in used:
             raise UserError(f"roles: rule {rule.name!r} for role {rule.role!r} matches no parameter")
+    ruled = {key for key, claims in found.items() if any(by_rule for _, by_rule in claims)}
+    if unclaimed := [use for use in unclaimed if id(use.parameter) not in ruled]:
+        claimed = [name for claims in found.values() for claim, _ in claims for name in claim.names]
+        raise UnclaimedError(unclaimed, claimed)
     return [_joined(claims) for claims in found.values()]
-
-
-def _bare(name: str) -> str:
-    """The name without the segments that torch.compile and DistributedDataParallel put in it."""
-    return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module"))
 
 
 def _uses(model: nn.Module) -> Iterator[Use]:
@@ -180,7 +121,7 @@ def _by_rule(use: Use, rule: Rule) -> Claim:
             "'out_in' if the weight is stored (d_out, d_in, …), 'in_out' if (d_in, d_out)"
         )
     blocks = _own_blocks(use) if rule.blocks is None else rule.blocks
-    reason = f"rule {rule.name!r}"
+    reason = f"rule '{rule.name}'"  # as it was written: repr doubles its backslashes
     return Claim((use.name,), use.parameter, rule.role, layout, blocks, rule.norm, rule.radius, reason)
 
 
@@ -213,7 +154,7 @@ class _Parts:
         inside = {id(part) for m in attention for part in m.modules()}
         layers = [m for _, m in modules if isinstance(m, (nn.Linear, *_CONVOLUTIONS)) and id(m) not in inside]
         linear = [m for m in layers if isinstance(m, nn.Linear)]
-        self.heads = [m for n, m in modules if isinstance(m, nn.Linear) and _bare(n).split(".")[-1] in _HEADS]
+        self.heads = [m for n, m in modules if isinstance(m, nn.Linear) and bare(n).split(".")[-1] in _HEADS]
         self.outputs = self.heads or linear[-1:]
         self.inputs = layers[:1] if first_layer else []
 
@@ -229,20 +170,20 @@ class _Parts:
 
     def _vector(self, use: Use) -> tuple[Role, str] | None:
         if use.parameter.ndim == 1 and re.fullmatch(r"(\w+_)?bias(_\w+)?", use.attribute):
-            return "bias", f"vector called {use.attribute}"
+            return "bias", "called bias"
         return None
 
     def _weight(self, use: Use) -> tuple[Role, str] | None:
         module = use.module
         kind = _kind(module, (nn.Linear, nn.Embedding, *_CONVOLUTIONS, *_NORMS))
         if any(module is output for output in self.outputs):
-            return "output", f"{kind} called {_bare(use.name).split('.')[-2]}" if self.heads else f"last {kind}"
+            return "output", f"{kind} called {bare(use.name).split('.')[-2]}" if self.heads else f"last {kind}"
         if isinstance(module, nn.Embedding):
             return "input", kind
         if any(module is first for first in self.inputs):
             return "input", f"first layer, {kind}"
         if isinstance(module, _NORMS):
-            return "gain", kind
+            return ("gain", kind) if use.parameter.ndim == 1 else None
         return ("hidden", kind) if kind else None
 
     def _matrix(self, use: Use) -> tuple[Role, str] | None:
@@ -250,7 +191,7 @@ class _Parts:
         fused = isinstance(use.module, nn.MultiheadAttention) and use.attribute.endswith("proj_weight")
         gates = isinstance(use.module, _RECURRENT) and use.attribute.startswith("weight_")
         kind = _kind(use.module, (nn.MultiheadAttention, *_RECURRENT))
-        return ("hidden", f"{kind}.{use.attribute}") if fused or gates else None
+        return ("hidden", kind) if fused or gates else None
 
 
 def _kind(module: nn.Module, kinds: Sequence[type[nn.Module]]) -> str:
@@ -266,5 +207,4 @@ def _joined(found: Sequence[tuple[Claim, bool]]) -> Claim:
     if chosen.role != "output" and len({(claim.role, claim.layout, claim.blocks) for claim in claims}) > 1:
         parts = ", ".join(f"{claim.role} as {claim.names[0]!r}" for claim in claims)
         raise UserError(f"roles: a shared parameter plays several parts ({parts}); add a Rule that gives it one")
-    shared = f", shared with {', '.join(n for n in names if n not in chosen.names)}" if len(names) > 1 else ""
-    return replace(chosen, names=names, reason=chosen.reason + shared)
+    return replace(chosen, names=names)

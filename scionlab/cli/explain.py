@@ -1,0 +1,183 @@
+"""`scionlab explain`: what Scion would do with a model that the caller wrote."""
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from dataclasses import fields
+from functools import reduce
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from scionlab.cli.options import app, err, out
+from scionlab.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from scionlab.optim.groups import Explanation
+    from scionlab.optim.roles import UnclaimedError
+
+
+@app.command()
+def explain(
+    model: Annotated[
+        str, typer.Argument(metavar="MODULE:FACTORY", help="a function without arguments that makes the model")
+    ],
+    preset: Annotated[str, typer.Option(help="norms and radii by role: text, text-tied, image or image-mlp")] = "text",
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REGEX=ROLE[,layout=in_out][,blocks=3][,norm=NAME][,radius=R]",
+            help="role of the parameters whose names match, before everything else; repeatable",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
+) -> None:
+    """Print the shape, role, norm, radius and initialization of every parameter of a PyTorch model.
+
+    MODULE is imported as Python would from the current directory; FACTORY is a function, a class or a finished model in
+    it. Parameters of modules that are not PyTorch's own need a rule, and those without one are listed.
+
+    Examples:
+
+      scionlab explain my_models:build_gpt
+
+      scionlab explain my_models:build_gpt --rule '.*c_attn\\.weight=hidden,layout=in_out,blocks=3'
+
+      scionlab explain torchvision.models:resnet18 --preset image
+    """
+    from scionlab.optim.groups import explain as explain_model
+    from scionlab.optim.roles import UnclaimedError
+
+    made = load_model(model)
+    try:
+        rows = explain_model(made, preset, rule or ())
+    except UnclaimedError as error:
+        _print_unclaimed(error)
+        raise UserError(f"{len(error.uses)} parameters of {model!r} need a rule") from None
+    frozen = [name for name, parameter in made.named_parameters() if not parameter.requires_grad]
+    if as_json:
+        typer.echo(json.dumps({"preset": preset, "parameters": [_record(row) for row in rows], "frozen": frozen}))
+        return
+    _print_rows(rows, preset)
+    if frozen:
+        out.print(f"Frozen, so without a role: {', '.join(frozen)}")
+
+
+def load_model(target: str) -> "nn.Module":
+    """The model that MODULE:FACTORY names; UserError, with the line of the caller's code where there is one."""
+    from torch import nn
+
+    name, colon, path = target.partition(":")
+    if not (name and colon and path):
+        raise UserError(f"model: {target!r} is not allowed: it must read MODULE:FACTORY, as in my_models:build_gpt")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does
+    module = _import(name)
+    try:
+        found: Any = reduce(getattr, path.split("."), module)
+    except AttributeError:
+        own = [known for known, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        raise unknown(f"model: attribute of {name}", path, own) from None
+    if not isinstance(found, nn.Module):
+        if not callable(found):
+            raise UserError(
+                f"model: {target!r} is of type {type(found).__name__}; it must be a function that makes a model"
+            )
+        try:
+            found = found()
+        except Exception as error:
+            raise UserError(f"model: {target!r} raised {_told(error, module)}") from error
+    if not isinstance(found, nn.Module):
+        raise UserError(
+            f"model: {target!r} makes an object of type {type(found).__name__}; it must make a torch.nn.Module"
+        )
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UserError(
+                f"model: there is no module {name!r}; it must be a name as in `import`, looked up in the current "
+                "directory, too"
+            ) from None
+        raise UserError(f"model: importing {name!r} raised {_told(error, None)}") from error
+    except Exception as error:
+        raise UserError(f"model: importing {name!r} raised {_told(error, None)}") from error
+
+
+def _told(error: Exception, module: ModuleType | None) -> str:
+    """Type and message of an exception in the caller's code, and its last line there."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    frames = [frame for frame in frames if "importlib" not in frame.filename]
+    own = [frame for frame in frames if module is not None and frame.filename == module.__file__] or frames
+    where = f" ({own[-1].filename.removeprefix(os.getcwd() + os.sep)}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def _record(row: "Explanation") -> dict[str, Any]:
+    """A row as JSON has it: without the tensor."""
+    return {field.name: getattr(row, field.name) for field in fields(row) if field.name != "parameter"}
+
+
+def _print_rows(rows: "list[Explanation]", preset: str) -> None:
+    table = Table(title=f"Preset {preset}", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("parameter", overflow="fold", min_width=24)
+    for column in ("shape", "role", "norm", "radius", "stored"):
+        table.add_column(column, no_wrap=True)
+    for column in ("starts as", "decided by"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(
+            "\n= ".join(row.names),
+            " × ".join(map(str, row.shape)),
+            row.role,
+            row.norm or "–",
+            "–" if row.radius is None else f"{row.radius:g}",
+            _stored(row),
+            row.initialization,
+            row.decided_by,
+        )
+    _wide(table).print(table)
+    entries = sum(row.parameter.numel() for row in rows)
+    out.print(f"{len(rows)} parameters with {entries:,} entries; matrices start at norm = radius")
+
+
+def _wide(table: Table) -> Console:
+    """The terminal, or a console as wide as the table: a file has no width at which names should be folded."""
+    if out.is_terminal:
+        return out
+    needed = Measurement.get(out, out.options.update(width=10_000), table).maximum
+    return Console(width=needed, highlight=False, markup=False)
+
+
+def _stored(row: "Explanation") -> str:
+    """Layout and blocks, of which vectors have none."""
+    if len(row.shape) < 2:
+        return "–"
+    return row.layout if row.blocks == 1 else f"{row.layout} × {row.blocks}"
+
+
+def _print_unclaimed(error: "UnclaimedError") -> None:
+    err.print("No rule says which part these parameters play:")
+    for use in error.uses:
+        err.print(f"  {use}", soft_wrap=True)
+    err.print("Give them one, for instance:")
+    for example in error.examples:
+        err.print(f"  --rule '{example}'", soft_wrap=True)
+    err.print(
+        "Roles are input, hidden, output, gain, bias, and other (left to another optimizer). The layout is out_in for "
+        "weights stored (d_out, d_in, …) and in_out for (d_in, d_out, …); blocks=3 for fused queries, keys and values.",
+        soft_wrap=True,
+    )

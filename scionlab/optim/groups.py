@@ -1,0 +1,166 @@
+"""Any model as parameter groups for Scion: a role for every parameter, and with it a ball and a start on the ball.
+
+    groups = param_groups(model, preset="text")      roles (`roles`), norms and radii (`presets`), rules (`rules`)
+    initialize(groups, seed=0)                       ‖W‖ = ρ for matrices, b = 0
+    optimizer = Scion(groups, lr=2**-6)
+
+Norm and radius are, in this order: those of the rule that claims the parameter, those given for its role, the preset's.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from scionlab.errors import UserError, unknown
+from scionlab.geometry import Column, Conv, Euclidean, Flat, Layer, Norm, Row, Schatten, Sign, Spectral, norm_named
+from scionlab.optim.presets import norm_for, role_preset
+from scionlab.optim.roles import Claim, assign_roles
+from scionlab.optim.rules import ROLES, Rule
+
+# How each geometry's `init` draws a matrix.
+STARTS: dict[type[Norm], str] = {
+    Spectral: "semi-orthogonal",
+    Schatten: "semi-orthogonal",
+    Conv: "semi-orthogonal taps",
+    Column: "normalized Gaussian columns",
+    Row: "normalized Gaussian rows",
+    Sign: "random signs",
+    Euclidean: "normalized Gaussian",
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One parameter: its role and what decided about it, its ball, and where on the ball `initialize` starts it.
+
+    `names` has more than one entry where the weight is shared. Parameters with the role "other" have no norm and no
+    radius: they are for another optimizer.
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    role: str
+    norm: str | None
+    radius: float | None
+    layout: str
+    blocks: int
+    initialization: str
+    decided_by: str
+    parameter: nn.Parameter = field(repr=False, compare=False)
+
+
+def explain(
+    model: nn.Module,
+    preset: str = "text",
+    rules: Sequence[Rule | str] = (),
+    radii: Mapping[str, float] | None = None,
+    norms: Mapping[str, str] | None = None,
+) -> list[Explanation]:
+    """Every trainable parameter of the model, in its order, with the ball that `param_groups` gives it.
+
+    Takes the arguments of `param_groups` and raises the same errors.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model: {type(model).__name__} is not allowed: it must be a torch.nn.Module")
+    chosen = role_preset(preset)
+    _check_roles("radii", radii or {})
+    _check_roles("norms", norms or {})
+    balls = {role: ({**chosen.norms, **(norms or {})}[role], {**chosen.radii, **(radii or {})}[role]) for role in ROLES}
+    return [_explained(claim, balls) for claim in assign_roles(model, rules, preset=preset)]
+
+
+def param_groups(
+    model: nn.Module,
+    preset: str = "text",
+    rules: Sequence[Rule | str] = (),
+    radii: Mapping[str, float] | None = None,
+    norms: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Parameter groups of the model for `Scion`: one for the parameters that share role, ball, layout and blocks.
+
+    preset: a name in `PRESETS`, which gives every role a norm and a radius.
+    rules: what the model's own types and order do not say, or say wrongly; a `Rule`, or its text.
+    radii, norms: replace the preset's, by role: {"hidden": 2.0}. Norms of matrices also serve for convolutions.
+
+    Besides what the optimizer reads, a group has "names", "role", and "shared", whether its parameters have more than
+    one name. Raises UserError for parameters whose role is not known, and for balls that do not fit their shapes.
+    """
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in explain(model, preset, rules, radii, norms):
+        if row.role == "other":
+            continue
+        shared = len(row.names) > 1
+        ball = {"norm": row.norm, "radius": row.radius, "layout": row.layout, "blocks": row.blocks}
+        key = (row.role, shared, *ball.values())
+        group = groups.setdefault(key, {"role": row.role, "names": [], "params": [], **ball, "shared": shared})
+        group["names"].append(" = ".join(row.names))
+        group["params"].append(row.parameter)
+    return list(groups.values())
+
+
+@torch.no_grad()
+def initialize(groups: Iterable[Mapping[str, Any]], seed: int | torch.Generator = 0, output_init: float = 1.0) -> None:
+    """Fill the parameters of `param_groups` in place: matrices on the sphere of their radius, biases with 0, gains not.
+
+    `seed` may be a CPU generator. `output_init` multiplies the start of an output that is not shared; at 0 all classes
+    are equally likely at first.
+    """
+    if not 0 <= output_init <= 1:
+        raise UserError(f"output_init: {output_init!r} is not allowed: it must lie in [0, 1]")
+    generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
+    for group in groups:
+        role, norm = group.get("role"), norm_named(group["norm"])
+        if role not in ROLES:
+            raise unknown("initialize: role of a group", str(role), ROLES)
+        factor = output_init if role == "output" and not group["shared"] else 1.0
+        layer = Layer(norm, group["radius"], group["layout"], group["blocks"])
+        for parameter in group["params"]:
+            if role == "bias":
+                parameter.zero_()
+            elif role != "gain":
+                parameter.copy_(factor * layer.radius * layer.init(parameter.shape, generator))
+
+
+def _check_roles(argument: str, given: Mapping[str, Any]) -> None:
+    for role in given:
+        if role not in ROLES:
+            raise unknown(f"{argument}: role", str(role), ROLES)
+
+
+def _explained(claim: Claim, balls: Mapping[str, tuple[str, float]]) -> Explanation:
+    row = Explanation(
+        names=claim.names,
+        shape=tuple(claim.parameter.shape),
+        role=claim.role,
+        norm=None,
+        radius=None,
+        layout=claim.layout,
+        blocks=claim.blocks,
+        initialization="as it is",
+        decided_by=claim.reason,
+        parameter=claim.parameter,
+    )
+    if claim.role == "other":
+        return row
+    norm, radius = balls[claim.role]
+    norm = norm if claim.norm is None else claim.norm
+    radius = radius if claim.radius is None else claim.radius
+    try:
+        if not isinstance(radius, (int, float)):
+            raise UserError(f"radius: {radius!r} is not allowed: it must be a number")
+        norm = norm_for(norm, len(row.shape))
+        layer = Layer(norm_named(norm), radius, claim.layout, claim.blocks)
+        layer.check(norm, row.shape)
+    except UserError as error:
+        raise UserError(f"parameter {claim.names[0]!r} ({claim.role}): {error}") from None
+    return replace(row, norm=norm, radius=float(radius), initialization=_start(claim.role, layer.norm))
+
+
+def _start(role: str, norm: Norm) -> str:
+    """How `initialize` starts a parameter, in words."""
+    if role in ("bias", "gain"):
+        return "0" if role == "bias" else "as it is"
+    return STARTS.get(type(norm.matrix if isinstance(norm, Flat) else norm), "random")
