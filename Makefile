@@ -18,11 +18,11 @@ sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)"; status=$$?; \
     $(LAB) report --experiment $(1)$(3) $(FROM) && exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test bench check format smoke sweep-width sweep-batch sweep-seq sweep-restarts fit-lr-transfer fit-batch-scaling figures report clean distclean
+.PHONY: help setup test bench check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-convergence fit-lr-transfer fit-batch-scaling figures report clean distclean
 
 help: ## print this list
 	@echo "make TARGET [PRESET=smoke|laptop|full|gpu] [RESULTS=folder] [EXECUTOR=ray|inline] [OPTIMIZER=name] [EXPERIMENT=name]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(BIN)/.ready ## make .venv and install the project into it
 
@@ -69,6 +69,48 @@ sweep-seq: $(BIN)/.ready ## sequence length at fixed batch size and budget
 
 sweep-restarts: $(BIN)/.ready ## batch and step size restarted as the budget grows, against fixed ones
 	@$(call sweep,restarts)
+
+sweep-width-mlp: $(BIN)/.ready ## the width sweep with an MLP on digits
+	@$(call sweep,width-mlp)
+
+sweep-width-cnn: $(BIN)/.ready ## the width sweep with a CNN on digits
+	@$(call sweep,width-cnn)
+
+sweep-depth: $(BIN)/.ready ## learning-rate transfer across depth, three residual scales
+	@$(call sweep,depth)
+
+sweep-batch-tolerance: $(BIN)/.ready ## batch size at a fixed token budget: Scion, Muon, Adam
+	@$(call sweep,batch-tolerance)
+
+sweep-momentum: $(BIN)/.ready ## momentum against batch size and budget
+	@$(call sweep,momentum)
+
+sweep-norm-choice: $(BIN)/.ready ## norms of the first and the last layer
+	@$(call sweep,norm-choice)
+
+sweep-coordinates: $(BIN)/.ready ## the coordinate check
+	@$(call sweep,coordinates)
+
+sweep-norm-control: $(BIN)/.ready ## norms of the weights during training, and their bounds
+	@$(call sweep,norm-control)
+
+sweep-epochs: $(BIN)/.ready ## many epochs over little text: constraint against decay
+	@$(call sweep,epochs)
+
+sweep-clipping: $(BIN)/.ready ## clipped against plain steps
+	@$(call sweep,clipping)
+
+sweep-schatten: $(BIN)/.ready ## Schatten norms of the hidden layers
+	@$(call sweep,schatten)
+
+sweep-norm-transfer: $(BIN)/.ready ## the last layer's norm at the best settings
+	@$(call sweep,norm-transfer)
+
+sweep-schedules: $(BIN)/.ready ## schedules of theory and practice
+	@$(call sweep,schedules)
+
+sweep-convergence: $(BIN)/.ready ## rates of convergence on a known problem
+	@$(call sweep,convergence)
 
 fit-lr-transfer: $(BIN)/.ready ## fit learning-rate transfer to the runs in the store
 	$(LAB) fit lr-transfer $(FROM)

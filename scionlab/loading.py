@@ -13,7 +13,7 @@ from scionlab.spec import Experiment
 
 
 def load_experiment(name_or_path: str, optimizer: str | None = None) -> Experiment:
-    """The `SPEC` of `experiments/<name>.py`, or of a path that ends in .py; UserError where there is none.
+    """The `SPEC` of `experiments/<name>.py`, hyphens as underscores, or of a path that ends in .py; UserError for none.
 
     With `optimizer`, what the module's function `for_optimizer` returns for it: the same question of another method.
     """
@@ -23,7 +23,7 @@ def load_experiment(name_or_path: str, optimizer: str | None = None) -> Experime
         names = experiment_names()
         if name_or_path not in names:
             raise unknown("experiment", name_or_path, [*names, "PATH.py"])
-        module = importlib.import_module(f"experiments.{name_or_path}")
+        module = importlib.import_module(f"experiments.{name_or_path.replace('-', '_')}")
     if optimizer is None:
         return _spec(module, name_or_path)
     if not hasattr(module, "for_optimizer"):
@@ -32,10 +32,10 @@ def load_experiment(name_or_path: str, optimizer: str | None = None) -> Experime
 
 
 def experiment_names() -> list[str]:
-    """Names of the experiments that come with the project."""
+    """Names of the experiments that come with the project: their files', with hyphens."""
     import experiments
 
-    return [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+    return [module.name.replace("_", "-") for module in pkgutil.iter_modules(experiments.__path__)]
 
 
 def _import_file(path: Path) -> ModuleType:

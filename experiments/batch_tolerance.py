@@ -1,0 +1,93 @@
+"""Who tolerates large batches? Batch size at a fixed token budget, for Scion, Muon and Adam.
+
+With four times the batch there are a quarter of the steps. Every method's rate is tuned at every batch size, on a grid
+around where it trained well in trials at two batch sizes. What is compared is the rise of the tuned loss from a
+method's own best batch to the largest.
+"""
+
+from collections.abc import Iterable
+from math import log2
+from typing import Any
+
+from scionlab.grid import log2_range, trials
+from scionlab.spec import Experiment, Preset, Trial
+
+# Of each method log₂ of the rate in the middle of its grid at 128 steps, and how it falls per octave of steps.
+CENTRE = {"adam": (-5.0, 0.45), "muon": (-3.0, 0.6), "scion": (-5.2, 0.7), "uscion": (-5.2, 0.7)}
+
+
+def rates(optimizer: str, steps: int, half_width: int) -> list[float]:
+    """One rate an octave around the optimizer's centre for a run of so many steps."""
+    at, slope = CENTRE[optimizer]
+    centre = round(at - slope * log2(steps / 128))
+    return log2_range(centre - half_width, centre + half_width)
+
+
+def grid(
+    optimizers: Iterable[str],
+    batches: Iterable[int],
+    tokens: int,
+    seeds: Iterable[int],
+    half_width: int = 2,
+    **fixed: Any,
+) -> tuple[Trial, ...]:
+    """Every optimizer × batch size × learning rate × seed."""
+    sizes: dict[str, Any] = {"tokens": tokens, "seq_len": 32, "val_seq_len": 32, **fixed}
+    return tuple(
+        trial
+        for optimizer in optimizers
+        for batch in batches
+        for trial in trials(
+            {"optimizer": optimizer, "batch_size": batch, **sizes},
+            lr=rates(optimizer, tokens // (batch * sizes["seq_len"]), half_width),
+            seed=list(seeds),
+        )
+    )
+
+
+METHODS = ("adam", "muon", "scion")
+
+SPEC = Experiment(
+    name="batch-tolerance",
+    title="Batch size at a fixed token budget",
+    question="Which method loses least when the batch grows and the steps become few?",
+    study="comparison",
+    settings={
+        "arms": ["optimizer"],
+        "across": "batch_size",
+        "claims": [
+            {"kind": "flatter", "of": "scion", "than": "adam", "text": "Scion tolerates larger batches than Adam"},
+            {"kind": "flatter", "of": "scion", "than": "muon", "text": "Scion tolerates larger batches than Muon"},
+            {"kind": "flatter", "of": "muon", "than": "adam", "text": "Muon tolerates larger batches than Adam"},
+        ],
+    },
+    presets={
+        "smoke": Preset(
+            about="three batch sizes, seconds",
+            trials=grid(METHODS, (4, 16, 64), 2**13, (0, 1), half_width=1, width=16, val_tokens=2**12),
+        ),
+        "laptop": Preset(
+            about="three optimizers, batches 4 to 256 of 32 tokens, five rates, two seeds, about five minutes",
+            trials=grid(METHODS, (4, 16, 64, 256), 2**16, (0, 1), width=32, val_tokens=2**13),
+        ),
+        "full": Preset(
+            about="four optimizers, batches 4 to 1024, three seeds, sixteen times the tokens; a night on a workstation",
+            trials=grid((*METHODS, "uscion"), (4, 16, 64, 256, 1024), 2**20, range(3), width=64),
+        ),
+        "gpu": Preset(
+            about="width 384, batches 16 to 4096 of 256 tokens",
+            trials=grid(
+                (*METHODS, "uscion"),
+                (16, 64, 256, 1024, 4096),
+                2**26,
+                range(3),
+                width=384,
+                depth=6,
+                head_dim=64,
+                seq_len=256,
+                val_seq_len=256,
+                val_tokens=2**18,
+            ),
+        ),
+    },
+)
