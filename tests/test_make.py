@@ -6,6 +6,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TARGETS = [
     "setup", "test", "check", "smoke", "sweep-width", "sweep-batch", "sweep-seq", "sweep-restarts", "fit-lr-transfer",
+    "sweep-width-mlp", "sweep-width-cnn", "sweep-depth", "sweep-batch-tolerance", "sweep-momentum", "sweep-norm-choice",
+    "sweep-coordinates", "sweep-norm-control", "sweep-epochs", "sweep-clipping", "sweep-schatten",
+    "sweep-norm-transfer", "sweep-schedules", "sweep-convergence",
     "fit-batch-scaling", "figures", "report", "clean",
 ]  # fmt: skip
 
