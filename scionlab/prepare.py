@@ -83,6 +83,7 @@ def watched(model: nn.Module, claims: Sequence[Claim], trial: Trial) -> list[Wat
                 has_ball=isinstance(method, LmoRecipe),
                 decay=method.pull if isinstance(method, LmoRecipe) else None,
                 module=None if path in seen else path,
+                clipped=isinstance(method, LmoRecipe) and method.constrained and method.step_rule == "clipped",
             )
         )
         seen.add(path)

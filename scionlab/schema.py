@@ -171,9 +171,11 @@ LAYERS = Table(
         Column("rms_to_rms", REAL, "√(d_in/d_out) · largest singular value", "not a matrix"),
         Column("rms_to_max", REAL, "√d_in · largest Euclidean norm of a row", "not a matrix"),
         Column("output_rms", REAL, "‖h‖_RMS of what the parameter's module puts out on a fixed validation batch",
-               "the module was not called"),
-        Column("output_change_rms", REAL, "‖h − h⁰‖_RMS, its change since initialization", "the module was not called"),
-        Column("grad_dual", REAL, "dual norm of the gradient of the loss on that batch", "the row is the model's output"),
+               "the module was not called, or an earlier row has its output"),
+        Column("output_change_rms", REAL, "‖h − h⁰‖_RMS, its change since initialization",
+               "the module was not called, or an earlier row has its output"),
+        Column("grad_dual", REAL, "dual norm of the gradient of the loss on that batch",
+               "the row is the model's output"),
     ),
 )  # fmt: skip
 

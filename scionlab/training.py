@@ -5,7 +5,8 @@
 A trial may have stages that differ in batch size, sequence length and γ: averages and moments go on from one to the
 next, and the schedule runs once over all of them, by tokens. Between two stages a `Run` can be saved and loaded.
 
-Losses are in nats a token or image. On a CPU a trial runs on one thread and gives the same numbers bit for bit, whoever runs it.
+Losses are in nats a token or image. On a CPU a trial runs on one thread and gives the same numbers bit for bit,
+whoever runs it.
 """
 
 import copy
@@ -40,7 +41,8 @@ MAX_CURVE_ROWS = 128
 TAIL_SHARE = 0.1
 # What a saved run holds besides its trial, model, optimizers and place in the text.
 PROGRESS = (
-    "stage", "step", "tokens", "flops", "seconds", "diverged", "initial_loss", "curve", "probes", "layers", "seen_before",
+    "stage", "step", "tokens", "flops", "seconds", "diverged", "initial_loss", "curve", "probes", "layers",
+    "seen_before",
 )  # fmt: skip
 
 
@@ -166,7 +168,8 @@ class Run:
         """Go on from there. Raises UserError for the state of another trial, or of a run on another text."""
         if state["trial_id"] != trial_id(self.trial, self.corpus.split_sha256):
             raise UserError("checkpoint: it is of another trial, or of the same on another text")
-        state = copy.deepcopy(state)
+        # what a state has not got is older than it, and its trial has no use for it
+        state = {"layers": [], "averages": [], "watch": self.watch.state_dict()} | copy.deepcopy(state)
         for name in PROGRESS:
             setattr(self, name, state[name])
         self.windows = self._training_windows(self.stage)

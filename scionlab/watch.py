@@ -3,15 +3,16 @@
 On a fixed batch of the validation set, before the first step and after some of the others,
 
     norm               ‖W‖ in the layer's geometry                     bound    what it cannot exceed:
-    rms_to_rms         √(d_in/d_out) σ_max(W)                                   b ← (1 − γ c) b + γ ρ,  b⁰ = ‖W⁰‖
+    rms_to_rms         √(d_in/d_out) σ_max(W)                                   b ← |1 − γ c| b + γ ρ,  b⁰ = ‖W⁰‖
     rms_to_max         √d_in max_i ‖row_i‖₂
     output_rms         ‖h‖_RMS of what the weight's module puts out
     output_change_rms  ‖h − h⁰‖_RMS
     grad_dual          ‖∇_W f‖_*, f the loss of that batch
 
-with c = 1 for constrained steps, λ for decoupled weight decay, else 0: the triangle inequality, step by step. With
-Newton-Schulz it holds up to the upper end of its band. Steps scaled by a dual norm have no bound. Reading leaves the
-training as it is. Sources: arXiv 2502.07529 (norm control), 2310.17813 (the coordinate check), 2510.03871 (rms_to_max).
+with c = 1 for constrained steps, λ for decoupled weight decay, else 0: the triangle inequality, step by step. Outside
+the ball b does not fall where a constrained step may be shorter than γ. With Newton-Schulz it holds up to the upper end
+of its band. Steps scaled by a dual norm have no bound. Reading leaves the training as it is.
+Sources: arXiv 2502.07529 (norm control), 2310.17813 (the coordinate check), 2510.03871 (rms_to_max).
 """
 
 import math
@@ -39,7 +40,8 @@ def watch_steps(count: int, steps: int) -> frozenset[int]:
 class Watched:
     """A parameter under watch. `module` is the path of the module whose output is its row's, or None for none.
 
-    `decay` is c in the bound's recursion; None for a method without balls, or without a bound.
+    `decay` is c in the bound's recursion; None for a method without balls, or without a bound. `clipped` says that a
+    step may pull less than γ does.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Watched:
     has_ball: bool
     decay: float | None
     module: str | None
+    clipped: bool = False
 
 
 class Watch:
@@ -75,7 +78,8 @@ class Watch:
         """A step γ was taken: what the norms may have become."""
         for i, (one, bound) in enumerate(zip(self.watched, self.bounds, strict=True)):
             if one.decay is not None:
-                self.bounds[i] = (1 - rate * one.decay) * bound + rate * one.layer.radius
+                longest = abs(1 - rate * one.decay) * bound + rate * one.layer.radius
+                self.bounds[i] = max(bound, longest) if one.clipped else longest
 
     def measure(self, place: dict[str, Any]) -> list[dict[str, Any]]:
         """One row a parameter and one of the model's output; `place` are the columns that say when."""

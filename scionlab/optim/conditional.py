@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from torch.optim import Optimizer
 
 from scionlab.errors import UserError, unknown
-from scionlab.geometry import NORMS, Layer, NetworkNorm, norm_named
+from scionlab.geometry import NORMS, Layer, NetworkNorm, NewtonSchulz, norm_named
 from scionlab.optim.presets import PRESETS, VECTORS, norm_for
 from scionlab.optim.recipe import Recipe
 from scionlab.optim.roles import Claim
@@ -29,6 +29,7 @@ class LmoRecipe(Recipe):
     """
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({*PARTS, "steps", "coefficients", "dtype"})
+    optimizer: ClassVar[type[Scion]] = Scion
 
     constrained: bool = True
     radius_input: float = Field(default=TEXT.radii["input"], gt=0)
@@ -58,7 +59,8 @@ class LmoRecipe(Recipe):
     def check(self, lr: float) -> None:
         if self.constrained and lr > 1:
             raise UserError(f"lr: {lr} is not allowed: a constrained step is a convex combination, so lr is at most 1")
-        Scion([{"params": [torch.empty(1)], "norm": "bias"}], constrained=self.constrained, **self.parts())
+        NewtonSchulz(**self._iteration())
+        self.optimizer([{"params": [torch.empty(1)], "norm": "bias"}], constrained=self.constrained, **self.parts())
 
     @property
     def momentum_may_vary(self) -> bool:
@@ -86,16 +88,18 @@ class LmoRecipe(Recipe):
         """The parameter's group: its norm, radius, layout and blocks."""
         norm, radius = self.geometry(claim.role)
         name = norm_for(norm, claim.parameter.ndim)
-        given = {"steps": self.steps, "coefficients": self.coefficients, "dtype": self.dtype}
-        options = {option: value for option, value in given.items() if value}
         return {
             "params": [claim.parameter],
             "norm": name,
             "radius": radius,
             "layout": claim.layout,
             "blocks": claim.blocks,
-            "norm_options": options if iterates(name) else {},
+            "norm_options": self._iteration() if iterates(name) else {},
         }
+
+    def _iteration(self) -> dict[str, Any]:
+        given = {"steps": self.steps, "coefficients": self.coefficients, "dtype": self.dtype}
+        return {option: value for option, value in given.items() if value}
 
     def layer(self, claim: Claim) -> Layer:
         """The parameter's ball."""
@@ -104,7 +108,7 @@ class LmoRecipe(Recipe):
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
         groups = [self.group(claim) for claim in claims]
-        return [Scion(groups, lr=lr, momentum=momentum, constrained=self.constrained, **self.parts())]
+        return [self.optimizer(groups, lr=lr, momentum=momentum, constrained=self.constrained, **self.parts())]
 
 
 def iterates(norm: str) -> bool:
@@ -148,13 +152,11 @@ class UnconstrainedScionRecipe(ScionRecipe):
 class ScionLightRecipe(ScionRecipe):
     """Scion whose average lives in the gradients: no state. Its momentum is constant."""
 
+    optimizer: ClassVar[type[Scion]] = ScionLight
+
     @property
     def momentum_may_vary(self) -> bool:
         return False
-
-    def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
-        groups = [self.group(claim) for claim in claims]
-        return [ScionLight(groups, lr=lr, momentum=momentum, constrained=self.constrained, **self.parts())]
 
 
 class ClippedScionRecipe(ScionRecipe):

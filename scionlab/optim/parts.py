@@ -90,13 +90,14 @@ def _shortest(moves: Sequence[Move]) -> Tensor:
     return gap / torch.where(length > 0, length, 1).square()
 
 
-def step_size(moves: Sequence[Move], lr: float) -> Tensor:
-    """The size of the step of the first of `moves`, which share its step rule and make up its scope, 0-d."""
+def step_sizes(moves: Sequence[Move]) -> list[Tensor]:
+    """The size of the step of each of `moves`, which share their step rule and make up its scope; 0-d."""
     group = moves[0].group
     if group["step_rule"] == "steepest":
-        return lr * _dual(moves)
-    best = _shortest(moves) if group["constrained"] else _dual(moves)
-    return (best / group["smoothness"]).clamp(min=0.0, max=lr)  # outside its ball a point may have a negative gap
+        dual = _dual(moves)
+        return [move.group["lr"] * dual for move in moves]
+    best = (_shortest(moves) if group["constrained"] else _dual(moves)) / group["smoothness"]
+    return [best.clamp(min=0.0, max=move.group["lr"]) for move in moves]  # outside its ball a gap may be negative
 
 
 STEP_RULES = ("lmo", "steepest", "clipped")

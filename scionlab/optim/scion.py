@@ -10,7 +10,7 @@ class is normalized SGD, Signum, spectral descent, clipped Scion, ALMOND and mor
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 import torch
@@ -19,9 +19,10 @@ from torch.optim import Optimizer
 
 from scionlab.errors import UserError, unknown
 from scionlab.geometry import Layer, norm_named
-from scionlab.optim.parts import AVERAGES, STEP_RULES, Move, step_size
+from scionlab.optim.parts import AVERAGES, STEP_RULES, Move, step_sizes
 
 SCOPES = ("network", "layer")
+NORM_OPTIONS = ("steps", "coefficients", "dtype")
 # What a group may say; the defaults are Scion's. Groups of checkpoints older than a field get its default.
 DEFAULTS: dict[str, Any] = {
     "lr": 2**-6,
@@ -93,11 +94,13 @@ class Scion(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
         try:
-            _check_group(self.param_groups[-1])
+            _check_group(group)
         except Exception:
             self.param_groups.pop()
             raise
+        group["norm_options"] = dict(group["norm_options"])  # its own, as everything else in a group
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -124,7 +127,7 @@ class Scion(Optimizer):
                 alone = number if group["scope"] == "layer" else None
                 shared = (group["step_rule"], group["smoothness"], group["constrained"])
                 scopes.setdefault((alone, *shared), []).append(move)
-        sized = [(move, step_size(moves, move.group["lr"])) for moves in scopes.values() for move in moves]
+        sized = [pair for moves in scopes.values() for pair in zip(moves, step_sizes(moves), strict=True)]
         for move, size in sized:  # after all of them are known
             _apply(move, size)
         return loss
@@ -178,7 +181,9 @@ class ScionLight(Scion):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One update of every parameter that has a gradient, which then fades by 1 − α; returns the closure's loss."""
-        if getattr(self, "grad_scale", None) is not None:
+        if hasattr(self, "found_inf"):  # which a GradScaler sets for the time of a step
+            for name in ("found_inf", "grad_scale"):
+                delattr(self, name)
             raise UserError("ScionLight: GradScaler rescales gradients, which are the average here; use bfloat16")
         loss = super().step(closure)
         for group in self.param_groups:
@@ -248,6 +253,10 @@ def _check_group(group: dict[str, Any]) -> None:
     _check_choice("step_rule", group["step_rule"], STEP_RULES)
     _check_choice("scope", group["scope"], SCOPES)
     _check_parts(group)
+    if not isinstance(group["norm_options"], Mapping):
+        raise UserError(f"Scion: norm_options: {group['norm_options']!r} is not allowed: it must be a dict")
+    for option in group["norm_options"]:
+        _check_choice("norm_options", option, NORM_OPTIONS)
     try:
         layer = layer_of(group)
         for parameter in group["params"]:

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pandas as pd
 
 from scionlab.data import load
-from scionlab.sweep.plan import Cell
 from scionlab.prepare import train_flops
+from scionlab.sweep.plan import Cell
 from scionlab.training import train
 
 TIMED_STEPS = 3

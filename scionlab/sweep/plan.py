@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from scionlab.data import load
 from scionlab.errors import UserError
+from scionlab.prepare import resolve, train_flops
 from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
 from scionlab.spec import Trial, trial_id
 from scionlab.store import RunStore
-from scionlab.prepare import resolve, train_flops
 
 # What a step costs beyond its matrix products, as FLOPs at their speed: measured on one core of a laptop-class CPU at
 # widths 32 to 128. It only orders cells and predicts the time left, so it need not be exact.
