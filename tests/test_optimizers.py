@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from scionlab import training
-from scionlab.data import Corpus
+from scionlab.data import Corpus, DataShape
 from scionlab.errors import UserError
 from scionlab.geometry import NORMS, Layer
 from scionlab.models.gpt import GPT, GPTConfig
 from scionlab.optim import OPTIMIZERS, Scion, recipe
 from scionlab.optim.roles import assign_roles
 from scionlab.optim.schedule import schedule
+from scionlab.prepare import architecture
 from scionlab.spec import Trial
 
 
@@ -79,7 +80,8 @@ def test_adam_mup_halves_hidden_rates_and_the_readout_at_twice_the_base_width():
     decayed = {group["lr"] * group["weight_decay"] for group in optimizer.param_groups}
     assert decayed == {0.5 * 0.1}  # the decay a step makes does not change with width
     assert mup.output_scale(64) == 0.5
-    assert training.architecture(trial("adam-mup", width=64)).build().config.output_scale == 0.5
+    built = architecture(trial("adam-mup", width=64), DataShape("text", 256)).build()
+    assert built.config.output_scale == 0.5
 
 
 @pytest.mark.parametrize(("name", "variance"), [("adam", 1 / 256), ("adam-mup", 1 / 32)])

@@ -12,6 +12,7 @@ from scionlab import training
 from scionlab.data import Corpus
 from scionlab.errors import UserError
 from scionlab.optim import recipe
+from scionlab.prepare import architecture, train_flops
 from scionlab.spec import Stage
 
 SIZES = {"width": 16, "head_dim": 8, "depth": 1, "batch_size": 2, "seq_len": 16, "val_tokens": 256, "val_seq_len": 16}
@@ -43,7 +44,9 @@ def saved_and_loaded(state: training.Run) -> training.Run:
 
 
 @pytest.mark.parametrize("second", [SAME_LENGTH, OTHER_LENGTH], ids=["same length", "other length"])
-@pytest.mark.parametrize("optimizer", ["scion", "uscion", "adam", "adam-mup", "muon"])
+@pytest.mark.parametrize(
+    "optimizer", ["scion", "uscion", "scion-light", "adam", "adam-mup", "muon", "shampoo", "adagrad"]
+)
 def test_a_run_saved_between_its_stages_is_the_run_that_was_not(optimizer, second):
     asked = staged(optimizer, second, steps=12)
     state = training.Run(asked, CORPUS)
@@ -134,7 +137,7 @@ def test_the_first_stage_is_that_of_the_run_without_a_second_one():
     assert train("adam", OTHER_LENGTH, steps=8, schedule="constant").curve[:4] == alone
 
 
-@pytest.mark.parametrize("optimizer", ["scion", "uscion", "adam", "muon"])
+@pytest.mark.parametrize("optimizer", ["scion", "uscion", "adam", "muon", "adagrad"])
 def test_averages_and_moments_go_on_and_rates_are_the_stages(optimizer):
     state = training.Run(staged(optimizer, (4, 4, 16, 2**-9), schedule="constant"), CORPUS)
     for _ in range(4):
@@ -184,10 +187,10 @@ def test_tokens_operations_and_passes_are_summed_over_the_stages():
     assert (summary["steps"], summary["steps_done"]) == (10, 10)
     assert summary["tokens"] == 4 * 32 + 2 * 64 + 2 * 64 + 2 * 128
     assert [row["tokens"] for row in outcome.curve] == [32, 64, 96, 128, 192, 256, 320, 384, 512, 640]
-    short, long = (training.architecture(asked.replace(seq_len=s, stages=())) for s in (16, 64))
+    short, long = (architecture(asked.replace(seq_len=s, stages=()), CORPUS.shape) for s in (16, 64))
     assert long.train_flops_per_token > short.train_flops_per_token
     flops = short.train_flops_per_token * 256 + long.train_flops_per_token * 384
-    assert summary["flops"] == training.train_flops(asked) == flops
+    assert summary["flops"] == train_flops(asked, CORPUS.shape) == flops
     windows = [(len(CORPUS.train) - 1) // s for s in (16, 64)]
     assert summary["epochs"] == pytest.approx(16 / windows[0] + 6 / windows[1])
     assert summary["tokens_per_s"] == pytest.approx(640 / summary["wall_time_s"])
@@ -199,7 +202,7 @@ def test_a_run_that_diverges_in_a_later_stage_counts_what_it_did():
     assert summary["status"] == "diverged"
     done = summary["steps_done"]
     assert 4 < done < summary["steps"]
-    short = training.architecture(staged("adam")).train_flops_per_token
+    short = architecture(staged("adam"), CORPUS.shape).train_flops_per_token
     assert summary["flops"] == short * (4 * 32 + (done - 4) * 64)
     assert outcome.curve[-1]["tokens"] == 4 * 32 + (done - 4) * 64
 
