@@ -11,7 +11,7 @@ from typing import Any
 from scionlab.grid import log2_range, trials
 from scionlab.spec import Experiment, Preset, Trial
 
-SMOOTHNESS = (2.0**10, 2.0**12, 2.0**14)
+SMOOTHNESS = (2.0**7, 2.0**8, 2.0**9)
 
 
 def grid(smoothness: Iterable[float], rates: list[float], seeds: Iterable[int], **fixed: Any) -> tuple[Trial, ...]:
@@ -45,7 +45,7 @@ SPEC = Experiment(
         "arms": ["optimizer", "options.smoothness"],
         "across": "schedule",
         "claims": [
-            _better(f"clipped-{name}, smoothness {2**12}", name, at, f"Clipping helps {name} with {what}")
+            _better(f"clipped-{name}, smoothness {2**8}", name, at, f"Clipping helps {name} with {what}")
             for name in ("uscion", "scion")
             for at, what in (("constant", "a constant rate"), ("linear", "linear decay"))
         ],
@@ -53,7 +53,7 @@ SPEC = Experiment(
     presets={
         "smoke": Preset(
             about="one L, two rates, seconds",
-            trials=grid((2.0**12,), log2_range(-6, -5), (0, 1), width=16, tokens=2**13, val_tokens=2**12),
+            trials=grid((2.0**8,), log2_range(-6, -5), (0, 1), width=16, tokens=2**13, val_tokens=2**12),
         ),
         "laptop": Preset(
             about="plain and three L, with and without decay, five rates, two seeds, about six minutes on two cores",
@@ -61,12 +61,12 @@ SPEC = Experiment(
         ),
         "full": Preset(
             about="width 128, five L, three seeds; a night on a workstation",
-            trials=grid([2.0**e for e in range(8, 17, 2)], log2_range(-9, -2), range(3), width=128, tokens=2**19),
+            trials=grid([2.0**e for e in range(6, 13, 2)], log2_range(-9, -2), range(3), width=128, tokens=2**19),
         ),
         "gpu": Preset(
             about="width 384, depth 6",
             trials=grid(
-                [2.0**e for e in range(8, 19, 2)], log2_range(-12, -4), range(3), width=384, depth=6, head_dim=64
+                [2.0**e for e in range(6, 15, 2)], log2_range(-12, -4), range(3), width=384, depth=6, head_dim=64
             ),
         ),
     },

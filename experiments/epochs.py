@@ -71,8 +71,8 @@ SPEC = Experiment(
             trials=grid(2**14, (1, 32), [2.0**-6], (0, 1), width=16, depth=1, batch_size=64, val_tokens=2**12),
         ),
         "laptop": Preset(
-            about="five arms, 1, 8 and 32 epochs, three rates, two seeds, about eight minutes on two cores",
-            trials=grid(2**14, (1, 8, 32), log2_range(-8, -6), (0, 1), width=32, batch_size=32, val_tokens=2**14),
+            about="five arms, 1, 8 and 32 epochs, five rates, two seeds, about six minutes on two cores",
+            trials=grid(2**14, (1, 8, 32), log2_range(-7, -3), (0, 1), width=32, batch_size=32, val_tokens=2**14),
         ),
         "full": Preset(
             about="the same at width 128 with more rates and seeds; a night on a workstation",
