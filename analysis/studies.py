@@ -13,8 +13,13 @@ from typing import Any, Protocol
 import pandas as pd
 
 from analysis.batch.fit import fit_batch_scaling
+from analysis.convergence import fit_convergence
+from analysis.convergence_arms import ConvergenceSettings
+from analysis.coordinate import fit_coordinate
 from analysis.lr_transfer import fit_lr_transfer
 from analysis.lr_transfer_result import LrTransferSettings
+from analysis.norm_control import fit_norm_control
+from analysis.norm_transfer import fit_norm_transfer
 from analysis.restarts import fit_restarts
 from analysis.settings import Settings
 from analysis.tables import SweepTables
@@ -73,6 +78,10 @@ STUDIES: dict[str, Study] = {
         Study("lr-transfer", "lr_transfer", "width", _lr_transfer, LrTransferSettings),
         Study("batch-scaling", "batch_scaling", "batch", lambda tables: fit_batch_scaling(tables.runs, tables.curves)),
         Study("restarts", "restarts", "restarts", fit_restarts),
+        Study("coordinate-check", "coordinate", "coordinates", fit_coordinate),
+        Study("norm-control", "norm_control", "norm-control", fit_norm_control),
+        Study("norm-transfer", "norm_transfer", "norm-transfer", fit_norm_transfer),
+        Study("convergence", "convergence", "convergence", fit_convergence, ConvergenceSettings),
     )
 }
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from planted import Law, planted_runs
 from synthetic import fill, fill_batch, fill_restarts, sweep_row
+from synthetic_layers import fill_convergence, fill_coordinate, fill_norm_control, fill_norm_transfer
 from typer.testing import CliRunner
 
 from analysis.figures import FIGURES, style
@@ -27,7 +28,15 @@ BROWSERS = (
 )
 
 
-STUDY_OF = {"width": "lr-transfer", "batch": "batch-scaling", "restarts": "restarts"}
+STUDY_OF = {
+    "width": "lr-transfer",
+    "batch": "batch-scaling",
+    "restarts": "restarts",
+    "coordinates": "coordinate-check",
+    "norm-control": "norm-control",
+    "norm-transfer": "norm-transfer",
+    "convergence": "convergence",
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +45,8 @@ def results(tmp_path_factory):
     fill(folder / "runs", optimizers=("adam", "scion", "mine"))
     fill_batch(folder / "runs")
     fill_restarts(folder / "runs")
+    for fill_layers in (fill_coordinate, fill_norm_control, fill_norm_transfer, fill_convergence):
+        fill_layers(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analysis.batch.surface.RESAMPLES", 20)
         for experiment in STUDY_OF:

@@ -22,10 +22,17 @@ from analysis.figures import (
     constants_mu,
     constants_prediction,
     constants_variance,
+    convergence,
+    convergence_descent,
+    coordinate,
+    coordinate_steps,
     critical_batch,
     loss_curves,
     lr_optimum,
     momentum,
+    norm_control,
+    norm_transfer,
+    norm_transfer_scale,
     restarts,
     scaling_law,
     style,
@@ -54,6 +61,21 @@ FIGURES: dict[str, dict[str, ModuleType]] = {
     },
     "restarts": {
         "restarts": restarts,
+    },
+    "coordinate-check": {
+        "coordinate": coordinate,
+        "coordinate_steps": coordinate_steps,
+    },
+    "norm-control": {
+        "norm_control": norm_control,
+    },
+    "norm-transfer": {
+        "norm_transfer": norm_transfer,
+        "norm_transfer_scale": norm_transfer_scale,
+    },
+    "convergence": {
+        "convergence": convergence,
+        "descent": convergence_descent,
     },
 }
 

@@ -3,7 +3,8 @@
 A page is a module `analysis/report/<stem>.py` with `VARYING` (fields of a trial that its grid varies), `grid(runs)` and
 `context(tables, fit)`, and a template `<stem>.html.j2` that extends `base.html.j2`. Its context has `verdicts`, the
 findings: `of` what, `verdict` in a word or two, and `text`, whose first sentence the index repeats. A page whose grid
-depends on the experiment's settings has `varying` and `grid` in its context instead.
+depends on the experiment's settings has `varying` and `grid` in its context instead. `DIVERGED` says what became of
+diverged trials where it is not what most pages do.
 """
 
 import base64
@@ -19,6 +20,11 @@ from analysis import keys
 from analysis.figures import SavedFigure
 from analysis.intervals import CONFIDENCE, RESAMPLES
 from analysis.tables import IMPORTED, SweepTables
+
+DIVERGED = (
+    "They are drawn at the top edge; a learning rate at which any seed diverged counts as infinitely bad and takes no "
+    "part in a parabola."
+)
 
 
 def environment() -> Environment:
@@ -46,7 +52,7 @@ def render(page: ModuleType, tables: SweepTables, fit: Any, figures: Sequence[Sa
             carried=[_carried(finding) for finding in context["verdicts"]],
             figures={figure.name: _figure(figure, tables.experiment) for figure in figures},
             grid=grid,
-            excluded=_excluded(tables),
+            excluded=_excluded(tables, getattr(page, "DIVERGED", DIVERGED)),
             provenance=_provenance(tables),
             confidence=f"{CONFIDENCE:.0%}",
             resamples=RESAMPLES,
@@ -97,16 +103,13 @@ def _several(values: Iterable[Any]) -> str:
     return " | ".join(dict.fromkeys(map(str, values))) or "none"
 
 
-def _excluded(tables: SweepTables) -> list[str]:
-    """What the fit left out or treated apart, in sentences."""
+def _excluded(tables: SweepTables, of_diverged: str) -> list[str]:
+    """What the fit left out or treated apart, in sentences; one says what became of diverged trials."""
     status = tables.runs["status"]
     diverged, failed = int((status == "diverged").sum()), int((status == "error").sum())
     lines = []
     if diverged:
-        lines.append(
-            f"Diverged trials: {diverged}. They are drawn at the top edge; a learning rate at which any seed diverged "
-            "counts as infinitely bad and takes no part in a parabola."
-        )
+        lines.append(f"Diverged trials: {diverged}. {of_diverged}")
     if failed:
         lines.append(f"Failed trials, left out: {failed}. Calling the sweep again tries them again.")
     for optimizer, rows in tables.runs.groupby("optimizer"):
