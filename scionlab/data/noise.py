@@ -1,6 +1,6 @@
 """A small convex problem whose constants are known, so that rates of convergence can be seen.
 
-    f(W) = (a/2) ‖W − W*‖_F²          W a d × d matrix, a = 1/d, W* fixed with all singular values 1/2
+    f(W) = (a/2) ‖W − W*‖_F²          W a d × d matrix, a = 1/d, W* fixed with singular values 1/(2d), 2/(2d), …, 1/2
     ∇f(W) = a (W − W*)                a sample of the gradient is ∇f(W) + Ξ, with E Ξ = 0 and E ‖Ξ‖_F² = σ²
 
 In the spectral norm ‖·‖_op (that of RMS → RMS, for a square matrix), whose dual is the nuclear norm,
@@ -8,12 +8,13 @@ In the spectral norm ‖·‖_op (that of RMS → RMS, for a square matrix), who
     ‖∇f(X) − ∇f(Y)‖_nuc = a ‖X − Y‖_nuc ≤ a d ‖X − Y‖_op,        so L = a d = 1 at every width,
 
 with equality where X − Y is orthogonal.
-W* lies in the interior of the unit ball, as ‖W*‖_op = 1/2, so f's minimum over the ball is 0. From W = 0, f falls from
-(a/2) d/4 = 1/8. On this ball f is at most (a/2) d (3/2)² = 9/8.
+W* lies in the interior of the unit ball, as ‖W*‖_op = 1/2, so f's minimum over the ball is 0. From W = 0, where
+‖∇f‖_nuc is (1 + 1/d)/4, f falls from about 1/24. On this ball f is at most (a/2) d (3/2)² = 9/8.
 
-Kinds of noise, each of d² independent entries of standard deviation σ/d (so that ‖Ξ‖_nuc ≤ √d ‖Ξ‖_F, about 0.85 √d σ
-for Gaussian entries, grows with the width): `none`; `gaussian-σ`; `skewed-σ`, of two values, 3σ/d with probability 1/10
-and −σ/(3d) otherwise, so that its median is not 0.
+Kinds of noise, each with mean 0 and E ‖Ξ‖_F² = σ² (‖Ξ‖_nuc ≤ √d ‖Ξ‖_F grows with the width): `none`; `gaussian-σ`, of
+independent entries; `skewed-σ`, M times one of two numbers, +3σ with probability 1/10 and −σ/3 otherwise, where M is a
+fixed orthogonal matrix over √d. An average of LMOs follows the more frequent sign: it is at rest where ∇f = Mσ/3, with
+‖∇f‖_nuc = √d σ/3, and not where ∇f = 0. Averages of gradients know the difference.
 """
 
 import hashlib
@@ -42,10 +43,21 @@ ENDLESS = 2**62
 
 @lru_cache(maxsize=8)
 def target(width: int) -> Tensor:
-    """W*: half an orthogonal matrix, (width, width) float32, the same in every run."""
-    gaussian = np.random.default_rng((TARGET_SEED, width)).standard_normal((width, width))
-    q, r = np.linalg.qr(gaussian)
-    return torch.from_numpy((TARGET_NORM * q * np.sign(np.diag(r))).astype(np.float32))
+    """W*: (width, width) float32, the same in every run."""
+    values = TARGET_NORM * np.arange(1, width + 1) / width
+    return torch.from_numpy(((_orthogonal(width, 0) * values) @ _orthogonal(width, 1).T).astype(np.float32))
+
+
+@lru_cache(maxsize=8)
+def direction(width: int) -> np.ndarray:
+    """M of skewed noise: (width, width) float64 with all singular values 1/√width, the same in every run."""
+    return _orthogonal(width, 2) / math.sqrt(width)
+
+
+def _orthogonal(width: int, which: int) -> np.ndarray:
+    """A random orthogonal matrix, drawn once and for all."""
+    q, r = np.linalg.qr(np.random.default_rng((TARGET_SEED, width, which)).standard_normal((width, width)))
+    return q * np.sign(np.diag(r))
 
 
 @dataclass(frozen=True)
@@ -114,9 +126,8 @@ class Noise(Source):
         generator = np.random.default_rng(name)
         if self.kind == "gaussian":
             return generator.standard_normal((width, width)) * (self.sigma / width)
-        large = generator.random((width, width)) < LARGE_SHARE
         ratio = math.sqrt((1 - LARGE_SHARE) / LARGE_SHARE)
-        return np.where(large, ratio, -1 / ratio) * (self.sigma / width)
+        return direction(width) * self.sigma * (ratio if generator.random() < LARGE_SHARE else -1 / ratio)
 
 
 class NoiseBatches(Batches):
