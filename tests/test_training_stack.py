@@ -1,9 +1,11 @@
 """Scion inside what PyTorch puts around training: compilation, autocast, loss scaling, accumulation, processes."""
 
 import copy
+import os
 
 import pytest
 import torch
+import torch.distributed as dist
 from test_groups import Encoder
 from torch import nn
 from torch.nn import functional as F
@@ -13,6 +15,15 @@ from scionlab.errors import UserError
 
 STEPS = 6
 BATCH = 8
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Several would wait for each other: the matrices are tiny."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def batches(steps: int = STEPS) -> torch.Tensor:
@@ -151,7 +162,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(kind, tmp
 def data_parallel(rank: int, folder: str) -> None:
     """One of two processes: trains on its half of every batch and leaves its weights in `folder`."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for kind in (Scion, ScionLight):
         model = encoder(torch.float64)
         with torch.no_grad():  # DistributedDataParallel starts everybody from the weights of rank 0
@@ -164,7 +175,9 @@ def data_parallel(rank: int, folder: str) -> None:
             loss_of(parallel, tokens.chunk(2)[rank]).backward()
             optimizer.step()
         torch.save(weights(model), f"{folder}/{kind.__name__}-{rank}.pt")
-    torch.distributed.destroy_process_group()
+    # Without taking anything down: torch joins gloo's threads while it holds the interpreter's lock, which they may be
+    # waiting for, and then hangs.
+    os._exit(0)
 
 
 def test_two_processes_train_as_one_does_on_the_joined_batch(tmp_path):
