@@ -10,8 +10,10 @@ size the theorem sets for it (arXiv 2502.07529, 2506.01913):
     clipped, const.  constant     none     n^(−1/2), and f never rises
     ALMOND           any          some     averages LMOs, which are biased: stalls
 
-with step sizes that stay the same over a run. x̄ is drawn evenly from the run, so the left-hand side is measured as the
-mean over the watched steps of ‖∇f‖_* (the trapezoid rule; the watched gradient has no noise). Theorems on constrained
+with step sizes that stay the same over a run. x̄ is drawn evenly from the run; the left-hand side is measured as the
+mean of ‖∇f‖_* over the watched steps, which are evenly spaced (the watched gradient has no noise). The start is left
+out: it would stand for all steps up to the next watched one, most of which are nearer to the end of the way, and what
+bounds the mean over a run in which ‖∇f‖_* falls bounds the mean over its later steps, too. Theorems on constrained
 methods bound the Frank-Wolfe gap max_u ⟨∇f, x − u⟩ over the ball of radius ρ. For a convex f whose minimizer lies δ
 inside it, δ ‖∇f‖_* ≤ gap ≤ 2ρ ‖∇f‖_*: they have the same rate, and ‖∇f‖_* is shown for all.
 
@@ -39,6 +41,7 @@ TOLERANCE = 0.05  # how much flatter than its rate an exponent may be
 STALLED = 0.125
 LAST = 4  # horizons at the end that say whether an arm stalls
 ROUNDING = 1e-6  # of f at the start: a smaller rise of f is that of float32
+RESOLVED = 1e-5  # of ‖∇f‖_* at the start: below it is what float32 leaves of a gradient that should be 0
 REACHES, SLOWER = "reaches the rate", "slower than the rate"
 STALLS, FALLS, RISES = "stalls", "goes on falling", "rises"
 DESCENDS = "descends"
@@ -47,13 +50,17 @@ NO_THEOREM = "no theorem"
 
 @dataclass(frozen=True)
 class Convergence:
-    """An arm's exponent in n over all horizons and over the `LAST` of them, and ‖∇f‖_* at the longest (`level`)."""
+    """An arm's exponent in n over all horizons and over the `LAST` of them, and ‖∇f‖_* at the longest (`level`).
+
+    `converged`: there, it is below what float32 resolves, and exponents say nothing any more.
+    """
 
     arm: Arm
     verdict: str
     exponent: Estimate | None
     last: Estimate | None
     level: Estimate
+    converged: bool
     horizons: tuple[int, ...]
     n_seeds: int
     n_diverged: int
@@ -87,6 +94,7 @@ class ConvergenceFit:
             "confidence": CONFIDENCE,
             "tolerance": TOLERANCE,
             "stalled_within": STALLED,
+            "resolved": RESOLVED,
             "arms": [asdict(arm) for arm in self.arms],
             "descents": [asdict(descent) for descent in self.descents],
         }
@@ -129,7 +137,12 @@ def _row(found: Convergence) -> dict[str, Any]:
     for name, estimate in (("exponent", found.exponent), ("last", found.last), ("level", found.level)):
         known = estimate or Estimate(np.nan)
         row |= {name: known.value, f"{name}_low": known.low, f"{name}_high": known.high}
-    return row | {"n_horizons": len(found.horizons), "n_seeds": found.n_seeds, "n_diverged": found.n_diverged}
+    return row | {
+        "converged": found.converged,
+        "n_horizons": len(found.horizons),
+        "n_seeds": found.n_seeds,
+        "n_diverged": found.n_diverged,
+    }
 
 
 def fit_convergence(tables: SweepTables) -> ConvergenceFit:
@@ -145,9 +158,8 @@ def fit_convergence(tables: SweepTables) -> ConvergenceFit:
     refuse_repeated(runs.assign(optimizer=runs["arm"]), ["steps", "seed"])
     if runs.groupby("arm")["steps"].nunique().max() < 2:
         raise UserError("runs: no arm has two horizons (numbers of steps); convergence compares several")
-    metric = mean_dual(rows).rename("grad_dual")
-    points = runs.merge(metric, left_on="trial_id", right_index=True)
-    points = points[["arm", "steps", "seed", "lr", "trial_id", "grad_dual"]]
+    points = runs.merge(mean_dual(rows), left_on="trial_id", right_index=True)
+    points = points[["arm", "steps", "seed", "lr", "trial_id", "grad_dual", "start"]]
     points = points.sort_values(["arm", "steps", "seed"], ignore_index=True)
     found = tuple(
         _converge(arm, runs[runs["arm"] == name], points[points["arm"] == name]) for name, arm in known.items()
@@ -156,32 +168,35 @@ def fit_convergence(tables: SweepTables) -> ConvergenceFit:
     return ConvergenceFit(found, tuple(d for d in descents if d), points)
 
 
-def mean_dual(rows: pd.DataFrame) -> "pd.Series[float]":
-    """By trial: the mean over its steps of ‖∇f‖_*, the sum over layers, by the trapezoid rule."""
-    duals = rows[rows["grad_dual"].notna()].groupby(["trial_id", "step"])["grad_dual"].sum()
-    return pd.Series({trial: _mean(mine.droplevel(0)) for trial, mine in duals.groupby("trial_id")}, dtype=float)
-
-
-def _mean(by_step: "pd.Series[float]") -> float:
-    steps, values = by_step.index.to_numpy(float), by_step.to_numpy(float)
-    return float(np.trapezoid(values, steps) / np.ptp(steps)) if np.ptp(steps) > 0 else float(values.mean())
+def mean_dual(rows: pd.DataFrame) -> pd.DataFrame:
+    """By trial: ‖∇f‖_*, the sum over layers, as its mean over the watched steps after the `start`, and there."""
+    duals = rows[rows["grad_dual"].notna()].groupby(["trial_id", "step"], as_index=False)["grad_dual"].sum()
+    by_trial = {True: "grad_dual", False: "start"}
+    means = {
+        name: duals[(duals["step"] > 0) == later].groupby("trial_id")["grad_dual"].mean()
+        for later, name in by_trial.items()
+    }
+    return pd.DataFrame(means)
 
 
 def _converge(arm: Arm, runs: pd.DataFrame, points: pd.DataFrame) -> Convergence:
-    points = points[np.isfinite(points["grad_dual"]) & (points["grad_dual"] > 0)]
+    points = points[np.isfinite(points["grad_dual"])]
     horizons = tuple(int(n) for n in sorted(points["steps"].unique()))
-    end = points[points["steps"].isin(horizons[-LAST:])]
-    whole, last = (trend(some["steps"], some["grad_dual"]) for some in (points, end))
-    longest = points.loc[points["steps"] == max(horizons, default=0), "grad_dual"]
+    longest = points[points["steps"] == max(horizons, default=0)]
+    converged = len(longest) > 0 and bool((longest["grad_dual"] <= RESOLVED * longest["start"]).all())
+    positive = points[points["grad_dual"] > 0]
+    end = positive[positive["steps"].isin(horizons[-LAST:])]
+    whole, last = (trend(some["steps"], some["grad_dual"]) for some in (positive, end))
     exponent = whole.slope if whole else None
     tail = last.slope if last and len(horizons) > LAST else exponent
     n_diverged = int((runs["status"] == "diverged").sum())
     return Convergence(
         arm=arm,
-        verdict=verdict(arm, exponent, tail, n_diverged),
+        verdict=verdict(arm, exponent, tail, n_diverged, converged),
         exponent=exponent,
         last=tail,
-        level=_level(longest),
+        level=_level(longest["grad_dual"]),
+        converged=converged,
         horizons=horizons,
         n_seeds=int(runs["seed"].nunique()),
         n_diverged=n_diverged,
@@ -189,21 +204,26 @@ def _converge(arm: Arm, runs: pd.DataFrame, points: pd.DataFrame) -> Convergence
 
 
 def _level(values: "pd.Series[float]") -> Estimate:
-    """Geometric mean over seeds with Student's interval of the logarithms."""
-    if values.empty:
-        return Estimate(np.nan)
+    """Geometric mean over seeds with Student's interval of the logarithms; 0 if one of them is."""
+    if values.empty or (values == 0).any():
+        return Estimate(np.nan if values.empty else 0.0)
     logs = student(pd.Series(np.log2(values.to_numpy(float)))) or Estimate(np.nan)
     low, high = (None if end is None else float(2**end) for end in (logs.low, logs.high))
     return Estimate(float(2**logs.value), low, high)
 
 
-def verdict(arm: Arm, exponent: Estimate | None, last: Estimate | None, n_diverged: int = 0) -> str:
+def verdict(
+    arm: Arm, exponent: Estimate | None, last: Estimate | None, n_diverged: int = 0, converged: bool = False
+) -> str:
     """What the intervals of the exponents over all and over the last horizons allow to say.
 
-    The last ones must not contradict a rate that all of them reach: a line that falls and then stalls reaches none.
+    The last ones must not contradict a rate that all of them reach: a line that falls and then stalls reaches none. An
+    arm that has converged, whatever its exponent on the way, has reached any rate.
     """
     if arm.rate is None and not arm.may_stall:
         return NO_THEOREM
+    if arm.rate is not None and converged:
+        return CANNOT_TELL if n_diverged else REACHES
     ends = [(e.low, e.high) for e in (exponent, last) if e and e.low is not None and e.high is not None]
     if len(ends) < 2:
         return CANNOT_TELL

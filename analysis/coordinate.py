@@ -64,7 +64,8 @@ class LayerSlope:
 
 @dataclass(frozen=True)
 class MethodCheck:
-    """A method's verdict. `worst` is the steepest slope among those that decide it; None if no slope is known.
+    """A method's verdict. `worst` is the slope that decides it: of a method that fails the steepest that is beyond the
+    tolerance, else the one whose interval reaches farthest. None if no slope is known.
 
     `widths` are those that trained; `step` is the last that was watched.
     """
@@ -114,7 +115,7 @@ def texts(method: MethodCheck) -> dict[str, str]:
         "widths": ", ".join(map(str, method.widths)),
         "lr": f"2^{np.log2(method.lr):.3g}",
         "steps": str(method.step),
-        "steepest": worst.name if worst else "–",
+        "worst": worst.name if worst else "–",
         "slope": worst.slope.text("+.2f") if worst and worst.slope else "–",
         "verdict": method.verdict,
     }
@@ -198,11 +199,12 @@ def _method(optimizer: str, runs: pd.DataFrame, last: pd.DataFrame) -> MethodChe
     )
     n_diverged = int((runs["status"] == "diverged").sum())
     verdict = _verdict(slopes, n_diverged)
-    deciding = [s for s in slopes if s.slope and (verdict != FAILS or s.verdict == BEYOND)]
+    beyond = [s for s in slopes if s.verdict == BEYOND]
+    worst = max(beyond, key=_steepness, default=None) or max((s for s in slopes if s.slope), key=_reach, default=None)
     return MethodCheck(
         optimizer=optimizer,
         verdict=verdict,
-        worst=max(deciding, key=_steepness, default=None),
+        worst=worst,
         slopes=slopes,
         lr=float(runs["lr"].iloc[0]),
         step=int(last["step"].max()) if len(last) else 0,
@@ -242,6 +244,14 @@ def judge(slope: Estimate, may_shrink: bool = False) -> str:
 def _steepness(found: LayerSlope) -> float:
     value = found.slope.value if found.slope else 0.0
     return value if found.may_shrink else abs(value)
+
+
+def _reach(found: LayerSlope) -> float:
+    """How far from 0 the interval goes, on the sides that count."""
+    known = found.slope or Estimate(0.0)
+    if known.low is None or known.high is None:
+        return _steepness(found)
+    return known.high if found.may_shrink else max(known.high, -known.low)
 
 
 def _verdict(slopes: tuple[LayerSlope, ...], n_diverged: int) -> str:

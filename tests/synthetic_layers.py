@@ -186,7 +186,7 @@ def convergence_rows(
     optimizer="scion", schedule="constant", data="noise:none", metric=lambda n: 3 * n**-0.5, lr=lambda n: n**-0.5,
     horizons=HORIZONS, seeds=3, noise=0.02, rise=0.0, rng=None,
 ):  # fmt: skip
-    """Runs, layers and curves of one arm: ‖∇f‖_* has the mean metric(n), and falls evenly from twice that to 0.
+    """Runs, layers and curves of one arm: ‖∇f‖_* has the mean metric(n) after the start, and falls evenly to 0.
 
     `noise` is that of a run in octaves. f falls as 1/k; with `rise` it goes up by that share of f(W⁰) once.
     """
@@ -212,10 +212,13 @@ def convergence_rows(
             )
             level = metric(steps) * 2 ** (rng.normal(0, noise) if noise else 0)
             watched = np.unique(np.linspace(0, steps, 17).astype(int))
+            falling = 1 - watched / steps
+            duals = level * falling / falling[1:].mean()
             layers += [
-                layer_row(trial_id, int(k), "weight", "hidden", norm=0.5, grad_dual=2 * level * (1 - k / steps))
-                for k in watched
-            ] + [layer_row(trial_id, int(k), "logits", "model") for k in watched]  # fmt: skip
+                layer_row(trial_id, int(k), "weight", "hidden", norm=0.5, grad_dual=float(dual))
+                for k, dual in zip(watched, duals, strict=True)
+            ]
+            layers += [layer_row(trial_id, int(k), "logits", "model") for k in watched]
             at = np.unique(np.linspace(1, steps, min(steps, 128)).astype(int))
             losses = 0.125 / np.arange(1, len(at) + 1)
             losses[len(at) // 2 :] += 0.125 * rise

@@ -198,15 +198,32 @@ def test_descent_is_no_matter_of_noisy_arms_or_lost_curves():
     assert fit((runs, layers, {})).descents == ()
 
 
-def test_the_metric_is_the_mean_over_the_run_of_the_sum_over_layers():
+def test_the_metric_is_the_mean_over_the_steps_after_the_start_of_the_sum_over_layers():
     rows = pd.DataFrame(
         {
-            "trial_id": ["t"] * 7, "step": [0, 0, 1, 1, 4, 4, 4],
-            "grad_dual": [2.0, 4.0, 1.0, 1.0, 0.0, 2.0, np.nan],
+            "trial_id": ["t"] * 8 + ["u"] * 2,
+            "step": [0, 0, 1, 1, 2, 3, 3, 3, 0, 1],
+            "grad_dual": [2.0, 4.0, 1.0, 1.0, 3.0, 0.0, 2.0, np.nan, 5.0, np.nan],
         }
-    )  # fmt: skip
-    assert mean_dual(rows).to_dict() == {"t": pytest.approx(((6 + 2) / 2 * 1 + (2 + 2) / 2 * 3) / 4)}
-    assert mean_dual(rows[:2]).to_dict() == {"t": 6.0}
+    )
+    found = mean_dual(rows)
+    assert found.loc["t"].to_dict() == {"grad_dual": pytest.approx((2 + 3 + 2) / 3), "start": 6.0}
+    assert found.loc["u", "start"] == 5
+    assert np.isnan(found.loc["u", "grad_dual"])
+
+
+@pytest.mark.parametrize(("level", "says"), [(0.0, REACHES), (1e-7, REACHES), (1e-4, SLOWER)])
+def test_what_float32_leaves_of_a_gradient_has_no_exponent(level, says):
+    runs, layers, curves = convergence_rows("clipped-scion", lr=lambda n: 1.0)
+    flat = [row | ({"grad_dual": level if row["step"] else 1.0} if row["grad_dual"] else {}) for row in layers]
+    rough = [
+        row | {"grad_dual": row["grad_dual"] * (1 + 0.01 * (i % 7))} if row["grad_dual"] else row
+        for i, row in enumerate(flat)
+    ]
+    found = only((runs, rough, curves))
+    assert (found.converged, found.verdict) == (says == REACHES, says)
+    lost = [run | {"status": "diverged"} if i == 0 else run for i, run in enumerate(runs)]
+    assert only((lost, rough, curves)).verdict == (CANNOT_TELL if says == REACHES else SLOWER)
 
 
 def test_tables_that_say_nothing_of_convergence_are_refused():

@@ -64,6 +64,20 @@ def test_one_seed_cannot_tell():
     assert all(slope.slope.low is None for slope in method.slopes)
 
 
+def test_the_worst_slope_of_a_method_that_does_not_fail_is_the_one_whose_interval_reaches_farthest():
+    runs, layers = coordinate_rows({"scion": {**STAYS, "mlp.up": (0.0, 0.1)}}, noise=0.01)
+    rng = np.random.default_rng(1)
+    shaky = [
+        row | {"output_rms": row["output_rms"] * 2 ** rng.normal(0, 0.5)} if row["layer"] == "embed.weight" else row
+        for row in layers
+    ]
+    plain, wide = only(fit_coordinate(tables_of(runs, layers))), only(fit_coordinate(tables_of(runs, shaky)))
+    assert (plain.verdict, plain.worst.name) == (PASSES, "‖Δh‖ of mlp.up")
+    assert (wide.verdict, wide.worst.name) == (CANNOT_TELL, "‖h‖ of embed")
+    reach = max(wide.worst.slope.high, -wide.worst.slope.low)
+    assert all(max(s.slope.high, -s.slope.low) <= reach for s in wide.slopes if not s.may_shrink)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "may_shrink", "says"),
     [

@@ -16,10 +16,12 @@ from analysis.tables import SweepTables
 
 TITLE = "Mean gradient norm against the horizon"
 CAPTION = (
-    "Mean over the run of the dual norm of the exact gradient, for runs of n steps whose step size is the theorem's "
-    "for that n; geometric mean over seeds, bars span them. Solid lines have a constant momentum, dashed ones a "
-    "vanishing one. Dotted grey: the slopes of theory, −1/2 and −1/4."
+    "Mean over the run, but for its start, of the dual norm of the exact gradient, for runs of n steps whose step "
+    "size is the theorem's for that n; geometric mean over seeds, bars span them. Solid lines have a constant "
+    "momentum, dashed ones a vanishing one. Dotted grey: the slopes of theory, −1/2 and −1/4. What falls "
+    "farther leaves the frame."
 )
+DEPTH = 12  # octaves below a panel's highest point that it shows
 GUIDES = (-1 / 2, -1 / 4)
 # Of methods that other figures do not have; others get a spare one by their place among those.
 COLOURS = {**style.COLOURS, "almond": "#CC79A7", "clipped-scion": "#000000", "clipped-uscion": "#7F7F7F"}
@@ -67,6 +69,7 @@ def draw(data: pd.DataFrame) -> Figure:
         for i, (_, line) in enumerate(mine.groupby("arm", sort=False)):
             _line(axis, line, looks, style.MARKERS[i % len(style.MARKERS)])
         _guides(axis, mine)
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], np.log2(mine["grad_dual"].max()) - DEPTH))
         axis.set_title(source.removeprefix("noise:").replace("none", "no noise"))
         style.log2_ticks(axis)
         style.log2_ticks(axis, "y")

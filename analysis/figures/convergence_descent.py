@@ -13,8 +13,9 @@ CAPTION = (
     "One seed, at the longest horizon of which all of these arms log every step; where there is none, at the longest "
     "they share, with means over several steps. Clipped steps shrink with the gradient, so f falls at every one; "
     "plain steps keep their length and end in going to and fro. Dashed: a vanishing momentum. The verdicts are on all "
-    "horizons."
+    "horizons. What falls farther leaves the frame."
 )
+DEPTH = 1e-8  # of the highest loss: what lies lower is not shown
 
 
 def table(tables: SweepTables, fit: ConvergenceFit) -> pd.DataFrame:
@@ -56,6 +57,7 @@ def draw(data: pd.DataFrame) -> Figure:
         _line(axis, rows, str(name), looks[rows["optimizer"].iloc[0]])
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
+    axis.set_ylim(bottom=max(axis.get_ylim()[0], DEPTH * data["loss"].max()))
     axis.set_xlabel("step")
     axis.set_ylabel("f")
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

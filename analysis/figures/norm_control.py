@@ -43,7 +43,8 @@ def _best(rows: pd.DataFrame) -> pd.DataFrame:
 def draw(data: pd.DataFrame) -> Figure:
     """All panels on one logarithmic scale."""
     names = list(dict.fromkeys(data["optimizer"]))
-    figure, axes, spare = style.panels(names, columns=3, size=(2.7, 2.7), legend_share=0.7, legend_height=0.5)
+    columns = 2 if len(names) == 4 else 3
+    figure, axes, spare = style.panels(names, columns, size=(2.7, 2.7), legend_share=0.7, legend_height=0.5)
     for name, axis in axes.items():
         mine = data[data["optimizer"] == name]
         for role, rows in mine.groupby("role", sort=False):
@@ -63,14 +64,14 @@ def _line(axis: Axes, rows: pd.DataFrame, colour: str) -> None:
     axis.fill_between(rows["step"], positive["low"], positive["high"], color=style.pale(colour), linewidth=0)
     axis.plot(rows["step"], positive["norm"], color=colour, linewidth=1.4)
     if positive["bound"].notna().any():
-        axis.plot(rows["step"], positive["bound"], "--", color=colour, linewidth=1.1)
+        axis.plot(rows["step"], positive["bound"], "--", color="black", linewidth=0.9)
 
 
 def _handles(data: pd.DataFrame) -> list[Line2D]:
     roles = [role for role in COLOURS if (data["role"] == role).any()]
     handles = [Line2D([], [], color=COLOURS[role], label=role) for role in roles]
     if data["bound"].notna().any():
-        handles.append(Line2D([], [], color=style.GREY, linestyle="--", label="bound"))
+        handles.append(Line2D([], [], color="black", linewidth=0.9, linestyle="--", label="bound"))
     return handles
 
 

@@ -10,6 +10,7 @@ from analysis.convergence import (
     FALLS,
     LAST,
     NO_THEOREM,
+    RESOLVED,
     ROUNDING,
     STALLED,
     STALLS,
@@ -42,6 +43,7 @@ def context(tables: SweepTables, fit: ConvergenceFit) -> dict[str, Any]:
         "stalled": f"{STALLED:g}",
         "last": LAST,
         "rounding": f"{ROUNDING:g}",
+        "resolved": f"{RESOLVED:g}",
     }
 
 
@@ -67,7 +69,9 @@ def _finding(found: Convergence) -> Markup:
     longest = max(found.horizons, default=0)
     level = found.level.text(".2g")
     parts = []
-    if found.exponent is None:
+    if found.converged and found.arm.rate is not None:
+        parts.append(DUAL + Markup("is {} after {} steps, below what float32 resolves.").format(level, longest))
+    elif found.exponent is None:
         parts.append(Markup("Fewer than two horizons trained to their end."))
     elif found.arm.may_stall:
         begin = {STALLS: "stalls at {}", FALLS: "has come down to {} and goes on falling"}.get(found.verdict, "is {}")

@@ -49,7 +49,7 @@ def _finding(method: MethodCheck) -> Markup:
                 method.step,
                 method.worst.name,
                 method.worst.slope.text("+.2f"),
-                "the steepest that fails" if method.verdict == FAILS else "the steepest",
+                "the steepest that fails" if method.verdict == FAILS else "the farthest that an interval reaches",
                 sum(slope.slope is not None for slope in method.slopes),
                 method.widths[0],
                 method.widths[-1],
