@@ -12,8 +12,8 @@ from scionlab.grid import log2_range
 from scionlab.spec import Experiment, Preset
 
 LEARNING_RATES = {
-    "adam": log2_range(-11, -4),
-    "adam-mup": log2_range(-10, -3),
+    "adam": log2_range(-9, -2),
+    "adam-mup": log2_range(-8, -2),
     "scion": log2_range(-8, -2),
     "uscion": log2_range(-8, -2),
 }
