@@ -189,6 +189,11 @@ def clipped_uscion(x, g, memory, scope="network"):
     return {name: x[name] + size[name] * s for name, s in points(d).items()}
 
 
+def clipped_and_decayed(x, g, memory):
+    moved = clipped_uscion(each(np.zeros_like, x), g, memory)
+    return each(lambda x, moved: (1 - LR * DECAY) * x + moved, x, moved)
+
+
 def clipped_scion(x, g, memory, scope="network"):
     d = averaged(memory, g)
     s = points(d)
@@ -224,6 +229,7 @@ METHODS = {
     "ALMOND": ("almond", EXACT, almond),
     "steepest descent": ("uscion", EXACT | {"step_rule": "steepest"}, steepest_uscion),
     "clipped unconstrained Scion": ("clipped-uscion", EXACT | {"smoothness": 500.0}, clipped_uscion),
+    "clipped, decayed": ("clipped-uscion", EXACT | {"smoothness": 500.0, "weight_decay": DECAY}, clipped_and_decayed),
     "clipped Scion": ("clipped-scion", EXACT | {"smoothness": 100.0}, clipped_scion),
     "clipped unconstrained Scion, by layer": (
         "clipped-uscion",
@@ -406,6 +412,24 @@ def test_a_clipped_step_sees_the_groups_of_its_own_rule_only():
     assert 0.01 < best < 0.5
     moved = [float((p.detach() - before).norm()) for p, before in zip((x, y, z), start, strict=True)]
     assert moved == pytest.approx([0.5, best, 2 * 0.01])
+
+
+def test_groups_of_another_smoothness_are_another_scope():
+    x, y = matrix(), matrix(seed=8)
+    groups = [{"params": [x], "smoothness": 100.0}, {"params": [y], "smoothness": 200.0}]
+    start = [p.detach().clone() for p in (x, y)]
+    for parameter, grad in zip((x, y), drawn(count=2), strict=True):
+        parameter.grad = grad
+    Scion(groups, lr=1.0, momentum=1.0, norm="euclidean", constrained=False, step_rule="clipped").step()
+    moved = [float((p.detach() - before).norm()) for p, before in zip((x, y), start, strict=True)]
+    assert moved == pytest.approx([float(x.grad.norm()) / 100, float(y.grad.norm()) / 200])
+
+
+def test_beyond_the_point_that_a_clipped_step_goes_to_there_is_none():
+    # x lies outside the ball where the loss still falls: the way to s leads uphill
+    x = nn.Parameter(torch.tensor([[-3.0, 0.0]]))
+    optimizer = Scion([x], lr=1.0, norm="euclidean", step_rule="clipped")
+    assert step(optimizer, torch.tensor([[1.0, 0.0]])).tolist() == [[-3.0, 0.0]]
 
 
 # --- momentum that vanishes ---
