@@ -40,7 +40,7 @@ def test_steps_that_reach_the_bound_but_no_farther_hold_it(kind):
 
 @pytest.mark.parametrize(("overshoot", "hidden"), [(1.2, HELD), (1.22, BROKEN)])
 def test_newton_schulz_may_exceed_the_bound_by_its_band_and_no_more(overshoot, hidden):
-    runs, layers = norm_rows("uscion", "unconstrained", overshoot=overshoot, steps=2000)
+    runs, layers = norm_rows("uscion", "unconstrained", overshoot=overshoot, rate=50.0)
     inner = [row for row in layers if row["role"] in ("hidden", "model")]
     method = only(fit((runs, inner)))
     assert method.verdict == hidden

@@ -39,9 +39,9 @@ def test_the_slope_and_its_error_are_those_of_textbook_regression():
 def test_the_interval_contains_the_truth_as_often_as_it_says(seeds):
     rng = np.random.default_rng(2)
     sizes = np.repeat([16.0, 32.0, 64.0, 128.0], seeds)
-    found = [trend(pd.Series(sizes), planted(0.3, 0.1, rng, sizes)).slope for _ in range(400)]
+    found = [trend(pd.Series(sizes), planted(0.3, 0.1, rng, sizes)).slope for _ in range(200)]
     # Birge's ratio only widens, so the interval errs on the safe side.
-    assert np.mean([slope.low <= 0.3 <= slope.high for slope in found]) > 0.94
+    assert np.mean([slope.low <= 0.3 <= slope.high for slope in found]) > 0.93
 
 
 def test_a_bend_widens_the_interval():
