@@ -3,9 +3,11 @@
 import copy
 import io
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +22,11 @@ from scionlab.errors import UserError
 from scionlab.geometry import NewtonSchulz
 from scionlab.models.gpt import GPT, GPTConfig
 from scionlab.models.mlp import MLP, MLPConfig
-from scionlab.optim import OPTIMIZERS, Scion, recipe
+from scionlab.optim import OPTIMIZERS, LmoRecipe, Scion, ScionLight, recipe
+from scionlab.optim.groups import param_groups
 from scionlab.optim.roles import assign_roles
 from scionlab.optim.scion import DEFAULTS, layer_of
+from scionlab.optim.shampoo import Shampoo
 from scionlab.spec import Trial
 from scionlab.training import Run, resolve, train
 
@@ -669,3 +673,39 @@ def test_states_hold_as_many_copies_of_the_weights_as_the_table_says(name, archi
 
 def test_every_method_is_counted():
     assert set(COPIES) | {"shampoo"} == set(OPTIMIZERS)  # test_shampoo.py counts Shampoo's factors
+
+
+# --- the page on the methods ---
+
+PAGE = (Path(__file__).parent.parent / "docs" / "methods.md").read_text()
+ROWS = re.findall(r"^\| `([a-z-]+)` \| [^|]* \| `([^`]+)` \| ([^|]*) \|", PAGE, flags=re.MULTILINE)
+
+
+def test_the_page_lists_every_method_once():
+    assert sorted(name for name, _, _ in ROWS) == sorted(OPTIMIZERS)
+
+
+@pytest.mark.parametrize(("name", "call", "memory"), ROWS, ids=[name for name, _, _ in ROWS])
+def test_the_calls_of_the_page_make_the_methods(name, call, memory):
+    names = {"torch": torch, "Scion": Scion, "ScionLight": ScionLight, "Shampoo": Shampoo}
+    groups = param_groups(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
+    made = eval(call, {**names, "params": [nn.Parameter(torch.eye(4))], "groups": groups})
+    chosen = recipe(trial(name))
+    claims = assign_roles(GPT(GPTConfig(width=32, depth=1)))
+    first = chosen.optimizers(claims, LR, ALPHA, 32)[0]
+    assert type(made) is type(first)
+    if isinstance(chosen, LmoRecipe):
+        assert {part: made.defaults[part] for part in chosen.parts()} == chosen.parts()
+        assert made.defaults["constrained"] == chosen.constrained
+    if "norm=" in call:
+        assert made.defaults["norm"] == chosen.norm_input == chosen.norm_hidden == chosen.norm_output
+    copies = [int(number) for number in re.findall(r"\b(\d)(?: |$|,)", memory)][:2]
+    if name != "shampoo":
+        assert tuple(copies * (2 if len(copies) == 1 else 1)) == COPIES[name]
+
+
+def test_the_variants_of_the_page_are_options():
+    found = re.findall(r"^\| [^|]+ \| `(\{.*?\})`", PAGE, flags=re.MULTILINE)
+    assert len(found) >= 5
+    for options in map(eval, found):
+        resolve(trial("uscion" if "weight_decay" in options else "scion", **options))
