@@ -18,7 +18,7 @@ from scionlab.spec import Experiment, Preset, Trial
 
 # A sample of the noise, of nuclear norm √d σ in root mean square, is about as large as the gradient at the start.
 NOISE = 0.1
-WATCH = 128
+WATCH = 256
 # The one matrix is the model's last linear layer; it starts at 0, the centre of the unit spectral ball.
 BALL: dict[str, Any] = {"norm_output": "spectral-exact", "radius_output": 1.0}
 

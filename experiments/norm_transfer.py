@@ -4,24 +4,38 @@ Filatov et al. (arXiv 2510.03871): at the best learning rate and batch size, the
 of training is the same across widths and budgets. Every combination is trained, and the last layer measured at the end.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from scionlab.grid import log2_range, trials
+from experiments.batch_tolerance import rates
+from scionlab.grid import trials
 from scionlab.spec import Experiment, Preset, Trial
+
+# Batch sizes for each budget: around the best, which grows about in proportion.
+LAPTOP = {2**14: (1, 2, 4, 8), 2**15: (2, 4, 8, 16), 2**16: (4, 8, 16, 32)}
+FULL = {2**17: (4, 8, 16, 32), 2**18: (8, 16, 32, 64), 2**19: (16, 32, 64, 128)}
 
 
 def grid(
     widths: Iterable[int],
-    budgets: Iterable[int],
-    batches: Iterable[int],
-    rates: list[float],
+    batches: Mapping[int, Iterable[int]],
     seeds: Iterable[int],
+    half_width: int = 2,
     **fixed: Any,
 ) -> tuple[Trial, ...]:
     """Every width × budget × batch size × learning rate × seed of unconstrained Scion: in a ball, ρ would decide."""
-    sizes: dict[str, Any] = {"optimizer": "uscion", "watch": 1, "seq_len": 32, "val_seq_len": 32, **fixed}
-    return trials(sizes, width=list(widths), tokens=list(budgets), batch_size=list(batches), lr=rates, seed=list(seeds))
+    sizes: dict[str, Any] = {"optimizer": "uscion", "watch": 1, "seq_len": 16, "val_seq_len": 16, **fixed}
+    return tuple(
+        trial
+        for tokens, of_budget in batches.items()
+        for batch in of_budget
+        for trial in trials(
+            {"tokens": tokens, "batch_size": batch, **sizes},
+            width=list(widths),
+            lr=rates("uscion", tokens // (batch * sizes["seq_len"]), half_width),
+            seed=list(seeds),
+        )
+    )
 
 
 SPEC = Experiment(
@@ -31,29 +45,27 @@ SPEC = Experiment(
     study="norm-transfer",
     presets={
         "smoke": Preset(
-            about="two widths, two budgets, seconds",
-            trials=grid((16, 32), (2**12, 2**13), (4, 16), log2_range(-6, -4), (0, 1), val_tokens=2**12),
+            about="two widths, two budgets, half a minute",
+            trials=grid((16, 32), {2**11: (2, 4, 8), 2**12: (4, 8, 16)}, (0, 1), 1, depth=1, val_tokens=2**12),
         ),
         "laptop": Preset(
-            about="three widths, three budgets, three batches, six rates, two seeds, about eight minutes on two cores",
-            trials=grid((16, 32, 64), (2**14, 2**15, 2**16), (4, 8, 16), log2_range(-8, -3), (0, 1), val_tokens=2**13),
+            about="three widths, three budgets with four batches each, five rates, two seeds, about eight minutes",
+            trials=grid((16, 32, 64), LAPTOP, (0, 1), val_tokens=2**13),
         ),
         "full": Preset(
-            about="widths 32 to 256, budgets 2^17 to 2^20, three seeds; a day on a workstation",
-            trials=grid(
-                (32, 64, 128, 256), (2**17, 2**18, 2**19, 2**20), (4, 8, 16, 32), log2_range(-11, -5), range(3)
-            ),
+            about="widths 32 to 256, budgets 2^17 to 2^19, three seeds; a day on a workstation",
+            trials=grid((32, 64, 128, 256), FULL, range(3), seq_len=32, val_seq_len=32),
         ),
         "gpu": Preset(
             about="widths 256 to 1024, budgets 2^22 to 2^26",
             trials=grid(
                 (256, 512, 1024),
-                (2**22, 2**24, 2**26),
-                (16, 64, 256),
-                log2_range(-14, -6),
+                {2**22: (8, 16, 32, 64), 2**24: (16, 32, 64, 128), 2**26: (32, 64, 128, 256)},
                 range(2),
                 depth=4,
                 head_dim=64,
+                seq_len=256,
+                val_seq_len=256,
             ),
         ),
     },
