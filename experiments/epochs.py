@@ -6,17 +6,19 @@ Each is trained for one, eight and thirty-two passes over the first 2^14 bytes, 
 """
 
 from collections.abc import Iterable
+from math import log2
 from typing import Any
 
 from scionlab.grid import log2_range, trials
 from scionlab.spec import Experiment, Preset, Trial
 
-ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "scion": ("scion", {}),
-    "unconstrained": ("uscion", {}),
-    "decoupled decay 1/3": ("uscion", {"weight_decay": 1 / 3}),
-    "coupled decay 0.001": ("uscion", {"weight_decay": 0.001, "coupled": True}),
-    "coupled decay 0.01": ("uscion", {"weight_decay": 0.01, "coupled": True}),
+# Of every arm its method and options, and log₂ of a rate that trains well for 32 epochs; for one, that is -4 for all.
+ARMS: dict[str, tuple[str, dict[str, Any], int]] = {
+    "scion": ("scion", {}, -4),
+    "unconstrained": ("uscion", {}, -9),
+    "decoupled decay 1/3": ("uscion", {"weight_decay": 1 / 3}, -3),
+    "coupled decay 0.001": ("uscion", {"weight_decay": 0.001, "coupled": True}, -5),
+    "coupled decay 0.01": ("uscion", {"weight_decay": 0.01, "coupled": True}, -8),
 }
 LABELS = {
     "scion": "scion",
@@ -28,18 +30,26 @@ LABELS = {
 
 
 def grid(
-    limit: int, epochs: Iterable[int], rates: list[float], seeds: Iterable[int], **fixed: Any
+    limit: int, epochs: Iterable[int], half_width: int, seeds: Iterable[int], shift: int = 0, **fixed: Any
 ) -> tuple[Trial, ...]:
-    """Every arm × number of epochs over `limit` tokens × learning rate × seed."""
-    budgets = [limit * count for count in epochs]
+    """Every arm × number of epochs over `limit` tokens × learning rate × seed; `shift` moves all rates, in octaves."""
     sizes: dict[str, Any] = {"train_limit": limit, "seq_len": 32, "val_seq_len": 32, **fixed}
     return tuple(
         trial
-        for optimizer, options in ARMS.values()
+        for optimizer, options, last in ARMS.values()
+        for count in epochs
         for trial in trials(
-            {"optimizer": optimizer, "options": options, **sizes}, tokens=budgets, lr=rates, seed=list(seeds)
+            {"optimizer": optimizer, "options": options, "tokens": limit * count, **sizes},
+            lr=rates(last, count, half_width, shift),
+            seed=list(seeds),
         )
     )
+
+
+def rates(last: int, epochs: int, half_width: int, shift: int) -> list[float]:
+    """One rate an octave around the arm's, which goes from -4 at one epoch to `last` at 32 with their logarithm."""
+    centre = round(-4 + (last + 4) * log2(epochs) / 5) + shift
+    return log2_range(centre - half_width, centre + half_width)
 
 
 def _claim(kind: str, of: str, than: str, at: int | None, text: str) -> dict[str, Any]:
@@ -68,19 +78,19 @@ SPEC = Experiment(
     presets={
         "smoke": Preset(
             about="the most epochs alone, width 16, one rate; a minute",
-            trials=grid(2**14, (1, 32), [2.0**-6], (0, 1), width=16, depth=1, batch_size=64, val_tokens=2**12),
+            trials=grid(2**14, (1, 32), 0, (0, 1), width=16, depth=1, batch_size=64, val_tokens=2**12),
         ),
         "laptop": Preset(
             about="five arms, 1, 8 and 32 epochs, five rates, two seeds, about six minutes on two cores",
-            trials=grid(2**14, (1, 8, 32), log2_range(-7, -3), (0, 1), width=32, batch_size=32, val_tokens=2**14),
+            trials=grid(2**14, (1, 8, 32), 2, (0, 1), width=32, batch_size=32, val_tokens=2**14),
         ),
         "full": Preset(
             about="the same at width 128 with more rates and seeds; a night on a workstation",
-            trials=grid(2**14, (1, 4, 8, 16, 32), log2_range(-9, -4), range(4), width=128, val_tokens=2**15),
+            trials=grid(2**14, (1, 4, 8, 16, 32), 3, range(4), width=128, val_tokens=2**15),
         ),
         "gpu": Preset(
             about="the same at width 512, depth 4",
-            trials=grid(2**14, (1, 4, 8, 16, 32), log2_range(-12, -5), range(4), width=512, depth=4, head_dim=64),
+            trials=grid(2**14, (1, 4, 8, 16, 32), 3, range(4), shift=-2, width=512, depth=4, head_dim=64),
         ),
     },
 )
