@@ -32,7 +32,8 @@ def specs(runs: pd.DataFrame) -> list[dict[str, Any]]:
 def values(runs: pd.DataFrame, key: str, field: str) -> "pd.Series[Any]":
     """A key's value in every run, NaN where a run has none; UserError, naming `field`, if none has one."""
     column = "tokens_budget" if key == "tokens" and "tokens_budget" in runs else key  # as asked for, not in whole steps
-    if column in runs and runs[column].notna().any():
+    written = column in LEFT_OUT and "spec" in runs  # columns of such fields are empty in older rows
+    if column in runs and runs[column].notna().any() and not written:
         return runs[column]
     found = [_of(spec, key) for spec in specs(runs)] if "spec" in runs else []
     if not any(value is not None for value in found):

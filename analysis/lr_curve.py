@@ -15,12 +15,13 @@ WINDOW = 2  # learning rates to either side of the best one whose residuals coun
 class LrCurve:
     """Losses of one setting: x = log₂ lr (J,) ascending, losses (J, seeds) with inf for diverged and NaN for absent.
 
-    `at` is the setting: a width, or a batch size in tokens.
+    `at` is the setting: a width, or a batch size in tokens. `seeds` are those of the columns.
     """
 
     at: float
     x: Floats
     losses: Floats
+    seeds: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, rows: pd.DataFrame, at: float) -> "LrCurve":
@@ -31,11 +32,11 @@ class LrCurve:
         """
         losses = rows["val_loss"].where(rows["status"] == "ok", np.inf)
         grid = rows.assign(loss=losses).pivot(index="lr", columns="seed", values="loss").sort_index()
-        values = grid.to_numpy(dtype=float)
-        complete = ~np.isnan(values).any(axis=0)
+        complete = ~grid.isna().any(axis=0)
         if complete.any():
-            values = values[:, complete]
-        return cls(at, np.log2(grid.index.to_numpy(dtype=float)), values)
+            grid = grid.loc[:, complete]
+        seeds = tuple(int(seed) for seed in grid.columns)
+        return cls(at, np.log2(grid.index.to_numpy(dtype=float)), grid.to_numpy(dtype=float), seeds)
 
     @property
     def mean(self) -> Floats:

@@ -45,9 +45,9 @@ def fit_results(results: Path, experiment: str | None, preset: str, what: str | 
     """Fit the newest sweep of an experiment; writes fits/<experiment>/<stem>.json and the CSVs beside it.
 
     `what` is a study; by default the experiment's own, whose settings only that one is told. Without an experiment it
-    is the study's own, or else the one that was called last.
+    is the study's own, if it is meant for one, or else the one that was called last.
     """
-    tables = load_sweep(results, experiment or (study(what).experiment if what else None), preset)
+    tables = load_sweep(results, experiment or (study(what).experiment if what else None) or None, preset)
     chosen = study(what or tables.study or DEFAULT)
     if chosen.name != (tables.study or DEFAULT):
         tables = replace(tables, sweep=tables.sweep | {"settings": None})

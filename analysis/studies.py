@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import pandas as pd
 
 from analysis.batch.fit import fit_batch_scaling
+from analysis.comparison.fit import fit_comparison
+from analysis.comparison.settings import ComparisonSettings
 from analysis.convergence import fit_convergence
 from analysis.convergence_arms import ConvergenceSettings
 from analysis.coordinate import fit_coordinate
@@ -41,7 +43,7 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class Study:
-    """A fit of a sweep's tables. `stem` names its JSON, `experiment` the one it is meant for.
+    """A fit of a sweep's tables. `stem` names its JSON, `experiment` the one it is meant for, if that is one.
 
     `settings` reads what experiments tell it; None if it takes nothing, or reads it by itself.
     """
@@ -78,6 +80,7 @@ STUDIES: dict[str, Study] = {
         Study("lr-transfer", "lr_transfer", "width", _lr_transfer, LrTransferSettings),
         Study("batch-scaling", "batch_scaling", "batch", lambda tables: fit_batch_scaling(tables.runs, tables.curves)),
         Study("restarts", "restarts", "restarts", fit_restarts),
+        Study("comparison", "comparison", "", fit_comparison, ComparisonSettings),
         Study("coordinate-check", "coordinate", "coordinates", fit_coordinate),
         Study("norm-control", "norm_control", "norm-control", fit_norm_control),
         Study("norm-transfer", "norm_transfer", "norm-transfer", fit_norm_transfer),

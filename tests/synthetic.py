@@ -62,6 +62,37 @@ def fill_depth(root, depths=(2, 4, 8), seeds=2, data="sotu"):
     return store
 
 
+ARMS = {
+    "adam": {8: 1.95, 16: 2.0, 64: 2.3},
+    "scion": {8: 2.0, 16: 1.9, 64: 1.95},
+    "muon": {8: 2.01, 16: 1.91, 64: 1.96},
+}
+CLAIMS = [
+    {"kind": "flatter", "of": "scion", "than": "adam", "text": "Scion <tolerates> larger batches than Adam"},
+    {"kind": "better", "of": "muon", "than": "scion", "at": 64},
+]
+
+
+def fill_comparison(root, name="arms", arms=None, rates=range(-8, -2), seeds=2, noise=0.004, data="sotu", **settings):
+    """Arms {optimizer: {batch size: tuned loss}} with parabolas in log₂ lr; adam's highest rate diverges at 64."""
+    store, rng, ids = RunStore(root), np.random.default_rng(0), []
+    for optimizer, places in (arms or ARMS).items():
+        for batch, level in places.items():
+            for exponent in rates:
+                for seed in range(seeds):
+                    ids.append(f"{name}-{optimizer}-{batch}-{exponent}-{seed}")
+                    loss = level + 0.05 * (exponent + 5.3) ** 2 + 0.02 * seed + noise * rng.normal()
+                    gone = optimizer == "adam" and batch == 64 and exponent == max(rates) and len(rates) > 1
+                    row = run_row(ids[-1], optimizer, 32, 2.0**exponent, seed, None if gone else loss)
+                    spec = json.loads(row["spec"]) | {"batch_size": batch}
+                    own = {"batch_size": batch, "experiment": name, "data": data, "spec": json.dumps(spec)}
+                    store.write_run(row | own | {"val_accuracy": None if gone else 1 - loss / 10}, curve_rows(loss))
+    told = {"across": "batch_size", "claims": CLAIMS} | settings
+    about = {"study": "comparison", "title": "Arms", "settings": json.dumps(told)}
+    store.write_sweep(sweep_row(ids) | about | {"experiment": name, "sweep_id": name})
+    return store
+
+
 def fill_batch(root, seeds=2, name="batch", momenta=(0.05, 0.2)):
     """A batch-scaling sweep of a planted law; one cell has other momenta, two runs were probed, a third diverged."""
     store, ids = RunStore(root), []

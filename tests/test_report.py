@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from planted import Law, planted_runs
-from synthetic import fill, fill_batch, fill_restarts, sweep_row
+from synthetic import fill, fill_batch, fill_comparison, fill_restarts, sweep_row
 from synthetic_layers import fill_convergence, fill_coordinate, fill_norm_control, fill_norm_transfer
 from typer.testing import CliRunner
 
@@ -32,6 +32,7 @@ STUDY_OF = {
     "width": "lr-transfer",
     "batch": "batch-scaling",
     "restarts": "restarts",
+    "arms": "comparison",
     "coordinates": "coordinate-check",
     "norm-control": "norm-control",
     "norm-transfer": "norm-transfer",
@@ -45,6 +46,7 @@ def results(tmp_path_factory):
     fill(folder / "runs", optimizers=("adam", "scion", "mine"))
     fill_batch(folder / "runs")
     fill_restarts(folder / "runs")
+    fill_comparison(folder / "runs", rates=range(-7, -2))
     for fill_layers in (fill_coordinate, fill_norm_control, fill_norm_transfer, fill_convergence):
         fill_layers(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:

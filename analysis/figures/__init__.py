@@ -19,6 +19,9 @@ from analysis.figures import (
     batch_rates,
     batch_rules,
     batch_sensitivity,
+    comparison_curves,
+    comparison_rates,
+    comparison_tuned,
     constants_mu,
     constants_prediction,
     constants_variance,
@@ -61,6 +64,11 @@ FIGURES: dict[str, dict[str, ModuleType]] = {
     },
     "restarts": {
         "restarts": restarts,
+    },
+    "comparison": {
+        "comparison_tuned": comparison_tuned,
+        "comparison_rates": comparison_rates,
+        "comparison_curves": comparison_curves,
     },
     "coordinate-check": {
         "coordinate": coordinate,

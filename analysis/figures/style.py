@@ -42,10 +42,11 @@ def colour(optimizer: str) -> str:
 
 
 def colours(names: Iterable[str], optimizers: Iterable[str]) -> dict[str, str]:
-    """A colour for every name: its optimizer's, unless an optimizer has several names; then they go by their place."""
+    """A colour for every name: its optimizer's, or where that would give two names one colour, by their place."""
     pairs = dict(zip(names, optimizers, strict=True))
-    if len(set(pairs.values())) == len(pairs):
-        return {name: colour(optimizer) for name, optimizer in pairs.items()}
+    own = {name: colour(optimizer) for name, optimizer in pairs.items()}
+    if len(set(own.values())) == len(own):
+        return own
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(pairs)}
 
 

@@ -1,17 +1,8 @@
-"""What losses are averaged over: bytes of text, or images. Tables say so in a column `per`, unless it is bytes."""
+"""The unit of losses (`analysis.units`) in a figure's table: a column `per`, unless it is bytes of text."""
 
 import pandas as pd
 
-IMAGES = ("digits", "mnist", "cifar10")
-PROBLEMS = "noise"  # made-up problems, whose loss has no unit
-
-
-def unit(runs: pd.DataFrame) -> str:
-    """`byte`, `image`, or `` where there is none."""
-    if "data" not in runs:
-        return "byte"
-    source = str(runs["data"].iloc[0]).partition(":")[0]
-    return "image" if source in IMAGES else "" if source == PROBLEMS else "byte"
+from analysis.units import unit
 
 
 def with_unit(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
