@@ -71,7 +71,8 @@ SPEC = Experiment(
         "claims": [
             _claim("flatter", "scion", "unconstrained", None, "The constraint loses less to overfitting than none"),
             _claim("better", "scion", "unconstrained", LONGEST, "The constraint beats none after the most epochs"),
-            _claim("better", "scion", "coupled decay 0.01", LONGEST, "The constraint beats coupled decay, most epochs"),
+            _claim("better", "scion", "coupled decay 0.001", LONGEST, "The constraint beats weak coupled decay"),
+            _claim("better", "scion", "coupled decay 0.01", LONGEST, "The constraint beats strong coupled decay"),
             _claim("no-worse", "scion", "decoupled decay 1/3", LONGEST, "The constraint is no worse than a wider ball"),
         ],
     },

@@ -49,8 +49,8 @@ SPEC = Experiment(
             ),
         ),
         "laptop": Preset(
-            about="four optimizers, three widths, three seeds, about five minutes on two cores",
-            trials=grid(LEARNING_RATES, widths=(16, 32, 64), seeds=(0, 1, 2), tokens=32 * 96, **DIGITS),
+            about="four optimizers, three widths, five seeds, about four minutes on two cores",
+            trials=grid(LEARNING_RATES, widths=(16, 32, 64), seeds=range(5), tokens=32 * 96, **DIGITS),
         ),
         "full": Preset(
             about="MNIST (the extra mnist), widths to 128, two blocks, three seeds; a night on a workstation",

@@ -44,8 +44,8 @@ SPEC = Experiment(
             ),
         ),
         "laptop": Preset(
-            about="five optimizers, four widths, three seeds, about five minutes on two cores",
-            trials=grid(LEARNING_RATES, widths=(32, 64, 128, 256), seeds=(0, 1, 2), tokens=64 * 128, **DIGITS),
+            about="five optimizers, four widths, five seeds, about five minutes on two cores",
+            trials=grid(LEARNING_RATES, widths=(32, 64, 128, 256), seeds=range(5), tokens=64 * 128, **DIGITS),
         ),
         "full": Preset(
             about="MNIST (the extra mnist), widths to 1024, five seeds; hours on a workstation",
