@@ -81,10 +81,16 @@ def clip(data: pd.DataFrame, values: "pd.Series[float]", edge: float) -> "pd.Ser
 def ticks(axis: Axes, data: pd.DataFrame) -> None:
     """Label the places."""
     found = data.drop_duplicates("position").sort_values("position")
-    names = [plain(place) for place in found["place"]]
-    crowded = len(names) > 4 and max(map(len, names)) > 7
+    names = [_tick(plain(place)) for place in found["place"]]
+    crowded = len(names) > 4 and max(map(len, map(plain, found["place"]))) > 7
     axis.set_xticks(list(found["position"]), names, rotation=30 if crowded else 0, ha="right" if crowded else "center")
     axis.set_xlabel(str(data["across"].iloc[0]))
+
+
+def _tick(place: str) -> str:
+    """Large powers of two, such as token budgets, as powers."""
+    large = place.isdecimal() and int(place) >= 4096 and int(place).bit_count() == 1
+    return style.power_of_two(int(place)) if large else place
 
 
 def handles(data: pd.DataFrame) -> list[Line2D]:

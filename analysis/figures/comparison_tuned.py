@@ -63,7 +63,7 @@ def _lines(data: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(7.2, 4.0))
     axis = figure.subplots()
     found = arms.colours(data)
-    edge = arms.worst(data, data["value"], HEADROOM)
+    edge = arms.worst(data, pd.concat([data["value"], data["low"], data["high"]]).dropna(), HEADROOM)
     span = max(float(np.ptp(data["position"])), 1.0)
     written: dict[float, int] = {}
     for i, (name, color) in enumerate(found.items()):
@@ -93,7 +93,7 @@ def _dots(data: pd.DataFrame) -> Figure:
     """The best at the top."""
     figure = Figure(figsize=(7.2, 1.3 + 0.36 * len(data)))
     axis = figure.subplots()
-    edge = arms.worst(data, data["value"], HEADROOM)
+    edge = arms.worst(data, pd.concat([data["value"], data["low"], data["high"]]).dropna(), HEADROOM)
     ordered = data.sort_values("value", key=lambda column: column * sign(str(data["metric"].iloc[0])), kind="stable")
     found = arms.colours(data)
     for i, name in enumerate(map(plain, ordered["arm"])):
