@@ -67,8 +67,8 @@ SPEC = Experiment(
             trials=grid(METHODS, (4, 16, 64), 2**13, (0, 1), half_width=1, width=16, val_tokens=2**12),
         ),
         "laptop": Preset(
-            about="three optimizers, batches 4 to 256 of 32 tokens, five rates, two seeds, about five minutes",
-            trials=grid(METHODS, (4, 16, 64, 256), 2**16, (0, 1), width=32, val_tokens=2**13),
+            about="three optimizers, batches 4 to 256 of 32 tokens, five rates, three seeds, about five minutes",
+            trials=grid(METHODS, (4, 16, 64, 256), 2**16, range(3), width=32, val_tokens=2**13),
         ),
         "full": Preset(
             about="four optimizers, batches 4 to 1024, three seeds, sixteen times the tokens; a night on a workstation",
