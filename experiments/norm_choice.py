@@ -85,12 +85,12 @@ SPEC = Experiment(
             trials=grid(FIRST, LAST, [2.0**-5], (0, 1), 16, tokens=2**12, val_tokens=2**12),
         ),
         "laptop": Preset(
-            about="sixteen pairs of norms, five rates, two seeds, about three minutes on two cores",
+            about="sixteen pairs of norms, five rates, four seeds, about five minutes on two cores",
             trials=grid(
                 FIRST,
                 LAST,
                 log2_range(-7, -3),
-                (0, 1),
+                range(4),
                 32,
                 tokens=2**16,
                 seq_len=32,
