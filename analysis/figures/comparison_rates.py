@@ -75,8 +75,10 @@ def draw(data: pd.DataFrame) -> Figure:
     names = _panels(data)
     edge = arms.worst(data, points["value"], HEADROOM)
     found = arms.colours(data)
-    lines = -(-(len(found) + 2) // 4)  # of a legend below the panels
-    figure, axes, spare = style.panels(list(names), legend_share=0.8, legend_height=0.3 + 0.22 * lines)
+    lines = -(-(len(found) + 2) // 4)  # of a legend below the panels; of one beside them there are as many as arms
+    width, height = style.PANEL
+    size = (width, max(height, 0.4 + 0.21 * (len(found) + 2)) if len(names) < 3 else height)
+    figure, axes, spare = style.panels(list(names), size=size, legend_share=0.8, legend_height=0.3 + 0.22 * lines)
     x = np.log2(points["lr"])
     for name, axis in axes.items():
         for i, (arm, color) in enumerate(found.items()):
@@ -114,7 +116,7 @@ def _line(
     axis.plot(x, y, color=color, ls=arms.dashes(index), marker=arms.marker(index), markersize=4, linewidth=1.3)
     gone = (rows["n_diverged"] > 0).to_numpy()
     if gone.any():  # set apart, or arms that diverge at the same rate would hide each other
-        at = x[gone] + 0.12 * (index - (count - 1) / 2)
+        at = x[gone] + min(0.12, 0.7 / count) * (index - (count - 1) / 2)
         axis.plot(at, [edge] * gone.sum(), "x", color=color, markersize=6, markeredgewidth=1.8)
 
 
