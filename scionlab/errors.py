@@ -30,6 +30,8 @@ def from_validation(error: ValidationError, where: str = "") -> UserError:
         return UserError(f"{where}{field}.{reason}")  # a field of this field was refused, and its message says why
     if first["type"] == "missing":
         return UserError(f"{where}{field}: is missing")
+    if isinstance(first.get("ctx", {}).get("error"), UserError) and f": {first['input']!r} is not " in reason:
+        return UserError(f"{where}{field}: {reason.partition(': ')[2]}")  # it says what is wrong with this very value
     value = reprlib.repr(first["input"])
     if first["type"] == "extra_forbidden":
         return UserError(f"{where}{field}: no such field (value {value})")

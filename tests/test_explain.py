@@ -196,8 +196,9 @@ def test_an_exception_of_the_factory_shows_its_line(explain, capsys):
         ("import torch\nimport no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing' (BAD, line 2)"),
         ("x = 1\nx.y\n", "AttributeError: 'int' object has no attribute 'y' (BAD, line 2)"),
         ("x = (\n", "SyntaxError: '(' was never closed (BAD, line 1)"),
+        ('raise ValueError("one\\n  two")\n', "ValueError: one two (BAD, line 1)"),
     ],
-    ids=["import", "attribute", "syntax"],
+    ids=["import", "attribute", "syntax", "lines"],
 )
 def test_a_module_that_cannot_be_imported_shows_its_line(explain, capsys, tmp_path, code, message, request):
     name = f"bad_{request.node.callspec.id}"

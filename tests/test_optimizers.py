@@ -160,8 +160,11 @@ def test_adam_starts_with_variance_one_over_fan_in_and_embeddings_of_their_own()
         ("adam", {"beta2": 1.5}, r"options\.beta2: 1\.5 is not allowed"),
         ("muon", {"adjust_lr": "none"}, r"options\.adjust_lr: 'none' is not allowed"),
         ("scion", {"radius_hidden": 0.0}, r"options\.radius_hidden: 0\.0 is not allowed"),
-        ("scion", {"norm_hidden": "spectrel"}, "norm_hidden: 'spectrel' is not .*spectral"),
-        ("scion", {"norm_output": "bias"}, "norm_output: 'bias'"),
+        ("scion", {"norm_hidden": "spectrel"}, "norm_hidden: 'spectrel' is not known .*'spectral'"),
+        ("scion", {"norm_hidden": "schatten-0"}, "norm_hidden: 'schatten-0' is not allowed: P of schatten-P is"),
+        ("scion", {"norm_hidden": "flat:spectrel"}, "norm_hidden: 'flat:spectrel' is not .* 'spectrel' is not known"),
+        ("scion", {"norm_output": "bias"}, "norm_output: 'bias' is not allowed: it must measure matrices"),
+        ("scion", {"norm_output": "conv"}, "norm_output: 'conv' is not allowed: it must measure matrices"),
     ],
 )
 def test_unknown_optimizers_and_options_are_refused_by_name(name, options, message):

@@ -128,6 +128,23 @@ def test_nothing_is_written_when_the_grid_is_wrong(experiment, tiny, store, cons
         assert not store.root.exists()
 
 
+IMAGES = {"model": "mlp", "data": "digits", "seq_len": 1, "val_seq_len": 1, "val_tokens": 64}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"train_limit": 128, "batch_size": 16}, r"has 8 training windows of seq_len 16 within train_limit 128$"),
+        (IMAGES | {"batch_size": 2**11}, r"'digits' has 1463 training images$"),
+        (IMAGES | {"train_limit": 7, "batch_size": 8}, r"'digits' has 7 training images within train_limit 7$"),
+    ],
+    ids=["text", "images", "few images"],
+)
+def test_a_batch_beyond_an_epoch_is_refused_with_what_there_is(experiment, tiny, store, fields, message):
+    with pytest.raises(UserError, match=message):
+        plan_sweep(experiment(tiny(**fields)), "smoke", store)
+
+
 @pytest.mark.parametrize("spelled", [{}, {"beta2": 0.95}], ids=["the same", "a default spelled out"])
 def test_a_grid_that_holds_a_trial_twice_is_refused(experiment, tiny, store, spelled):
     spec = experiment(tiny(optimizer="adam"), tiny(optimizer="adam", options=spelled))

@@ -123,7 +123,7 @@ def _told(error: Exception, module: ModuleType | None) -> str:
     frames = [frame for frame in frames if "importlib" not in frame.filename]
     own = [frame for frame in frames if module is not None and frame.filename == module.__file__] or frames
     where = f" ({own[-1].filename.removeprefix(os.getcwd() + os.sep)}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def _record(row: "Explanation") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, field_validator
 from torch.optim import Optimizer
 
-from scionlab.errors import UserError, unknown
+from scionlab.errors import UserError
 from scionlab.geometry import NORMS, Layer, NetworkNorm, NewtonSchulz, norm_named
 from scionlab.optim.presets import PRESETS, VECTORS, norm_for
 from scionlab.optim.recipe import Recipe
@@ -53,7 +53,11 @@ class LmoRecipe(Recipe):
     @classmethod
     def _matrix_norm(cls, name: str) -> str:
         if norm_named(name).ndim != 2:
-            raise unknown("norm", name, [known for known, norm in NORMS.items() if norm.ndim == 2])
+            matrices = [known for known, norm in NORMS.items() if norm.ndim == 2]
+            raise UserError(
+                f"it must measure matrices, and convolutions get its counterpart: one of {', '.join(matrices)}, "
+                "schatten-P, schatten-mean-P"
+            )
         return name
 
     def check(self, lr: float) -> None:

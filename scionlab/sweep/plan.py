@@ -60,7 +60,7 @@ def make_plan(trials: Sequence[Trial], store: RunStore, experiment: str, preset:
     cells = tuple(_cell(trial, experiment, preset) for trial in trials)
     _check_unique(cells)
     for trial in {_data_needs(cell.trial): cell.trial for cell in cells}.values():
-        _check_text(trial)
+        _check_data(trial)
     finished = store.finished()
     todo = [cell for cell in cells if cell.trial_id not in finished]
     return Plan(cells, tuple(sorted(todo, key=lambda cell: -cell.cost)))
@@ -87,15 +87,17 @@ def _data_needs(trial: Trial) -> tuple[object, ...]:
     return trial.data, sizes, trial.val_tokens, trial.val_seq_len, trial.train_limit, trial.probe > 0
 
 
-def _check_text(trial: Trial) -> None:
+def _check_data(trial: Trial) -> None:
     corpus = load(trial.data)
     corpus.held_out(trial.val_tokens, trial.val_seq_len)
     for stage in trial.plan:
         windows = corpus.training(stage.batch_size, stage.seq_len, trial.seed, limit=trial.train_limit)
         if stage.batch_size > windows.n_windows:
+            what = "images" if corpus.shape.kind == "image" else f"windows of seq_len {stage.seq_len}"
+            within = f" within train_limit {trial.train_limit}" if trial.train_limit else ""
             raise UserError(
                 f"batch_size: {stage.batch_size} is not allowed: {corpus.name!r} has {windows.n_windows} training "
-                f"windows of seq_len {stage.seq_len}"
+                f"{what}{within}"
             )
         if trial.probe:
             corpus.probe(PROBE_WINDOWS, stage.seq_len)
