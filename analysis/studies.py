@@ -45,7 +45,7 @@ class Fit(Protocol):
 class Study:
     """A fit of a sweep's tables. `stem` names its JSON, `experiment` the one it is meant for, if that is one.
 
-    `settings` reads what experiments tell it; None if it takes nothing, or reads it by itself.
+    `settings` reads what experiments tell it; None if there is nothing to tell.
     """
 
     name: str
@@ -56,8 +56,7 @@ class Study:
 
     def check(self, told: Mapping[str, Any]) -> None:
         """UserError for settings that it would refuse."""
-        if self.settings is not None:
-            self.settings.parse(told)
+        (self.settings or Settings).parse(told)
 
     def figures(self) -> Mapping[str, ModuleType]:
         """Its figures; matplotlib is imported here, not before."""

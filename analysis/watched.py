@@ -35,7 +35,7 @@ def watched(tables: SweepTables, columns: Sequence[str], study: str) -> tuple[pd
     if ok.empty:
         raise UserError(
             f"runs: none of those that watched their layers trained to its end ({len(seen)} diverged): "
-            f"there is no {study} to see"
+            f"{study} has nothing to show"
         )
     kept = [*LAYER, *(name for name in columns if name not in LAYER)]
     return seen, layers[kept].merge(ok[list(RUN)], on="trial_id")

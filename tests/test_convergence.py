@@ -20,6 +20,7 @@ from analysis.convergence import (
 from analysis.convergence_arms import Arm, noiseless
 from analysis.intervals import CANNOT_TELL, Estimate
 from analysis.pipeline import _finite
+from analysis.report.convergence import grid
 from scionlab.errors import UserError
 
 NOISE = "noise:gaussian-0.5"
@@ -253,3 +254,9 @@ def test_what_is_written_is_json_with_a_row_for_every_arm():
         "Convergence (exponents of the horizon n)",
         "Descent without noise",
     ]
+
+
+def test_the_grid_of_a_store_older_than_momentum_schedules_has_constant_ones():
+    runs = convergence_tables(convergence_rows("scion")).runs
+    (row,) = grid(runs.assign(momentum_schedule=None))
+    assert row["momentum"] == "constant"

@@ -321,6 +321,13 @@ def test_settings_are_checked_before_anything_is_trained(settings, expected):
         STUDIES["lr-transfer"].check(settings)
 
 
+@pytest.mark.parametrize("name", [name for name, study in STUDIES.items() if study.settings is None])
+def test_studies_that_take_no_settings_say_so(name):
+    STUDIES[name].check({})
+    with pytest.raises(UserError, match=r"settings\.tolerance: no such field \(value 1\)"):
+        STUDIES[name].check({"tolerance": 1})
+
+
 def test_every_field_that_specs_leave_out_has_its_default():
     defaults = {name: Trial.model_fields[name].default for name in ADDED_LATER}
     assert {name: list(v) if isinstance(v, tuple) else v for name, v in defaults.items()} == keys.LEFT_OUT

@@ -53,7 +53,7 @@ def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "optimizer": str(rows["optimizer"].iloc[0]),
-            "momentum": str(rows["momentum_schedule"].iloc[0] or "constant"),
+            "momentum": str(rows["momentum_schedule"].fillna("constant").iloc[0]),
             "data": str(rows["data"].iloc[0]),
             "horizons": powers(rows["steps"].astype(float)),
             "learning rates": powers(rows["lr"]),
