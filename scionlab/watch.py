@@ -72,7 +72,9 @@ class Watch:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.start, self.bounds = state["start"], state["bounds"]
+        device = self.watched[0].parameter.device  # a checkpoint may have been read onto another one
+        self.start = {path: output.to(device) for path, output in state["start"].items()}
+        self.bounds = state["bounds"]
 
     def stepped(self, rate: float) -> None:
         """A step γ was taken: what the norms may have become."""
