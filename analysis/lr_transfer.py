@@ -140,7 +140,7 @@ def _transfer(series: Series, alive: list[LrCurve], samples: dict[float, Floats]
     if drawn:
         cut_off = any(float(np.mean(~ok)) > TAIL for _, ok in drawn)
         drifts = slope(octaves, np.stack([at for at, _ in drawn], axis=-1)) if len(alive) > 1 else None
-    regret, regrets = _regrets(curves, alive, found, drawn, samples)
+    regret, regrets = _regrets(curves, found, drawn, samples)
     drift_low, drift_high = interval(drifts if resolved else None)
     regret_low, regret_high = interval(regrets if resolved else None)
     return Transfer(
@@ -164,7 +164,7 @@ Tops = list[tuple[Floats, NDArray[np.bool_]]]  # of each place, what LrCurve.opt
 
 
 def _regrets(
-    curves: list[LrCurve], alive: list[LrCurve], found: Tops, drawn: Tops, samples: dict[float, Floats]
+    curves: list[LrCurve], found: Tops, drawn: Tops, samples: dict[float, Floats]
 ) -> tuple[float | None, Floats | None]:
     """The regret at the last place, and its resamples; None with fewer than two places or no rate to carry over."""
     if len(curves) < 2 or not curves[0].finite.any():

@@ -42,15 +42,15 @@ def _finding(ranking: Ranking, fit: Comparison) -> dict[str, str]:
     verdict = f"best: {first.arm}" if not tied else f"{TIED}: {', '.join([first.arm, *tied])}"
     if not others:
         verdict = "one arm"
-    shown = ", ".join(_entry(rank, fit) for rank in ranking.ranks[:SHOWN])
+    shown = ", ".join(_entry(rank) for rank in ranking.ranks[:SHOWN])
     if len(ranking.ranks) > SHOWN:
-        shown += f"; {len(ranking.ranks) - SHOWN} more down to {_entry(ranking.ranks[-1], fit)}"
+        shown += f"; {len(ranking.ranks) - SHOWN} more down to {_entry(ranking.ranks[-1])}"
     of = f"ranking, {ranking.at}" if ranking.at else "ranking"
     text = f"{fit.metric.capitalize()}{fit.unit and f' in{fit.unit}'}: {shown}."
     return {"of": of, "verdict": verdict, "text": text}
 
 
-def _entry(rank: Rank, fit: Comparison) -> str:
+def _entry(rank: Rank) -> str:
     if rank.value is None:
         return f"{rank.arm} diverges"
     if rank.difference is None:

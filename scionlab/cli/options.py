@@ -15,7 +15,6 @@ app = typer.Typer(
 
 PresetName = Annotated[str, typer.Option("--preset", help="size of the grid: smoke, laptop, full or gpu")]
 Results = Annotated[Path, typer.Option(help="folder that holds runs, fits, figures and the report")]
-ExperimentName = Annotated[str, typer.Option("--experiment", help="name of the experiment")]
 
 # Logs have no width: tables in them are not squeezed into 80 columns.
 out = Console(soft_wrap=True, highlight=False, markup=False, width=None if Console().is_terminal else 120)
