@@ -6,7 +6,6 @@ LMO steps are normalized SGD, SignSGD and Signum. Norms are layer by layer: norm
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from pydantic import Field
@@ -14,6 +13,7 @@ from torch.optim import Optimizer
 
 from scionlab.optim.adam import Adam
 from scionlab.optim.conditional import LmoRecipe
+from scionlab.optim.parts import Average, Scope, StepRule
 from scionlab.optim.recipe import Gaussian
 from scionlab.optim.roles import Claim
 from scionlab.optim.shampoo import Shampoo
@@ -43,8 +43,8 @@ class NormalizedSgdRecipe(ClassicalRecipe):
 class SgdRecipe(NormalizedSgdRecipe):
     """SGD with an averaged gradient: Euclidean steepest descent, layer by layer."""
 
-    step_rule: Literal["lmo", "steepest", "clipped"] = "steepest"
-    scope: Literal["network", "layer"] = "layer"
+    step_rule: StepRule = "steepest"
+    scope: Scope = "layer"
 
 
 class SignumRecipe(ClassicalRecipe):
@@ -59,13 +59,13 @@ class SignumRecipe(ClassicalRecipe):
 class SignSgdRecipe(SignumRecipe):
     """SignSGD: the sign of the gradient; momentum is not read."""
 
-    average: Literal["gradient", "nesterov", "none", "lmo"] = "none"
+    average: Average = "none"
 
 
 class LInfDescentRecipe(SignSgdRecipe):
     """ℓ∞-descent: ‖g‖₁ sign(g), with the sum over the whole network."""
 
-    step_rule: Literal["lmo", "steepest", "clipped"] = "steepest"
+    step_rule: StepRule = "steepest"
 
 
 class SpectralDescentRecipe(ClassicalRecipe):
@@ -74,9 +74,9 @@ class SpectralDescentRecipe(ClassicalRecipe):
     norm_input: str = "schatten-inf"
     norm_hidden: str = "schatten-inf"
     norm_output: str = "schatten-inf"
-    average: Literal["gradient", "nesterov", "none", "lmo"] = "none"
-    step_rule: Literal["lmo", "steepest", "clipped"] = "steepest"
-    scope: Literal["network", "layer"] = "layer"
+    average: Average = "none"
+    step_rule: StepRule = "steepest"
+    scope: Scope = "layer"
 
 
 class ShampooRecipe(Gaussian):

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from scionlab.errors import UserError
 from scionlab.geometry import NORMS, Layer, NetworkNorm, NewtonSchulz, norm_named
+from scionlab.optim.parts import Average, Scope, StepRule
 from scionlab.optim.presets import PRESETS, VECTORS, norm_for
 from scionlab.optim.recipe import Recipe
 from scionlab.optim.roles import Claim
@@ -38,10 +39,10 @@ class LmoRecipe(Recipe):
     norm_input: str = TEXT.norms["input"]
     norm_hidden: str = TEXT.norms["hidden"]
     norm_output: str = TEXT.norms["output"]
-    average: Literal["gradient", "nesterov", "none", "lmo"] = "gradient"
+    average: Average = "gradient"
     first_average: Literal["zero", "gradient"] = "zero"
-    step_rule: Literal["lmo", "steepest", "clipped"] = "lmo"
-    scope: Literal["network", "layer"] = "network"
+    step_rule: StepRule = "lmo"
+    scope: Scope = "network"
     smoothness: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     coupled: bool = False
@@ -166,7 +167,7 @@ class ScionLightRecipe(ScionRecipe):
 class ClippedScionRecipe(ScionRecipe):
     """Scion with the short step of Frank and Wolfe (arXiv 2506.01913): min{γ, ⟨d, x − s⟩/(L‖x − s‖²)}."""
 
-    step_rule: Literal["lmo", "steepest", "clipped"] = "clipped"
+    step_rule: StepRule = "clipped"
 
 
 class ClippedUnconstrainedScionRecipe(ClippedScionRecipe):
@@ -178,7 +179,7 @@ class ClippedUnconstrainedScionRecipe(ClippedScionRecipe):
 class AlmondRecipe(UnconstrainedScionRecipe):
     """Averaged LMO directional descent: the LMO before the average. A counter-example: it stalls at the noise."""
 
-    average: Literal["gradient", "nesterov", "none", "lmo"] = "lmo"
+    average: Average = "lmo"
 
 
 def network_norm(claims: Sequence[Claim], geometry: LmoRecipe) -> NetworkNorm:

@@ -17,7 +17,7 @@ layer on its own. Sources: arXiv 2502.07529, 2506.01913.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -26,6 +26,11 @@ from scionlab.geometry import Layer
 
 State = dict[str, Any]
 Group = dict[str, Any]
+Average = Literal["gradient", "nesterov", "none", "lmo"]
+StepRule = Literal["lmo", "steepest", "clipped"]
+Scope = Literal["network", "layer"]
+STEP_RULES: tuple[str, ...] = get_args(StepRule)
+SCOPES: tuple[str, ...] = get_args(Scope)
 
 
 def _running(state: State, new: Tensor, group: Group) -> Tensor:
@@ -51,7 +56,7 @@ def _none(state: State, grad: Tensor, group: Group, layer: Layer) -> Tensor:
     return grad
 
 
-AVERAGES: dict[str, Callable[[State, Tensor, Group, Layer], Tensor]] = {
+AVERAGES: dict[Average, Callable[[State, Tensor, Group, Layer], Tensor]] = {
     "none": _none,
     "gradient": _gradient,
     "nesterov": _nesterov,
@@ -98,6 +103,3 @@ def step_sizes(moves: Sequence[Move]) -> list[Tensor]:
         return [move.group["lr"] * dual for move in moves]
     best = (_shortest(moves) if group["constrained"] else _dual(moves)) / group["smoothness"]
     return [best.clamp(min=0.0, max=move.group["lr"]) for move in moves]  # outside its ball a gap may be negative
-
-
-STEP_RULES = ("lmo", "steepest", "clipped")

@@ -19,9 +19,8 @@ from torch.optim import Optimizer
 
 from scionlab.errors import UserError, unknown
 from scionlab.geometry import Layer, norm_named
-from scionlab.optim.parts import AVERAGES, STEP_RULES, Move, step_sizes
+from scionlab.optim.parts import AVERAGES, SCOPES, STEP_RULES, Move, step_sizes
 
-SCOPES = ("network", "layer")
 NORM_OPTIONS = ("steps", "coefficients", "dtype")
 # What a group may say; the defaults are Scion's. Groups of checkpoints older than a field get its default.
 DEFAULTS: dict[str, Any] = {
