@@ -2,7 +2,7 @@
 
 Steepest descent in a norm is SGD (Euclidean), ℓ∞-descent (largest entry), spectral descent (largest singular value);
 LMO steps are normalized SGD, SignSGD and Signum. Norms are layer by layer: normalized SGD normalizes every layer, and
-ℓ∞-descent sums over the whole network. AdaGrad, RMSProp and plain momentum are PyTorch's.
+ℓ∞-descent sums over the whole network. AdaGrad and RMSProp are PyTorch's.
 """
 
 from collections.abc import Sequence
