@@ -61,6 +61,15 @@ def _settings(batches: tuple[int, int], budgets: tuple[int, int]) -> dict[str, A
         }
         for tokens in (short, long)
     ]
+    claims += [
+        {
+            "kind": "falls",
+            "of": [arm(batch, short), arm(batch, long)],
+            "with": "tokens",
+            "text": f"The best momentum falls with the token budget, at batch size {batch}",
+        }
+        for batch in (small, large)
+    ]
     return {"arms": ["batch_size", "tokens"], "across": "momentum", "claims": claims}
 
 

@@ -21,10 +21,11 @@ RADIUS = 64.0
 def options(first: str, last: str, width: int) -> dict[str, Any]:
     """Scion's options for these norms, with radii matched as the module says."""
     # Entries of the unit LMO of the first layer, d_out = width and d_in = VOCABULARY, in root mean square: 1 for column
-    # and sign, 1/d_in for row, √d_out/d_in for spectral. Of the last, d_out = VOCABULARY and d_in = width: 1/d_in for
-    # sign, column and row, and 1/√d_in for spectral.
-    first_radius = {"row": float(VOCABULARY), "spectral": VOCABULARY / sqrt(width)}.get(first, 1.0)
-    last_radius = RADIUS / sqrt(width) if last == "spectral" else RADIUS
+    # and sign, 1/d_in for row, and for spectral √(d_out/d_in) √min/√(d_out d_in) = √min/d_in, min the smaller of both.
+    # Of the last, d_out = VOCABULARY and d_in = width: 1/d_in for sign, column and row, and again √min/d_in.
+    root = sqrt(min(width, VOCABULARY))
+    first_radius = {"row": float(VOCABULARY), "spectral": VOCABULARY / root}.get(first, 1.0)
+    last_radius = RADIUS / root if last == "spectral" else RADIUS
     return {"norm_input": first, "norm_output": last, "radius_input": first_radius, "radius_output": last_radius}
 
 

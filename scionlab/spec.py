@@ -127,9 +127,10 @@ class Trial(_Value):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.width % self.head_dim:
+        heads = self.model == "gpt"  # no other model has any
+        if heads and self.width % self.head_dim:
             raise ValueError(f"head_dim: {self.head_dim} does not divide width {self.width}")
-        if self.head_dim % 2:
+        if heads and self.head_dim % 2:
             raise ValueError(f"head_dim: {self.head_dim} is odd; rotary positions need an even head size")
         if self.val_tokens % self.val_seq_len:
             raise ValueError(f"val_tokens: {self.val_tokens} is not a multiple of val_seq_len {self.val_seq_len}")

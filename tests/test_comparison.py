@@ -257,10 +257,21 @@ def test_the_growth_of_the_best_place_is_recovered(slope, verdict, of):
     assert "octaves per octave of batch size." in growth.text
 
 
-def test_a_best_place_that_shrinks_did_not_grow():
+def test_a_best_place_that_shrinks_fell_and_did_not_grow():
     runs = momenta(-0.5, places=(0.0125, 0.025, 0.05, 0.1, 0.2))
-    found = fit_comparison(told(runs, arms=["batch_size"], across="momentum", claims=[GROWS]))
-    assert found.claims[0].verdict == DID_NOT_HOLD
+    claims = [GROWS, GROWS | {"kind": "falls"}]
+    grown, fallen = fit_comparison(told(runs, arms=["batch_size"], across="momentum", claims=claims)).claims
+    assert (grown.verdict, fallen.verdict) == (DID_NOT_HOLD, HELD)
+    assert grown.estimate == fallen.estimate
+    assert "falls with the batch size" in fallen.claim
+
+
+def test_a_best_place_at_its_grids_lower_end_leaves_a_fall_standing():
+    runs = momenta(-0.5, places=(0.05, 0.1, 0.2))  # of the largest batch, the best lies at the end or beyond
+    (fallen,) = fit_comparison(
+        told(runs, arms=["batch_size"], across="momentum", claims=[GROWS | {"kind": "falls"}])
+    ).claims
+    assert fallen.verdict == HELD
 
 
 def test_a_best_place_at_its_grids_end_leaves_growth_open_only_where_it_matters():

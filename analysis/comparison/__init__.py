@@ -7,6 +7,6 @@ such as batch sizes, or one place if there is none. The chain, a module each:
     design      runs → arms × places, each cell a loss curve over learning rates
     tuned       cell → the lowest value of its curve and where; resampled copies of it
     noise       seed noise, by arm where the arm has enough of it
-    claims      "better", "flatter", "no worse", "grows" → held, did not hold, cannot tell
+    claims      "better", "flatter", "no worse", "grows", "falls" → held, did not hold, cannot tell
     fit         all of it for a sweep, as one frozen result (result)
 """

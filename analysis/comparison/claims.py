@@ -4,6 +4,7 @@
     no-worse    the same < margin
     flatter     (cost at the last place − lowest cost) of `of`, minus the same of `than`, < 0
     grows       slope of log₂ (best place) on log₂ (key) > 0
+    falls       the same < 0
 
 A claim held if the whole interval lies on its side, did not hold if it lies on the other; else, or where there is no
 interval, one cannot tell. Nor can one where an end of a grid leaves open what lies beyond, unless that could only
@@ -207,9 +208,10 @@ def _flatter(claim: Claim, results: Results) -> Judged:
     return _judged(claim, what, verdict, text, difference, results)
 
 
-def _grows(claim: Claim, results: Results) -> Judged:
+def _goes(claim: Claim, results: Results) -> Judged:
+    """grows and falls."""
     design, key = results.design, str(claim.along)
-    what = f"the best {design.across} grows with the {spoken(key)}"
+    what = f"the best {design.across} {claim.kind} with the {spoken(key)}"
     family = _family(claim, design, key)
     if len(family) < 2:
         return _missing(claim, what, f"There are fewer than two values of {spoken(key)} to compare.")
@@ -229,9 +231,8 @@ def _grows(claim: Claim, results: Results) -> Judged:
     )
     # A claim that something lies above 0 is one that its negative lies below.
     negative = None if sample is None else -sample
-    verdict = below(
-        replace(drift, value=-drift.value, sample=negative, may_fall=drift.may_rise, may_rise=drift.may_fall)
-    )
+    turned = replace(drift, value=-drift.value, sample=negative, may_fall=drift.may_rise, may_rise=drift.may_fall)
+    verdict = below(turned if claim.kind == "grows" else drift)
     first, last = (
         f"{2 ** tops[i].value:.3g} at {spoken(key)} {plain(design.arms[family[i]].values[key])}" for i in (0, -1)
     )
@@ -286,5 +287,6 @@ JUDGES: dict[str, Callable[[Claim, Results], Judged]] = {
     "better": _ends,
     "no-worse": _ends,
     "flatter": _flatter,
-    "grows": _grows,
+    "grows": _goes,
+    "falls": _goes,
 }

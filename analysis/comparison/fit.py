@@ -49,12 +49,12 @@ def fit_comparison(tables: SweepTables, seed: int = 0) -> Comparison:
 def _check_numbers(design: Design) -> None:
     """Claims of a growth need numbers above 0 to grow; those of large places need numbers."""
     for claim in design.settings.claims:
-        if claim.kind not in ("flatter", "grows"):
+        if claim.kind not in ("flatter", "grows", "falls"):
             continue
         if not design.numeric:
             shown = ", ".join(map(str, design.places))
             raise UserError(f"across: {design.across!r} is not of numbers ({shown}); a claim {claim.kind!r} needs them")
-        if claim.kind == "grows":
+        if claim.kind in ("grows", "falls"):
             _check_growth(design, str(claim.along))
 
 

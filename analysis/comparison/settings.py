@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from analysis.settings import Settings
 
 Metric = Literal["val_loss", "val_accuracy", "train_loss", "gap"]
-Kind = Literal["better", "flatter", "no-worse", "grows"]
+Kind = Literal["better", "flatter", "no-worse", "grows", "falls"]
 
 
 class Claim(Settings):
@@ -18,6 +18,7 @@ class Claim(Settings):
     flatter    from its own best place to the last one, `of` loses less than `than`
     grows      the best place rises along the key `with`, over several arms, or over those that share all other keys
                with one; by default over all
+    falls      likewise, it falls
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -32,12 +33,13 @@ class Claim(Settings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        allowed = {"grows": ("of", "along")}.get(self.kind, ("of", "than", "at", "margin"))
-        needed = ("along",) if self.kind == "grows" else ("of", "than")
+        of_places = self.kind in ("grows", "falls")
+        allowed = ("of", "along") if of_places else ("of", "than", "at", "margin")
+        needed = ("along",) if of_places else ("of", "than")
         if self.kind == "flatter":
             allowed = ("of", "than")
         names = {"along": "with"}
-        if isinstance(self.of, tuple) and self.kind != "grows":
+        if isinstance(self.of, tuple) and not of_places:
             raise ValueError(f"of: several arms are not allowed in a claim of the kind {self.kind!r}")
         for name in needed:
             if getattr(self, name) is None:
@@ -59,7 +61,7 @@ class ComparisonSettings(Settings):
     @model_validator(mode="after")
     def _check_claims(self) -> Self:
         for claim in self.claims:
-            if self.across is None and (claim.kind in ("flatter", "grows") or claim.at is not None):
+            if self.across is None and (claim.kind in ("flatter", "grows", "falls") or claim.at is not None):
                 raise ValueError(f"claims: a claim of the kind {claim.kind!r} needs places: name their key in across")
             if claim.along is not None and claim.along not in self.arms:
                 raise ValueError(f"claims: with {claim.along!r} is not allowed: it must be one of arms")
