@@ -9,6 +9,7 @@ from synthetic_layers import tables_of, transfer_rows
 import analysis.norm_transfer
 from analysis.intervals import CANNOT_TELL, Estimate
 from analysis.norm_transfer import BROKEN, HELD, NormOptimum, _between, fit_norm_transfer, verdict
+from analysis.report import norm_transfer as page
 from scionlab.errors import UserError
 
 
@@ -131,6 +132,13 @@ def test_norms_in_radii_are_told_where_there_are_balls():
     method = only(fit(planted(budgets=(16,), radius=64.0)))
     for optimum in method.optima:
         assert 0.2 < optimum.of_radius < 2
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.5, False), (0.98, True), (1.1, True), (1.6, False)])
+def test_norms_at_the_edge_of_their_ball_are_said_to_be_the_balls(share, said):
+    method = only(fit(planted(budgets=(16,), radius=64.0)))
+    at_share = replace(method, optima=tuple(replace(optimum, of_radius=share) for optimum in method.optima))
+    assert ("the ball that fixes them" in page._finding(at_share)) == said  # beyond a fifth: no ball holds them
 
 
 def test_a_rate_that_diverges_takes_no_part():
