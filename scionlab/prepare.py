@@ -10,6 +10,7 @@ from scionlab.errors import UserError, unknown
 from scionlab.models import MODELS, Architecture
 from scionlab.optim import LmoRecipe, domain, geometry, recipe
 from scionlab.optim.roles import Claim, assign_roles
+from scionlab.optim.scion import layer_of
 from scionlab.spec import PlannedStage, Trial
 from scionlab.watch import Watched
 
@@ -69,21 +70,23 @@ def build(trial: Trial, shape: DataShape) -> tuple[nn.Module, list[Claim]]:
 def watched(model: nn.Module, claims: Sequence[Claim], trial: Trial) -> list[Watched]:
     """What a watch of the trial's model looks at, in the balls of its method, or of Scion where it has none."""
     method, balls = recipe(trial), geometry(trial)
+    own = method if isinstance(method, LmoRecipe) else None
     seen: set[str] = set()
     found = []
     for claim in claims:
+        group = balls.group(claim)
         path = claim.names[-1].rpartition(".")[0]  # of a shared weight, the module that uses it last: the head
         found.append(
             Watched(
                 name=claim.names[0],
                 role=claim.role,
                 parameter=claim.parameter,
-                layer=balls.layer(claim),
-                norm_name=balls.group(claim)["norm"],
-                has_ball=isinstance(method, LmoRecipe),
-                decay=method.pull if isinstance(method, LmoRecipe) else None,
+                layer=layer_of(group),
+                norm_name=group["norm"],
+                has_ball=own is not None,
+                decay=own.pull if own else None,
                 module=None if path in seen else path,
-                clipped=isinstance(method, LmoRecipe) and method.constrained and method.step_rule == "clipped",
+                clipped=own is not None and own.constrained and own.step_rule == "clipped",
             )
         )
         seen.add(path)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import Small, gpt_claims
 from torch import nn
 
 from scionlab import training
@@ -21,21 +22,6 @@ from scionlab.spec import Trial
 
 def trial(optimizer: str, width: int = 32, **options) -> Trial:
     return Trial(optimizer=optimizer, lr=2**-6, width=width, options=options)
-
-
-def gpt_claims(width: int = 32, tied: bool = False):
-    return assign_roles(GPT(GPTConfig(width=width, depth=2, tied=tied)))
-
-
-class Small(nn.Module):
-    """Every role: embedding, hidden matrix with bias, gain with bias, head with bias."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(11, 8)
-        self.hidden = nn.Linear(8, 6)
-        self.norm = nn.LayerNorm(6)
-        self.head = nn.Linear(6, 11)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from scionlab.optim.adam import Adam
 from scionlab.optim.conditional import LmoRecipe
 from scionlab.optim.parts import Average, Scope, StepRule
+from scionlab.optim.presets import VECTORS
 from scionlab.optim.recipe import Gaussian
 from scionlab.optim.roles import Claim
 from scionlab.optim.shampoo import Shampoo
@@ -29,7 +30,7 @@ class ClassicalRecipe(Gaussian, LmoRecipe):
     norm_vector: str = "euclidean-vector"
 
     def geometry(self, role: str) -> tuple[str, float]:
-        return (self.norm_vector, 1.0) if role in ("bias", "gain") else super().geometry(role)
+        return (self.norm_vector, 1.0) if role in VECTORS else super().geometry(role)
 
 
 class NormalizedSgdRecipe(ClassicalRecipe):

@@ -16,7 +16,7 @@ from scionlab.optim.parts import Average, Scope, StepRule
 from scionlab.optim.presets import PRESETS, VECTORS, norm_for
 from scionlab.optim.recipe import Recipe
 from scionlab.optim.roles import Claim
-from scionlab.optim.scion import Scion, ScionLight
+from scionlab.optim.scion import Scion, ScionLight, layer_of
 
 TEXT = PRESETS["text"]
 PARTS = ("average", "first_average", "step_rule", "scope", "smoothness", "weight_decay", "coupled")
@@ -108,8 +108,7 @@ class LmoRecipe(Recipe):
 
     def layer(self, claim: Claim) -> Layer:
         """The parameter's ball."""
-        group = self.group(claim)
-        return Layer(norm_named(group["norm"], **group["norm_options"]), group["radius"], claim.layout, claim.blocks)
+        return layer_of(self.group(claim))
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
         groups = [self.group(claim) for claim in claims]

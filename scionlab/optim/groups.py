@@ -19,6 +19,7 @@ from scionlab.geometry import Column, Conv, Euclidean, Flat, Layer, Norm, Row, S
 from scionlab.optim.presets import norm_for, role_preset
 from scionlab.optim.roles import Claim, assign_roles
 from scionlab.optim.rules import ROLES, Rule
+from scionlab.optim.scion import layer_of
 
 # How each geometry's `init` draws a matrix.
 STARTS: dict[type[Norm], str] = {
@@ -112,11 +113,11 @@ def initialize(groups: Iterable[Mapping[str, Any]], seed: int | torch.Generator 
         raise UserError(f"output_init: {output_init!r} is not allowed: it must lie in [0, 1]")
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
     for group in groups:
-        role, norm = group.get("role"), norm_named(group["norm"])
+        role = group.get("role")
         if role not in ROLES:
             raise unknown("initialize: role of a group", str(role), ROLES)
         factor = output_init if role == "output" and not group["shared"] else 1.0
-        layer = Layer(norm, group["radius"], group["layout"], group["blocks"])
+        layer = layer_of(group)
         for parameter in group["params"]:
             if role == "bias":
                 parameter.zero_()

@@ -210,9 +210,9 @@ class ScionLight(Scion):
             parameter.grad = None if buffer is None else buffer.to(parameter.device, copy=True)
 
 
-def layer_of(group: dict[str, Any]) -> Layer:
-    """The ball of a parameter group."""
-    norm = norm_named(group["norm"], **group["norm_options"])
+def layer_of(group: Mapping[str, Any]) -> Layer:
+    """The ball of a parameter group, with or without options of its norm."""
+    norm = norm_named(group["norm"], **group.get("norm_options", {}))
     return Layer(norm, group["radius"], group["layout"], group["blocks"])
 
 
