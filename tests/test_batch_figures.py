@@ -1,10 +1,9 @@
-import io
-import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawn import check_drawn, svg
 from matplotlib.figure import Figure
 from planted import Law, planted_runs
 
@@ -128,12 +127,6 @@ def case(cases):
     return tables, fit, fit.optimizers[0]
 
 
-def svg(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
-
-
 def bounds(rows):
     """The interval of every row, None where there is none."""
     return [tuple(None if pd.isna(end) else end for end in row) for row in rows[["low", "high"]].to_numpy()]
@@ -145,14 +138,7 @@ def test_figures_are_drawn_from_their_csv(figure, name, cases):
     data = figure.table(*cases[name])
     if data.empty:
         return
-    drawn = figure.draw(data)
-    assert drawn.get_figwidth() < 9  # inches: words stay legible at the report's width
-    read = pd.read_csv(io.StringIO(data.to_csv(index=False)))
-    assert svg(figure.draw(read)) == svg(drawn)
-    words = figure.alt(data)
-    assert figure.alt(read) == words
-    assert len(words) > 40
-    assert not re.search(r"nan|None|\$", words), words
+    words = check_drawn(figure, data, widest=9)
     assert all(optimizer in words for optimizer in data["optimizer"].unique())
     assert "optimizer" in data
     assert figure.TITLE

@@ -1,9 +1,7 @@
-import io
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
+from drawn import check_drawn
 from planted_arms import arm_runs, diverge, told
 from synthetic import ARMS, CLAIMS, curve_rows, fill_comparison
 
@@ -56,12 +54,6 @@ def case(request):
     return tables, fit_comparison(tables)
 
 
-def svg(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
-
-
 @pytest.mark.parametrize("name", FIGURES_OF)
 def test_figures_are_drawn_from_their_csv(name, case):
     tables, fit = case
@@ -70,14 +62,7 @@ def test_figures_are_drawn_from_their_csv(name, case):
     if data.empty:
         assert (name, fit.cells[0].n_rates) == ("comparison_rates", 1)
         return
-    read = pd.read_csv(io.StringIO(data.to_csv(index=False)))
-    drawn = module.draw(data)
-    assert svg(module.draw(read)) == svg(drawn)
-    assert drawn.get_figwidth() < 11  # inches: words stay legible at the report's width
-    words = module.alt(data)
-    assert module.alt(read) == words
-    assert len(words) > 40
-    assert not re.search(r"nan|None|\$", words), words
+    words = check_drawn(module, data, widest=11)
     assert all(arm.name in words for arm in fit.design.arms)
     assert module.caption(data).endswith(".")
     assert "nats" not in (module.title(data) if hasattr(module, "title") else module.TITLE)

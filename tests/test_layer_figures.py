@@ -1,9 +1,6 @@
-import io
-import re
-
 import numpy as np
-import pandas as pd
 import pytest
+from drawn import check_drawn
 from synthetic_layers import (
     GROWS,
     STAYS,
@@ -73,12 +70,6 @@ def fitted():
         return {name: (fit, tables, fit(tables)) for name, (fit, tables) in cases().items()}
 
 
-def svg(figure):
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_figures_are_drawn_from_their_csv(name, fitted):
     fit, tables, found = fitted[name]
@@ -87,14 +78,7 @@ def test_figures_are_drawn_from_their_csv(name, fitted):
         if data.empty:
             assert (figure, name) == (convergence_descent, "convergence, one arm")
             continue
-        drawn = figure.draw(data)
-        assert drawn.get_figwidth() < 9.2  # inches: words stay legible at the report's width
-        read = pd.read_csv(io.StringIO(data.to_csv(index=False)))
-        assert svg(figure.draw(read)) == svg(drawn)
-        words = figure.alt(data)
-        assert figure.alt(read) == words
-        assert len(words) > 40
-        assert not re.search(r"nan|None|\$", words), words
+        words = check_drawn(figure, data, widest=9.2)
         assert all(optimizer in words for optimizer in data["optimizer"].unique())
         assert figure.TITLE
         assert figure.CAPTION.endswith(".")
