@@ -21,8 +21,8 @@ ROOMS = {
         "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.watch", "scionlab.spec", "scionlab.errors",
     },
     "scionlab.training": {
-        "scionlab.data", "scionlab.optim", "scionlab.prepare", "scionlab.probe", "scionlab.spec", "scionlab.errors",
-        "scionlab.watch",
+        "scionlab.training", "scionlab.data", "scionlab.optim", "scionlab.prepare", "scionlab.probe", "scionlab.spec",
+        "scionlab.errors", "scionlab.watch",
     },
     "scionlab.store": {"scionlab.schema", "scionlab.errors"},
     "scionlab.sweep": {

@@ -120,7 +120,7 @@ def rows_by_hand(model, windows, length: int):
 
 @pytest.mark.parametrize("optimizer", ["scion", "adam"])
 def test_the_constants_are_those_of_the_definitions_in_float64(optimizer, monkeypatch):
-    monkeypatch.setattr(training, "PROBE_TOKENS", SET_TOKENS)
+    monkeypatch.setattr(training.run, "PROBE_TOKENS", SET_TOKENS)
     monkeypatch.setattr("scionlab.probe.PASS_TOKENS", 300)  # several passes, the last one shorter
     state = training.Run(trial(optimizer, steps=8, seq_len=32, **SMALL), CORPUS)
     for _ in range(5):
@@ -261,8 +261,8 @@ def test_values_that_are_not_finite_are_reported_and_raise_nothing(value):
 def test_gradients_of_windows_average_to_that_of_their_batch():
     state = training.Run(trial("adam", steps=2, **SMALL), CORPUS)
     parameters, windows = list(state.model.parameters()), probe_windows(CORPUS, 8, 32)
-    each, gradients = window_gradients(state._loss, parameters, windows)
-    together = state._loss(windows)
+    each, gradients = window_gradients(state.passes.loss, parameters, windows)
+    together = state.passes.loss(windows)
     assert each.mean().item() == pytest.approx(together.item(), rel=1e-6)  # float32 sums
     for mine, whole in zip(gradients, torch.autograd.grad(together, parameters), strict=True):
         assert mine.shape == (8, *whole.shape)

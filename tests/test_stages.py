@@ -60,7 +60,7 @@ def test_a_run_saved_between_its_stages_is_the_run_that_was_not(optimizer, secon
 
 @pytest.mark.parametrize("probe", [0, 6])
 def test_losses_not_yet_logged_and_probes_are_saved(monkeypatch, probe):
-    monkeypatch.setattr(training, "MAX_CURVE_ROWS", 4)  # rows 1, 4, 8, 12: stage boundaries lie between them
+    monkeypatch.setattr(training.log, "MAX_CURVE_ROWS", 4)  # rows 1, 4, 8, 12: stage boundaries lie between them
     asked = staged("adam", (3, 2, 16, 2**-6), (6, 2, 32, 2**-7), (10, 4, 32, 2**-8), steps=16, probe=probe)
     state = training.Run(asked, CORPUS)
     while not state.finished:
@@ -74,7 +74,7 @@ def test_losses_not_yet_logged_and_probes_are_saved(monkeypatch, probe):
 def test_seconds_add_up_over_saving():
     state = training.Run(staged("adam", SAME_LENGTH), CORPUS)
     state.run_stage()
-    state.seconds = 1000.0
+    state.clock.seconds = 1000.0
     state = saved_and_loaded(state)
     state.run_stage()
     assert 1000 < state.outcome().summary["wall_time_s"] < 1100
@@ -176,7 +176,7 @@ def test_rates_follow_the_schedule_over_all_tokens_times_the_stages_own_rate():
                 state._enter_stage()
         expected = [lr * shape(t) for lr, t in zip(own, seen, strict=True)]
         assert used == pytest.approx(expected, rel=1e-12)  # float64 rounding
-        assert [row["lr"] for row in state.curve] == pytest.approx(expected, rel=1e-12)
+        assert [row["lr"] for row in state.log.curve] == pytest.approx(expected, rel=1e-12)
 
 
 def test_tokens_operations_and_passes_are_summed_over_the_stages():

@@ -147,7 +147,7 @@ def test_one_loss_too_large_between_log_points_is_divergence(monkeypatch):
 
 
 def test_a_loss_that_is_not_a_number_is_divergence(monkeypatch):
-    monkeypatch.setattr(training.Run, "_loss", lambda self, batch: self.model.head.weight.sum() * math.nan)
+    monkeypatch.setattr(training.run.Passes, "loss", lambda self, batch: self.model.head.weight.sum() * math.nan)
     outcome = run()
     assert (outcome.summary["status"], outcome.summary["steps_done"]) == ("diverged", 1)
     assert math.isnan(outcome.curve[0]["train_loss"])
@@ -187,7 +187,7 @@ def test_the_curve_shows_the_rate_of_its_step():
 
 def test_rows_between_log_points_average_their_losses(monkeypatch):
     each = [row["train_loss"] for row in run(steps=20, **TINY).curve]
-    monkeypatch.setattr(training, "MAX_CURVE_ROWS", 6)
+    monkeypatch.setattr(training.log, "MAX_CURVE_ROWS", 6)
     curve = run(steps=20, **TINY).curve
     assert len(curve) <= 6
     for row, before in zip(curve[1:], curve, strict=False):

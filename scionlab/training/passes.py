@@ -1,0 +1,85 @@
+"""What a model does with a batch of its data: outputs, loss, gradients, and the score on the validation set."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from scionlab.data import Source
+from scionlab.spec import Trial
+
+
+@contextmanager
+def threads(trial: Trial) -> Iterator[None]:
+    """One thread on a CPU: sums are grouped by thread, so this makes the numbers independent of the machine's cores.
+
+    On CUDA the cores only build and initialize the model, and each GPU's trial takes its share of them.
+    """
+    before = torch.get_num_threads()
+    cores = 1 if trial.device == "cpu" else (os.cpu_count() or 1) // torch.cuda.device_count()
+    torch.set_num_threads(max(1, cores))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Clock:
+    """Adds up the seconds of the blocks it is entered for."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def running(self, trial: Trial) -> Iterator[None]:
+        """The clock runs, and the trial has its number of threads."""
+        began = time.perf_counter()
+        with threads(trial):
+            yield
+        self.seconds += time.perf_counter() - began
+
+
+def validation_batch(trial: Trial) -> int:
+    """Validation examples at a time: about as many tokens as a training batch has."""
+    return max(1, trial.batch_size * trial.seq_len // trial.val_seq_len)
+
+
+class Passes:
+    """A model on batches of its data, on the trial's device and in its precision. Losses are means, in nats."""
+
+    def __init__(self, model: nn.Module, source: Source, trial: Trial) -> None:
+        self.model, self.source = model, source
+        self.device, self.half = torch.device(trial.device), trial.dtype == "bfloat16"
+
+    def to_device(self, batch: Tensor) -> Tensor:
+        """The batch where the model is; the copy to a GPU does not wait for what the GPU is doing."""
+        if self.device.type == "cuda":
+            return batch.pin_memory().to(self.device, non_blocking=True)
+        return batch
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The model's output on a batch, the targets, and the loss."""
+        inputs, targets = self.source.unpack(batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            outputs = self.model(inputs)
+        return outputs, targets, self.source.loss(outputs, targets)
+
+    def loss(self, batch: Tensor) -> Tensor:
+        """Mean loss of a batch, 0-d."""
+        return self.forward(batch)[2]
+
+    @torch.no_grad()
+    def validate(self, examples: Tensor, batch_size: int) -> tuple[float, float | None]:
+        """Mean loss over the examples, in batches of about this size, and the accuracy where there is one."""
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        right: Tensor | None = None
+        for part in examples.split(batch_size):
+            outputs, targets, loss = self.forward(self.to_device(part))
+            total += loss.double() * len(part)
+            if (correct := self.source.correct(outputs, targets)) is not None:
+                right = correct if right is None else right + correct
+        count = len(examples)
+        return float(total) / count, None if right is None else float(right) / count
