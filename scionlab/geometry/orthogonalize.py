@@ -7,7 +7,6 @@ matrix products and lands in a band around it. Tests hold the second against the
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -61,20 +60,21 @@ _TAYLOR: Triple = (15 / 8, -10 / 8, 3 / 8)
 
 # By name: "muon" is the default; "taylor" the classical quintic, from the Taylor series of x·(x²)^(−1/2) around 1,
 # which converges to 1 from everywhere in (0, 1], slowly near 0 (Björck & Bowie, 1971; Kovarik, 1970).
-COEFFICIENT_SETS: Mapping[str, Coefficients] = MappingProxyType(
-    {
-        "muon": Coefficients((COEFFICIENTS,)),
-        "taylor": Coefficients((_TAYLOR,)),
-        "polar-express": Coefficients(
-            (*((a / _MARGIN, b / _MARGIN**3, c / _MARGIN**5) for a, b, c in _POLAR_EXPRESS), _TAYLOR), _MARGIN
-        ),
-    }
-)
+COEFFICIENT_SETS: Mapping[str, Coefficients] = {
+    "muon": Coefficients((COEFFICIENTS,)),
+    "taylor": Coefficients((_TAYLOR,)),
+    "polar-express": Coefficients(
+        (*((a / _MARGIN, b / _MARGIN**3, c / _MARGIN**5) for a, b, c in _POLAR_EXPRESS), _TAYLOR), _MARGIN
+    ),
+}
 
 # "auto" is bfloat16 on CUDA and the input's own elsewhere.
-DTYPES: Mapping[str, torch.dtype | None] = MappingProxyType(
-    {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-)
+DTYPES: Mapping[str, torch.dtype | None] = {
+    "auto": None,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,15 @@ def newton_schulz(
     x = unit(x, dim=(-2, -1))
     if coefficients.margin != 1:
         x = x / coefficients.margin
+    x = x.reshape(-1, *x.shape[-2:]) if x.ndim > 3 else x  # fused products know one batch dimension
+    product, add_product = (torch.mm, torch.addmm) if x.ndim == 2 else (torch.bmm, torch.baddbmm)
     for a, b, c in coefficients.first(steps):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        gram = product(x, x.mT)
+        polynomial = add_product(gram, gram, gram, beta=b, alpha=c)  # bA + cA² with A = XXᵀ
+        x = add_product(x, polynomial, x, beta=a)
     if tall:
         x = x.mT
-    return x.to(matrix.dtype)
+    return x.to(matrix.dtype).view(matrix.shape)
 
 
 def polar(matrix: Tensor) -> Tensor:
@@ -170,9 +173,9 @@ def _for_lapack(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def unit(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """`x` divided by its Euclidean norm over `dim`; where that norm is zero, zero.
 
-    The largest entry is divided out first, so that squares neither underflow nor overflow.
+    The largest entry is divided out first, so that squares neither underflow nor overflow; a zero or a subnormal one is
+    replaced by the smallest normal number. NaN where an entry is not finite.
     """
-    largest = x.abs().amax(dim=dim, keepdim=True)
-    x = x / torch.where(largest > 0, largest, 1)
-    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
-    return x / torch.where(norm > 0, norm, 1)
+    tiny = torch.finfo(x.dtype).tiny
+    x = x / x.abs().amax(dim=dim, keepdim=True).clamp(min=tiny)
+    return x / torch.linalg.vector_norm(x, dim=dim, keepdim=True).clamp(min=tiny)

@@ -102,4 +102,5 @@ def step_sizes(moves: Sequence[Move]) -> list[Tensor]:
         dual = _dual(moves)
         return [move.group["lr"] * dual for move in moves]
     best = (_shortest(moves) if group["constrained"] else _dual(moves)) / group["smoothness"]
-    return [best.clamp(min=0.0, max=move.group["lr"]) for move in moves]  # outside its ball a gap may be negative
+    best = best.clamp(min=0.0)  # outside its ball a gap may be negative
+    return [best.clamp(max=move.group["lr"]) for move in moves]

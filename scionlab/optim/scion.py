@@ -19,8 +19,10 @@ from torch.optim import Optimizer
 
 from scionlab.errors import UserError, unknown
 from scionlab.geometry import Layer, norm_named
+from scionlab.optim import foreach
 from scionlab.optim.parts import AVERAGES, SCOPES, STEP_RULES, Move, step_sizes
 
+NUMBERS = ("lr", "momentum", "radius", "smoothness", "weight_decay")
 NORM_OPTIONS = ("steps", "coefficients", "dtype")
 # What a group may say; the defaults are Scion's. Groups of checkpoints older than a field get its default.
 DEFAULTS: dict[str, Any] = {
@@ -39,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "smoothness": 1.0,
     "weight_decay": 0.0,
     "coupled": False,
+    "foreach": None,
 }
 
 
@@ -47,7 +50,8 @@ class Scion(Optimizer):
 
     Every argument after `params` is a default that a parameter group may override under the same name.
 
-    lr: step size γ ≥ 0; at most 1 when constrained (a convex combination).
+    lr: step size γ ≥ 0; at most 1 when constrained (a convex combination). A 0-d tensor may change without another
+        compilation of the step; its value is not checked, as that would wait for its device.
     momentum: α in (0, 1], the weight of the new gradient; 0.1 is what others call momentum 0.9. A scheduler that cycles
         momentum writes the other convention: use OneCycleLR with cycle_momentum=False.
     norm: a name that `scionlab.geometry.norm_named` knows.
@@ -63,6 +67,8 @@ class Scion(Optimizer):
     smoothness: L of "clipped", in the norm of its scope.
     weight_decay: λ ≥ 0 of unconstrained methods: W ← (1 − γλ) W before the step. With 1 it is Scion.
     coupled: add λW to the gradient instead (Tikhonov), which the LMO then sees.
+    foreach: None, the default, moves parameters together where `scionlab.optim.foreach` can, which gives the same
+        numbers sooner; False moves one after the other, by the formulas as they are written here.
 
     Raises UserError for values out of range, and for sparse or complex gradients.
     """
@@ -70,7 +76,7 @@ class Scion(Optimizer):
     def __init__(
         self,
         params: Any,
-        lr: float = 2**-6,
+        lr: float | Tensor = 2**-6,
         momentum: float = 0.1,
         norm: str = "spectral",
         radius: float = 1.0,
@@ -117,6 +123,18 @@ class Scion(Optimizer):
             _check_step(group)
         if any(grad.is_sparse for _, grad, _ in todo):
             raise UserError("Scion: a gradient is sparse; use dense gradients (nn.Embedding(sparse=False))")
+        batches, rest = foreach.batches(todo)
+        for batch in batches:
+            self._advance(batch)
+        self._one_by_one(rest)
+        return loss
+
+    def _advance(self, batch: foreach.Batch) -> None:
+        states = [self.state[parameter] for parameter in batch.parameters]
+        foreach.advance(batch, layer_of(batch.group), batch.group["average"], states)
+
+    def _one_by_one(self, todo: Iterable[foreach.Todo]) -> None:
+        """The plain path: the formulas, parameter by parameter."""
         scopes: dict[tuple[Any, ...], list[Move]] = {}
         for number, (parameter, grad, group) in enumerate(todo):
             move = self._move(parameter, grad, group)
@@ -129,7 +147,6 @@ class Scion(Optimizer):
         sized = [pair for moves in scopes.values() for pair in zip(moves, step_sizes(moves), strict=True)]
         for move, size in sized:  # after all of them are known
             _apply(move, size)
-        return loss
 
     def _move(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> Move:
         layer = layer_of(group)
@@ -185,11 +202,17 @@ class ScionLight(Scion):
                 delattr(self, name)
             raise UserError("ScionLight: GradScaler rescales gradients, which are the average here; use bfloat16")
         loss = super().step(closure)
+        fading: dict[float, list[Tensor]] = {}
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    parameter.grad.mul_(1 - group["momentum"])
+                    fading.setdefault(group["momentum"], []).append(parameter.grad)
+        for momentum, grads in fading.items():
+            torch._foreach_mul_(grads, 1 - momentum)
         return loss
+
+    def _advance(self, batch: foreach.Batch) -> None:
+        foreach.advance(batch, layer_of(batch.group), "none", ())  # the gradient is the average
 
     def _average(self, parameter: Tensor, grad: Tensor, group: dict[str, Any], layer: Layer) -> Tensor:
         # only a rule that looks at the scale of d has to see it
@@ -230,12 +253,14 @@ def _apply(move: Move, size: float | Tensor) -> None:
 
 
 def _check_step(group: dict[str, Any]) -> None:
-    for field in ("lr", "momentum", "radius", "smoothness", "weight_decay"):
+    lr = group["lr"]
+    of_tensor = isinstance(lr, Tensor) and lr.ndim == 0
+    for field in NUMBERS[1:] if of_tensor else NUMBERS:
         if not isinstance(group[field], (int, float)):
             raise UserError(f"Scion: {field}: {group[field]!r} is not allowed: it must be a number")
-    if not 0 <= group["lr"] < math.inf or (group["constrained"] and group["lr"] > 1):
+    if not of_tensor and (not 0 <= lr < math.inf or (group["constrained"] and lr > 1)):
         allowed = "[0, 1] when constrained" if group["constrained"] else "[0, ∞)"
-        raise UserError(f"Scion: lr: {group['lr']!r} is not allowed: it must lie in {allowed}")
+        raise UserError(f"Scion: lr: {lr!r} is not allowed: it must lie in {allowed}")
     if not 0 < group["momentum"] <= 1:
         raise UserError(f"Scion: momentum: {group['momentum']!r} is not allowed: it must lie in (0, 1]")
 
@@ -251,6 +276,8 @@ def _check_group(group: dict[str, Any]) -> None:
     _check_choice("average", group["average"], AVERAGES)
     _check_choice("step_rule", group["step_rule"], STEP_RULES)
     _check_choice("scope", group["scope"], SCOPES)
+    if group["foreach"] not in (None, True, False):
+        raise UserError(f"Scion: foreach: {group['foreach']!r} is not allowed: it must be None, True or False")
     _check_parts(group)
     if not isinstance(group["norm_options"], Mapping):
         raise UserError(f"Scion: norm_options: {group['norm_options']!r} is not allowed: it must be a dict")
