@@ -18,7 +18,7 @@ sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)"; status=$$?; \
     $(LAB) report --experiment $(1)$(3) $(FROM) && exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test bench check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-convergence fit-lr-transfer fit-batch-scaling figures report clean distclean
+.PHONY: help setup test bench coverage check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-convergence fit-lr-transfer fit-batch-scaling figures report clean distclean
 
 help: ## print this list
 	@echo "make TARGET [PRESET=smoke|laptop|full|gpu] [RESULTS=folder] [EXECUTOR=ray|inline] [OPTIMIZER=name] [EXPERIMENT=name]"
@@ -43,7 +43,10 @@ $(BIN)/.ready-dev: $(BIN)/.ready
 test: $(BIN)/.ready-dev ## run the tests
 	$(BIN)/pytest
 
-bench: $(BIN)/.ready-dev ## check the coverage of the intervals by simulation (minutes)
+bench: $(BIN)/.ready-dev ## time what has to be fast: steps, stacking, sweeps, the store (minutes)
+	$(BIN)/python -m benchmarks --results "$(RESULTS)"
+
+coverage: $(BIN)/.ready-dev ## check the coverage of the intervals by simulation (minutes)
 	$(BIN)/python benchmarks/coverage.py
 
 check: $(BIN)/.ready-dev ## lint, formatting and types

@@ -9,7 +9,7 @@ TARGETS = [
     "sweep-width-mlp", "sweep-width-cnn", "sweep-depth", "sweep-batch-tolerance", "sweep-momentum", "sweep-norm-choice",
     "sweep-coordinates", "sweep-norm-control", "sweep-epochs", "sweep-clipping", "sweep-schatten",
     "sweep-norm-transfer", "sweep-schedules", "sweep-convergence",
-    "fit-batch-scaling", "figures", "report", "clean",
+    "fit-batch-scaling", "figures", "report", "clean", "bench", "coverage",
 ]  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_clean_without_a_folder_is_refused():
 
 
 @pytest.mark.parametrize(
-    "target", ["fit-lr-transfer", "fit-batch-scaling", "figures", "report", "sweep-width", "sweep-batch"]
+    "target", ["fit-lr-transfer", "fit-batch-scaling", "figures", "report", "sweep-width", "sweep-batch", "bench"]
 )
 def test_a_folder_with_a_space_is_one_argument(target):
     printed = make("-n", target, "RESULTS=/some/where else").stdout
