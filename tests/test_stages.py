@@ -141,7 +141,7 @@ def test_the_first_stage_is_that_of_the_run_without_a_second_one():
 def test_averages_and_moments_go_on_and_rates_are_the_stages(optimizer):
     state = training.Run(staged(optimizer, (4, 4, 16, 2**-9), schedule="constant"), CORPUS)
     for _ in range(4):
-        state._advance()
+        state.advance()
     before = [dict(o.state) for o in state.optimizers]
     kept = [{p: {k: v.clone() for k, v in s.items()} for p, s in o.items()} for o in before]
     state.stage = 1
@@ -170,7 +170,7 @@ def test_rates_follow_the_schedule_over_all_tokens_times_the_stages_own_rate():
         while not state.finished:
             for _ in range(state._now.steps):
                 used.append(state.optimizers[0].param_groups[0]["lr"])
-                state._advance()
+                state.advance()
             state.stage += 1
             if not state.finished:
                 state._enter_stage()

@@ -169,7 +169,7 @@ def test_every_column_is_that_of_its_definition(asked, layers):
     start = ByHand(state)
     for step in range(5):
         if step:
-            state._advance()
+            state.advance()
         now = ByHand(state)
         rows = [row for row in state.layers if row["step"] == step]
         balls = "adam" not in asked.optimizer
@@ -325,7 +325,7 @@ def test_a_watched_run_of_images_trains_to_the_same_bit():
 
 def test_reading_leaves_gradients_weights_and_generators_alone():
     state = training.Run(trial("scion-light", steps=4, watch=4, **SMALL), CORPUS)
-    state._advance()
+    state.advance()
     held = [(p.detach().clone(), p.grad.clone()) for p in state.model.parameters()]
     generator = torch.get_rng_state()
     state.watch.measure({})

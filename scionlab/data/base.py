@@ -9,7 +9,7 @@ be split, pinned and moved whatever it holds. A loss is the mean over them, in n
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from torch import Tensor
@@ -121,6 +121,9 @@ class Source(ABC):
 
     name: str
     sha256: str
+    # Whether `unpack`, `loss` and `correct` are operations of PyTorch throughout, so that they can be compiled, and
+    # batched over trials.
+    traceable: ClassVar[bool] = True
 
     @property
     @abstractmethod

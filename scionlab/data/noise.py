@@ -22,6 +22,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -68,6 +69,8 @@ class Noise(Source):
     (seed, stage, n) names the n-th sample of a run, n = 1, 2, …, and n = 0 no noise at all. The matrices are drawn
     where W's width is known, in `loss`.
     """
+
+    traceable: ClassVar[bool] = False  # samples are drawn by numpy
 
     name: str
     sha256: str

@@ -11,6 +11,7 @@ trial's residual scale. So every weight is a convolution or a matrix, with a nor
 import math
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -81,13 +82,14 @@ class CNN(nn.Module):
         halves = [after != before for before, after in zip(config.sizes, config.sizes[1:], strict=False)]
         self.blocks = nn.ModuleList(Block(config.width, config.residual_scale, halve) for halve in halves)
         self.head = nn.Linear(config.width, config.n_outputs, bias=False)
+        self.output_scale = nn.Buffer(torch.tensor(config.output_scale), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
         x_BCHW = self.stem(images)
         for block in self.blocks:
             x_BCHW = block(x_BCHW)
-        return self.config.output_scale * self.head(_norm(x_BCHW.amax(dim=(2, 3))))
+        return self.output_scale * self.head(_norm(x_BCHW.amax(dim=(2, 3))))
 
 
 def n_params(config: CNNConfig) -> int:

@@ -112,6 +112,7 @@ class GPT(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        self.output_scale = nn.Buffer(torch.tensor(config.output_scale), persistent=False)
         if config.tied:
             self.head.weight = self.embed.weight
 
@@ -120,7 +121,7 @@ class GPT(nn.Module):
         x_BSD = self.embed(tokens_BS)
         for block in self.blocks:
             x_BSD = block(x_BSD, cos_SE, sin_SE)
-        return self.config.output_scale * self.head(_rms_norm(x_BSD))
+        return self.output_scale * self.head(_rms_norm(x_BSD))
 
 
 def n_params(config: GPTConfig) -> int:

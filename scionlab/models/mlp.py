@@ -9,6 +9,7 @@ the size of what passes through it. √2·relu keeps the mean square of a symmet
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,13 +33,14 @@ class MLP(nn.Module):
         self.input = nn.Linear(config.n_inputs, config.width)
         self.hidden = nn.ModuleList(nn.Linear(config.width, config.width) for _ in range(config.depth))
         self.head = nn.Linear(config.width, config.n_outputs, bias=False)
+        self.output_scale = nn.Buffer(torch.tensor(config.output_scale), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
         x_BD = self.input(images.flatten(1))
         for layer in self.hidden:
             x_BD = layer(math.sqrt(2) * x_BD.relu())
-        return self.config.output_scale * self.head(math.sqrt(2) * x_BD.relu())
+        return self.output_scale * self.head(math.sqrt(2) * x_BD.relu())
 
 
 def n_params(config: MLPConfig) -> int:

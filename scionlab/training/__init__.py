@@ -1,10 +1,26 @@
 """Training: trials in, one summary row, a curve and layers of each out; pure functions of trial and data, no disk.
 
-`run` takes one trial through its stages, `passes` is what a model does with a batch, `log` keeps the losses.
+`run` takes one trial through its stages, `stack` several of one shape together; `passes` is what a model does with a
+batch, `gradients` how they are found, `feed` where batches come from, and `log` keeps the losses.
 """
 
 from scionlab.prepare import build, resolve
+from scionlab.training.gradients import ARCHITECTURE
 from scionlab.training.log import MAX_CURVE_ROWS, Outcome
 from scionlab.training.run import Run, train
+from scionlab.training.stack import Stack, can_stack, seconds_per_step, stack_key, train_stack
 
-__all__ = ["MAX_CURVE_ROWS", "Outcome", "Run", "build", "resolve", "train"]
+__all__ = [
+    "ARCHITECTURE",
+    "MAX_CURVE_ROWS",
+    "Outcome",
+    "Run",
+    "Stack",
+    "build",
+    "can_stack",
+    "resolve",
+    "seconds_per_step",
+    "stack_key",
+    "train",
+    "train_stack",
+]

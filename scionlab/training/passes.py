@@ -1,26 +1,29 @@
 """What a model does with a batch of its data: outputs, loss, gradients, and the score on the validation set."""
 
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from scionlab.data import Source
 from scionlab.spec import Trial
+
+# Fewer tokens in a pass cost nearly as much time: it is spent on calling the operations.
+VALIDATION_TOKENS = 2**11
 
 
 @contextmanager
 def threads(trial: Trial) -> Iterator[None]:
     """One thread on a CPU: sums are grouped by thread, so this makes the numbers independent of the machine's cores.
 
-    On CUDA the cores only build and initialize the model, and each GPU's trial takes its share of them.
+    On CUDA the cores only build and initialize the model, and whoever started the process has divided them.
     """
     before = torch.get_num_threads()
-    cores = 1 if trial.device == "cpu" else (os.cpu_count() or 1) // torch.cuda.device_count()
-    torch.set_num_threads(max(1, cores))
+    if trial.device == "cpu":
+        torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -43,16 +46,16 @@ class Clock:
 
 
 def validation_batch(trial: Trial) -> int:
-    """Validation examples at a time: about as many tokens as a training batch has."""
-    return max(1, trial.batch_size * trial.seq_len // trial.val_seq_len)
+    """Validation examples at a time: about as many tokens as a training batch has, but at least VALIDATION_TOKENS."""
+    return max(1, max(VALIDATION_TOKENS, trial.batch_size * trial.seq_len) // trial.val_seq_len)
 
 
 class Passes:
     """A model on batches of its data, on the trial's device and in its precision. Losses are means, in nats."""
 
     def __init__(self, model: nn.Module, source: Source, trial: Trial) -> None:
-        self.model, self.source = model, source
-        self.device, self.half = torch.device(trial.device), trial.dtype == "bfloat16"
+        self.model, self.source, self.trial = model, source, trial
+        self.device = torch.device(trial.device)
 
     def to_device(self, batch: Tensor) -> Tensor:
         """The batch where the model is; the copy to a GPU does not wait for what the GPU is doing."""
@@ -60,16 +63,16 @@ class Passes:
             return batch.pin_memory().to(self.device, non_blocking=True)
         return batch
 
-    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The model's output on a batch, the targets, and the loss."""
+    def forward(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The model's output on a batch, the targets, and the loss; of `weights` by name instead of its own."""
         inputs, targets = self.source.unpack(batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            outputs = self.model(inputs)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.dtype == "bfloat16"):
+            outputs = self.model(inputs) if weights is None else functional_call(self.model, dict(weights), (inputs,))
         return outputs, targets, self.source.loss(outputs, targets)
 
-    def loss(self, batch: Tensor) -> Tensor:
+    def loss(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Mean loss of a batch, 0-d."""
-        return self.forward(batch)[2]
+        return self.forward(batch, weights)[2]
 
     @torch.no_grad()
     def validate(self, examples: Tensor, batch_size: int) -> tuple[float, float | None]:

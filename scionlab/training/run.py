@@ -26,6 +26,8 @@ from scionlab.optim.schedule import schedule
 from scionlab.prepare import build, flops_per_step, watched
 from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, probe_steps
 from scionlab.spec import PlannedStage, Trial, trial_id
+from scionlab.training.feed import Feed
+from scionlab.training.gradients import Gradients
 from scionlab.training.log import Log, Outcome, Row
 from scionlab.training.passes import Clock, Passes, validation_batch
 from scionlab.watch import WATCH_EXAMPLES, Watch, watch_steps
@@ -34,9 +36,12 @@ from scionlab.watch import WATCH_EXAMPLES, Watch, watch_steps
 PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "seen_before")
 
 
-def train(trial: Trial, corpus: Source) -> Outcome:
-    """Train a resolved trial. Ends early with status `diverged` on a loss that is not finite or too large."""
-    run = Run(trial, corpus)
+def train(trial: Trial, corpus: Source, compiled: bool = False) -> Outcome:
+    """Train a resolved trial. Ends early with status `diverged` on a loss that is not finite or too large.
+
+    `compiled` takes the gradients from a compiled graph (`scionlab.training.gradients`).
+    """
+    run = Run(trial, corpus, compiled)
     while not run.finished:
         run.run_stage()
     return run.outcome()
@@ -58,7 +63,7 @@ class Run:
     On a CPU the numbers are those of the run that was never saved, bit for bit. Raises UserError for a text too short.
     """
 
-    def __init__(self, trial: Trial, corpus: Source) -> None:
+    def __init__(self, trial: Trial, corpus: Source, compiled: bool = False) -> None:
         self.trial, self.corpus, self.plan, self.steps = trial, corpus, trial.plan, trial.steps
         self.device = torch.device(trial.device)
         self.stage, self.step, self.tokens, self.flops = 0, 0, 0, 0  # stages ended, steps taken, tokens seen
@@ -76,6 +81,7 @@ class Run:
             self.model, self.claims = build(trial, corpus.shape)
             self.model.to(self.device)
             self.passes = Passes(self.model, corpus, trial)
+            self.gradients = Gradients(self.passes, compiled)
             self.optimizers: list[Optimizer] = []
             self.windows = self._training_windows(0)
             self.validation = corpus.held_out(trial.val_tokens, trial.val_seq_len)
@@ -95,7 +101,7 @@ class Run:
             raise AssertionError("run_stage: no stage is left")
         with self.clock.running(self.trial):
             for _ in range(self._now.steps):
-                if not self._advance():
+                if not self.advance():
                     self.diverged = True
                     return
             self.stage += 1
@@ -111,9 +117,10 @@ class Run:
             if not self.diverged:
                 val_loss, accuracy = self.validate()
         rows = sorted([*self.log.curve, *self.probes], key=lambda row: row["step"])
-        epochs = self.seen_before + self.windows.epochs
+        epochs = self.seen_before + self.feed.epochs
         done = {"steps_done": self.step, "tokens": self.tokens, "epochs": epochs, "flops": self.flops}
-        summary = self.log.summary(self.corpus.shape, (val_loss, accuracy), done, self.clock.seconds)
+        how = {**self.gradients.compiler.columns(), "stack": 1}
+        summary = self.log.summary(self.corpus.shape, (val_loss, accuracy), {**done, **how}, self.clock.seconds)
         return Outcome(summary, rows, self.layers)
 
     def state_dict(self) -> dict[str, Any]:
@@ -186,9 +193,10 @@ class Run:
             self.seen_before += self.windows.epochs
             self.windows = self._training_windows(self.stage)
         self.windows.batch_size = stage.batch_size
+        self.feed = Feed([self.windows], self.passes, stage.steps)
         self.step_flops = flops_per_step(trial, stage, self.corpus.shape)
 
-    def _advance(self) -> bool:
+    def advance(self) -> bool:
         """One step and what is measured around it; False if the run has diverged."""
         self.step += 1
         probe = self._probe() if self.step in self.probe_steps else None
@@ -210,17 +218,16 @@ class Run:
         return Probe(self.passes.loss, parameters, norm, self.passes.to_device(windows))
 
     def _step(self) -> Tensor:
-        loss = self.passes.loss(self.passes.to_device(self.windows.next_batch()))
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self.gradients.add(self.feed.next()[0])
         if self.trial.momentum_schedule == "vanishing":
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["momentum"] = 1 / math.sqrt(self.step)
         for optimizer, scheduler in zip(self.optimizers, self.schedulers, strict=True):
             optimizer.step()
             scheduler.step()
-        return loss.detach()
+        return loss
 
     def _watched_batch(self) -> tuple[Tensor, Tensor]:
         """The model's output and the loss on the first validation examples."""

@@ -1,0 +1,211 @@
+"""Trials of equal shape trained together, as one model with a leading axis of trials: fewer, larger operations.
+
+    weights (N, …), batches (N, B, …), losses (N,)      N trials with their own rates, momentum, radii, seeds, schedules
+
+Each trial takes the steps it would take alone, on the same batches from the same start, so its numbers are those of
+`train` up to rounding. One that diverges ends there; its weights go on as they may, and no other trial sees them.
+"""
+
+import json
+import math
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from scionlab.data import Source
+from scionlab.errors import UserError
+from scionlab.optim import recipe
+from scionlab.optim.schedule import schedule
+from scionlab.optim.stacked import StackedMethod, stackable
+from scionlab.prepare import build, flops_per_step
+from scionlab.spec import Trial
+from scionlab.training.feed import Feed
+from scionlab.training.gradients import Compiler, loss_and_gradients, shape_key
+from scionlab.training.log import Log, Outcome, Row
+from scionlab.training.passes import Clock, Passes, threads, validation_batch
+from scionlab.training.run import Run
+
+# Fields in which the trials of a stack may differ, besides those options of their method that are fractional numbers.
+FREE = {"lr", "momentum", "seed", "schedule", "decay_fraction", "divergence_factor"}
+
+
+def stack_key(trial: Trial) -> Hashable:
+    """What is equal for resolved trials that can share a stack; None for one with stages, probes or a watch."""
+    if trial.stages or trial.probe or trial.watch:
+        return None
+    fields = trial.model_dump(exclude=FREE)
+    fields["options"] = {name: value for name, value in trial.options.items() if not isinstance(value, float)}
+    return json.dumps(fields, sort_keys=True)
+
+
+def can_stack(trial: Trial, corpus: Source) -> bool:
+    """Whether trials like this one can be stacked: their data and all their optimizers know how."""
+    if stack_key(trial) is None or not corpus.traceable:
+        return False
+    _, claims = build(trial, corpus.shape)
+    return all(map(stackable, recipe(trial).optimizers(claims, trial.lr, trial.momentum, trial.width)))
+
+
+def train_stack(trials: Sequence[Trial], corpus: Source, compiled: bool = False) -> list[Outcome]:
+    """Train resolved trials of one `stack_key` together. The outcomes are in their order.
+
+    Every trial's wall_time_s is an equal share of the stack's. Raises UserError where they cannot share a stack.
+    """
+    if len({stack_key(trial) for trial in trials}) > 1 or not can_stack(trials[0], corpus):
+        raise UserError("stack: these trials cannot be trained together")
+    stack = Stack(trials, corpus, compiled)
+    while not stack.finished:
+        stack.advance()
+    return stack.outcomes()
+
+
+def seconds_per_step(trials: Sequence[Trial], corpus: Source, steps: int) -> float:
+    """Seconds of one step of a trial alone, or of a stack, in eager mode; the mean of `steps` after a first one."""
+    first = trials[0]
+    short = [trial.replace(tokens=(steps + 1) * trial.batch_size * trial.seq_len) for trial in trials]
+    run = Run(short[0], corpus) if len(short) == 1 else Stack(short, corpus)
+    with threads(first):
+        run.advance()
+        began = _now(first)
+        for _ in range(steps):
+            run.advance()
+        return (_now(first) - began) / steps
+
+
+def _now(trial: Trial) -> float:
+    if trial.device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+class Stack:
+    """A run of N trials. Memory is N times that of one."""
+
+    def __init__(self, trials: Sequence[Trial], corpus: Source, compiled: bool = False) -> None:
+        self.trials, self.corpus, self.first = trials, corpus, trials[0]
+        self.clock, self.compiler = Clock(), Compiler(compiled)
+        self.step = 0
+        self.logs = [Log(trial) for trial in trials]
+        self.ended: list[Row | None] = [None] * len(trials)  # what was done until then
+        self.pending: list[Tensor] = []
+        with self._at_work():
+            self._build()
+        self.step_flops = flops_per_step(self.first, self.first.plan[0], corpus.shape)
+
+    def _build(self) -> None:
+        """Every trial's start and method as it would be alone, put together; and the streams of batches."""
+        device, steps = torch.device(self.first.device), self.first.steps
+        networks, methods = [], []
+        for trial in self.trials:
+            model, claims = build(trial, self.corpus.shape)
+            methods.append(recipe(trial).optimizers(claims, trial.lr, trial.momentum, trial.width))
+            networks.append(dict(model.named_parameters()))
+        self.method = StackedMethod(networks, methods, device)
+        self.passes = Passes(model.to(device), self.corpus, self.first)
+        self.buffers = dict(model.named_buffers())
+        self.stacked = torch.vmap(loss_and_gradients(self.passes), in_dims=(0, None, 0))
+        seeds = sorted({trial.seed for trial in self.trials})
+        streams = [self._stream(seed) for seed in seeds]
+        self.stream_of = torch.tensor([seeds.index(trial.seed) for trial in self.trials], device=device)
+        self.feed = Feed(streams, self.passes, steps)
+        self.validation = self.corpus.held_out(self.first.val_tokens, self.first.val_seq_len)
+        self.factors = [self._factors(trial) for trial in self.trials]  # by trial and step
+        self.rates = torch.tensor(self.factors, dtype=torch.float64).T.contiguous().to(device)
+
+    def _stream(self, seed: int) -> Any:
+        trial = self.first
+        return self.corpus.training(trial.batch_size, trial.seq_len, seed, limit=trial.train_limit)
+
+    def _factors(self, trial: Trial) -> list[float]:
+        shape = schedule(trial.schedule, trial.steps, trial.decay_fraction)
+        return [shape(k) for k in range(trial.steps)]
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """The clock runs; on a CPU, attention is made of operations that can be batched over trials."""
+        with self.clock.running(self.first):
+            if self.first.device == "cpu":
+                with sdpa_kernel(SDPBackend.MATH):
+                    yield
+            else:
+                yield
+
+    @property
+    def finished(self) -> bool:
+        """True after the last step, and after every trial has diverged."""
+        return self.step == self.first.steps or None not in self.ended
+
+    def advance(self) -> None:
+        """One step of every trial."""
+        with self._at_work():
+            gradients, losses = self._gradients(self.feed.next()[self.stream_of])
+            vanishing = self.first.momentum_schedule == "vanishing"
+            momentum = 1 / math.sqrt(self.step + 1) if vanishing else None
+            self.method.step(gradients, self.rates[self.step], momentum)
+            self.pending.append(losses)
+            self.step += 1
+            if self.logs[0].due(self.step):
+                self._log()
+
+    def _gradients(self, batch: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Of every trial on its own batch: gradients by name, (N, …), and losses (N,)."""
+        arguments = self.method.weights, self.buffers, batch
+        found = self.compiler.call(shape_key(self.passes, batch, "stack"), lambda: self.stacked, *arguments)
+        return self.stacked(*arguments) if found is None else found
+
+    def _done(self) -> Row:
+        steps = self.step
+        tokens = steps * self.first.batch_size * self.first.seq_len
+        return {"steps_done": steps, "tokens": tokens, "epochs": self.feed.epochs, "flops": steps * self.step_flops}
+
+    def _log(self) -> None:
+        """Append a row to every curve, and end those trials that have diverged."""
+        losses = torch.stack(self.pending).T.tolist()
+        self.pending = []
+        done = self._done()
+        for n, trial in enumerate(self.trials):
+            if self.ended[n] is None:
+                rate = trial.lr * self.factors[n][self.step - 1]
+                place = {"step": self.step, "tokens": done["tokens"], "lr": rate}
+                if not self.logs[n].append(place, losses[n]):
+                    self.ended[n] = done
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[list[float | None], list[float | None]]:
+        """Of every trial: mean loss over the validation set, and accuracy."""
+        classes = self.corpus.shape.kind == "image"
+
+        def scores(weights: dict[str, Tensor], batch: Tensor) -> Tensor:
+            outputs, targets, loss = self.passes.forward(batch, {**weights, **self.buffers})
+            correct = self.corpus.correct(outputs, targets)
+            return torch.stack([loss.double() * len(batch), torch.zeros_like(loss) if correct is None else correct])
+
+        total = torch.zeros(len(self.trials), 2, dtype=torch.float64, device=self.passes.device)
+        for part in self.validation.split(validation_batch(self.first)):
+            total += torch.vmap(scores, in_dims=(0, None))(self.method.weights, self.passes.to_device(part))
+        losses, accuracies = (total / len(self.validation)).T.tolist()
+        return losses, accuracies if classes else [None] * len(self.trials)
+
+    def outcomes(self) -> list[Outcome]:
+        """Validate the finished trials, and sum each up."""
+        losses: list[float | None] = [None] * len(self.trials)
+        accuracies = losses
+        with self._at_work():
+            if None in self.ended:
+                losses, accuracies = self._validate()
+        scores = [
+            (loss, accuracy) if ended is None else (None, None)
+            for loss, accuracy, ended in zip(losses, accuracies, self.ended, strict=True)
+        ]
+        seconds, compiler = self.clock.seconds / len(self.trials), self.compiler.columns()
+        how = {**compiler, "compile_s": compiler["compile_s"] / len(self.trials), "stack": len(self.trials)}
+        done = [(ended or self._done()) | how for ended in self.ended]
+        return [
+            Outcome(log.summary(self.corpus.shape, score, columns, seconds), log.curve)
+            for log, score, columns in zip(self.logs, scores, done, strict=True)
+        ]
