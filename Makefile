@@ -10,10 +10,14 @@ PIP := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
 FROM = --preset "$(PRESET)" --results "$(RESULTS)"
 # OPTIMIZER=adam asks the question of an experiment of another method, whose own name is then batch-adam.
 OPTIMIZER ?=
+# How trials are trained: COMPILE=always|never, STACK=1 for none; what is fastest otherwise.
+COMPILE ?=
+STACK ?=
+HOW = $(if $(COMPILE),--compile "$(COMPILE)") $(if $(STACK),--stack "$(STACK)")
 OTHER = $(if $(filter-out scion,$(OPTIMIZER)),-$(OPTIMIZER))
 BY = $(if $(OPTIMIZER),--optimizer "$(OPTIMIZER)")
 # A trial that failed (status 1) is a row like any other: the report is drawn all the same.
-sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)"; status=$$?; \
+sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)" $(HOW); status=$$?; \
     [ $$status -le 1 ] || exit $$status; \
     $(LAB) report --experiment $(1)$(3) $(FROM) && exit $$status
 

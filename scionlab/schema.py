@@ -42,6 +42,7 @@ class Table:
 VERSION = Column("schema_version", pa.int16(), "version of this dictionary the row was written with")
 TRIAL = Column("trial_id", STR, "hash of everything that changes the trial's numbers")
 NO_RESULT = "the trial failed"
+NOT_SAID = "the trial failed, or the row is older than this column"
 NO_PROBE = "the row is not a probe's"
 
 RUNS = Table(
@@ -99,6 +100,16 @@ RUNS = Table(
         Column("train_loss", REAL, "training loss over the last tenth of the curve, nats per token", NO_RESULT),
         Column("wall_time_s", REAL, "seconds for building, training, probing and validating the trial", NO_RESULT),
         Column("tokens_per_s", REAL, "training tokens ÷ wall_time_s", NO_RESULT),
+        Column("compiled", BOOL, "gradients came from compiled graphs; the numbers differ by rounding", NOT_SAID),
+        Column("compile_s", REAL, "seconds of wall_time_s spent on compiling or loading graphs", NOT_SAID),
+        Column("compile_note", STR, "why gradients were not compiled", "they were, or were not to be"),
+        Column(
+            "stack",
+            INT,
+            "trials trained together with this one as one model, itself included; 1 is alone. Each "
+            "has an equal share of their seconds, and its numbers differ by rounding",
+            NOT_SAID,
+        ),
         Column(
             "flops",
             REAL,

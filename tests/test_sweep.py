@@ -8,7 +8,7 @@ from rich.console import Console
 from scionlab.errors import UserError
 from scionlab.store import RunStore
 from scionlab.sweep import job as job_module
-from scionlab.sweep import plan_sweep, run_sweep
+from scionlab.sweep import plan_sweep, run_sweep, stacking
 from scionlab.sweep.estimate import estimate_seconds
 
 # What differs between two runs of the same trial, and nothing else may.
@@ -22,6 +22,12 @@ def numbers(store: RunStore) -> pd.DataFrame:
 @pytest.fixture
 def console():
     return Console(file=io.StringIO(), width=100)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No trial is timed for a stack, and so none is trained in one: which is faster here is not what is tested."""
+    monkeypatch.setattr(stacking, "SMALL", 0.0)
 
 
 @pytest.fixture
@@ -64,7 +70,7 @@ def test_the_longest_trials_come_first(experiment, tiny, store):
 def test_a_failed_trial_is_a_row_and_is_tried_again(experiment, tiny, store, console, monkeypatch):
     spec = experiment(tiny(), tiny(lr=2**-6))
 
-    def fails_on_one(trial, corpus):
+    def fails_on_one(trial, corpus, compiled=False):
         if trial.lr == 2**-6:
             raise RuntimeError("boom")
         return real(trial, corpus)
@@ -83,7 +89,7 @@ def test_a_failed_trial_is_a_row_and_is_tried_again(experiment, tiny, store, con
 def test_ctrl_c_keeps_what_was_finished(experiment, tiny, store, console, monkeypatch):
     real, calls = job_module.train, []
 
-    def interrupted_on_the_third(trial, corpus):
+    def interrupted_on_the_third(trial, corpus, compiled=False):
         calls.append(trial)
         if len(calls) == 3:
             raise KeyboardInterrupt

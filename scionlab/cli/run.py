@@ -21,6 +21,13 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="trials at a time; default: one per core, or per GPU")
     ] = None,
+    compile: Annotated[
+        str, typer.Option(help="take gradients from compiled graphs: auto (where it pays), always or never")
+    ] = "auto",
+    stack: Annotated[
+        int | None,
+        typer.Option(min=1, help="trials of one shape trained together as one model; default: what is fastest"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the cells and their cost, train nothing")] = False,
 ) -> None:
     """Train the trials of an experiment that are not in the store yet.
@@ -33,17 +40,20 @@ def run(
 
       scionlab run my_experiment.py --preset laptop --results /data/results
 
+      scionlab run width --compile never --stack 1
+
       scionlab run width --preset gpu --dry-run
     """
     from analysis.studies import study
     from scionlab import terminal
     from scionlab.loading import load_experiment
     from scionlab.store import RunStore
-    from scionlab.sweep import default_workers, plan_sweep, run_sweep
+    from scionlab.sweep import How, default_workers, plan_sweep, run_sweep
 
     spec = load_experiment(experiment, optimizer)
     # A name or settings that the report would not know are better refused before hours of training.
     study(spec.study).check(spec.settings)
+    how = How(compile, stack)
     store = RunStore(results / "runs")
     if dry_run:
         plan = plan_sweep(spec, preset, store)
@@ -51,7 +61,7 @@ def run(
         terminal.print_plan(plan, store.runs(), workers or default_workers(plan), out)
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be asked to stop is to be interrupted
-    result = run_sweep(spec, preset, store, err, executor, workers)
+    result = run_sweep(spec, preset, store, err, executor, workers, how)
     if result.interrupted:
         kept = len(store.finished())
         out.print(f"Stopped. {kept} finished trials are kept in {store.root}; run the same command to go on.")

@@ -1,4 +1,4 @@
-"""Where cells run: an executor takes cells, longest first, and reports each one as it finishes.
+"""Where cells run: an executor takes tasks, longest first, and reports each of their cells as it finishes.
 
 `EXECUTORS` is the one table of names. Ray is imported when it is asked for, and by nobody else.
 """
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from scionlab.store import RunStore
-from scionlab.sweep.job import OnReport, run_cell
-from scionlab.sweep.plan import Cell
+from scionlab.sweep.job import OnReport, run_task
+from scionlab.sweep.tasks import Task
 
 # Read by Ray when it is imported or started: no usage reports (no network), a quiet start, no log files of results,
 # Ctrl-C left to us, workers keep the caller's working directory (results may be a relative path), no worker processes
@@ -32,25 +32,29 @@ RAY_SETTINGS = {
 
 
 class Executor(Protocol):
-    """Trains every cell, writes each to the store as it finishes, and tells `on_report`. Ctrl-C may interrupt it."""
+    """Trains every task, writes its cells to the store as it finishes, and tells `on_report` of each of them.
 
-    def __call__(self, cells: Sequence[Cell], store: RunStore, workers: int, on_report: OnReport) -> None:
-        """Return when all cells are done."""
+    Ctrl-C may interrupt it.
+    """
+
+    def __call__(self, tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport) -> None:
+        """Return when all tasks are done."""
 
 
-def inline(cells: Sequence[Cell], store: RunStore, workers: int, on_report: OnReport) -> None:
+def inline(tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport) -> None:
     """One after another in this process; `workers` does not matter."""
-    for cell in cells:
-        on_report(run_cell(cell, store))
+    for task in tasks:
+        for report in run_task(task, store):
+            on_report(report)
 
 
-def ray(cells: Sequence[Cell], store: RunStore, workers: int, on_report: OnReport) -> None:
+def ray(tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport) -> None:
     """In parallel under Ray Tune."""
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     from scionlab.sweep.ray_tune import run
 
-    run(cells, store, workers, on_report)
+    run(tasks, store, workers, on_report)
 
 
 EXECUTORS: dict[str, Executor] = {

@@ -1,21 +1,25 @@
-"""Train one cell and write its row: what every executor does, wherever it runs."""
+"""Train one task and write its rows: what every executor does, wherever it runs."""
 
 import json
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import torch
 
 from scionlab import provenance
-from scionlab.data import load
+from scionlab.data import Source, load
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.store import FINISHED, RunStore
 from scionlab.sweep.plan import Cell
-from scionlab.training import train
+from scionlab.sweep.tasks import Task
+from scionlab.training import Outcome, train, train_stack
+
+DIED = "the worker process of this trial died: it was killed, or ran out of memory (Ray has printed more)"
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,8 @@ class Report:
 
     trial_id: str
     status: str
-    val_loss: float | None
-    wall_time_s: float
+    val_loss: float | None = None
+    wall_time_s: float = 0.0
     error: str | None = None
 
 
@@ -33,29 +37,67 @@ OnReport = Callable[[Report], None]
 
 
 def run_cell(cell: Cell, store: RunStore) -> Report:
-    """Train and store. A failure of the trial is a row, too; only a failure to write raises."""
+    """Train and store one cell by itself."""
+    return run_task(Task((cell,)), store)[0]
+
+
+def run_task(task: Task, store: RunStore) -> list[Report]:
+    """Train the task's cells and store each; one report a cell, in their order. Only a failure to write raises.
+
+    A failure of the training is a row of every cell.
+    """
     started_at, began = datetime.now(UTC), time.perf_counter()
+    error = None
     try:
-        corpus = load(cell.trial.data)
-        if corpus.sha256 != cell.data_sha256:
-            raise UserError(f"data: {cell.trial.data!r} has changed since the sweep began; start the sweep again")
-        outcome = train(cell.trial, corpus)
-        summary, curve, layers, error = outcome.summary, outcome.curve, outcome.layers, None
+        outcomes = _train(task, _data(task))
     except Exception:
-        summary, curve, layers, error = {"status": "error"}, [], [], traceback.format_exc()
-    store.write_run({**describe(cell), **summary, "error": error, "started_at": started_at}, curve, layers)
-    return Report(
-        trial_id=cell.trial_id,
-        status=summary["status"],
-        val_loss=summary.get("val_loss"),
-        wall_time_s=summary.get("wall_time_s", time.perf_counter() - began),
-        error=error,
-    )
+        outcomes, error = [Outcome({"status": "error"})] * len(task.cells), traceback.format_exc()
+    seconds = (time.perf_counter() - began) / len(task.cells)
+    for cell, outcome in zip(task.cells, outcomes, strict=True):
+        row = {**describe(cell), **outcome.summary, "error": error, "started_at": started_at}
+        store.write_run(row, outcome.curve, outcome.layers)
+    return [
+        _report({"trial_id": cell.trial_id, "wall_time_s": seconds, **outcome.summary, "error": error})
+        for cell, outcome in zip(task.cells, outcomes, strict=True)
+    ]
 
 
-def failed_row(cell: Cell, error: str) -> dict[str, Any]:
-    """The row of a cell whose worker died before it could write one."""
-    return {**describe(cell), "status": "error", "error": error, "started_at": datetime.now(UTC)}
+def report_lost(task: Task, store: RunStore, since: datetime) -> list[Report]:
+    """Reports of a task whose worker died: of the rows that it had written, and of error rows for the other cells.
+
+    `since` is when the executor began: an error before that is of an earlier sweep, and is replaced.
+    """
+    rows = store.runs([cell.trial_id for cell in task.cells])
+    rows = rows[rows["status"].isin(FINISHED) | (rows["started_at"] >= since)]
+    found: dict[str, Mapping[Any, Any]] = {row["trial_id"]: row for row in rows.to_dict("records")}
+    for cell in task.cells:
+        if cell.trial_id not in found:
+            error_row = {**describe(cell), "status": "error", "error": DIED, "started_at": datetime.now(UTC)}
+            store.write_run(error_row, [])
+            found[cell.trial_id] = error_row
+    return [_report(found[cell.trial_id]) for cell in task.cells]
+
+
+def _train(task: Task, corpus: Source) -> list[Outcome]:
+    trials = [cell.trial for cell in task.cells]
+    if len(trials) > 1:
+        return train_stack(trials, corpus, task.compile)
+    return [train(trials[0], corpus, task.compile)]
+
+
+def _data(task: Task) -> Source:
+    """What the cells are trained on. Raises UserError unless it is what it was when the sweep was planned."""
+    data = task.cells[0].trial.data
+    corpus = load(data)
+    if any(cell.data_sha256 != corpus.sha256 for cell in task.cells):
+        raise UserError(f"data: {data!r} has changed since the sweep began; start the sweep again")
+    return corpus
+
+
+def _report(row: Mapping[Any, Any]) -> Report:
+    """Of a row as it was written or as it was read; what a failed trial lacks is absent, None or NaN."""
+    columns = [field.name for field in fields(Report)]
+    return Report(**{column: row[column] for column in columns if not pd.isna(row.get(column))})
 
 
 def describe(cell: Cell) -> dict[str, Any]:

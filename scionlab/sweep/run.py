@@ -5,6 +5,7 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +15,18 @@ from scionlab import provenance
 from scionlab.errors import unknown
 from scionlab.spec import Experiment
 from scionlab.store import RunStore
+from scionlab.sweep.arrange import How, arrange
 from scionlab.sweep.executors import EXECUTORS
 from scionlab.sweep.job import Report
 from scionlab.sweep.plan import Plan, make_plan
 from scionlab.sweep.progress import SweepProgress
+from scionlab.sweep.tasks import Task
 
 # A worker takes about 0.4 GB, Ray itself 0.6 GB: eight of them stay below 4 GB. More can be asked for.
 MAX_CPU_WORKERS = 8
+AS_IS_FASTEST = How()
+# Beside the store: how many trials of a shape to stack on this machine.
+STACKS = Path("cache", "stacks.json")
 
 
 @dataclass
@@ -32,6 +38,7 @@ class SweepResult:
     interrupted: bool = False
     wall_time_s: float = 0.0
     reports: list[Report] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
 
     @property
     def trial_seconds(self) -> float:
@@ -66,6 +73,7 @@ def run_sweep(
     console: Console,
     executor: str = "ray",
     workers: int | None = None,
+    how: How = AS_IS_FASTEST,
 ) -> SweepResult:
     """Train the cells that are not in the store. Ctrl-C ends it early with `interrupted` set; finished trials stay."""
     if executor not in EXECUTORS:
@@ -79,6 +87,7 @@ def run_sweep(
     began = time.perf_counter()
     try:
         if plan.todo:
+            result.tasks = arrange(plan.todo, workers, store.root.parent / STACKS, how)
             _train(result, store, executor, console)
     except KeyboardInterrupt:
         result.interrupted = True
@@ -89,7 +98,8 @@ def run_sweep(
 
 
 def _train(result: SweepResult, store: RunStore, executor: str, console: Console) -> None:
-    done = store.runs([cell.trial_id for cell in result.plan.cells])
+    todo = {cell.trial_id for cell in result.plan.todo}
+    done = store.runs([cell.trial_id for cell in result.plan.cells if cell.trial_id not in todo])
     lowest = done[done["status"] == "ok"].groupby("optimizer")["val_loss"].min()
     best = {str(name): float(loss) for name, loss in lowest.items()}
     with SweepProgress(result.plan.todo, console, best) as progress:
@@ -98,7 +108,7 @@ def _train(result: SweepResult, store: RunStore, executor: str, console: Console
             result.reports.append(report)
             progress.update(report)
 
-        EXECUTORS[executor](result.plan.todo, store, result.workers, on_report)
+        EXECUTORS[executor](result.tasks, store, result.workers, on_report)
 
 
 def _record(experiment: Experiment, preset: str, executor: str, result: SweepResult) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""Which trials are trained together as one stack (`scionlab.training.stack`), and how many.
+
+Of trials that can share a stack, a few steps are timed alone and in stacks of growing size, up to SIZES; the fastest
+per trial is taken, if it is faster than alone by GAIN and fits in memory. On a CPU only trials with less than
+SMALL floating-point operations a step are timed at all: larger ones keep a core busy by themselves, and stacks of them
+have been slower (docs/performance.md). The choice is kept in results/cache/stacks.json, so that it is made once for a
+shape on a machine, and again for another version of PyTorch.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from scionlab import provenance
+from scionlab.data import load
+from scionlab.spec import Trial
+from scionlab.sweep.plan import Cell
+from scionlab.sweep.tasks import Task
+from scionlab.training import can_stack, seconds_per_step, stack_key
+
+SIZES = {"cpu": (4, 16), "cuda": (4, 16, 64)}
+SMALL = 3e7
+GAIN = 1.1
+TIMED_STEPS = 8
+# Of a GPU's memory, what stacks may take, all workers of it together.
+MEMORY_SHARE = 0.8
+
+
+def make_stacks(cells: Sequence[Cell], workers: int, cache: Path, size: int | None = None) -> list[Task]:
+    """Tasks of one cell or of a stack. `size` stacks so many wherever that is possible; None times what is faster."""
+    groups: dict[Hashable, list[Cell]] = defaultdict(list)
+    for number, cell in enumerate(cells):
+        groups[stack_key(cell.trial) or number].append(cell)
+    return [task for group in groups.values() for task in _split(group, _size(group, workers, cache, size), workers)]
+
+
+def _split(cells: Sequence[Cell], size: int, workers: int) -> list[Task]:
+    """Tasks of at most `size` cells, nearly equal, and at least as many as workers where there are as many cells."""
+    count = max(math.ceil(len(cells) / size), min(workers, len(cells)))
+    return [Task(tuple(cells[n::count])) for n in range(count)]
+
+
+def _size(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None) -> int:
+    first = cells[0]
+    if asked == 1 or len(cells) == 1 or stack_key(first.trial) is None:
+        return 1
+    trial = first.trial
+    if asked is None and trial.device == "cpu" and first.flops / trial.steps > SMALL:
+        return 1
+    if not can_stack(trial, load(trial.data)):
+        return 1
+    return asked or _measured([cell.trial for cell in cells], workers, cache)
+
+
+def _measured(trials: Sequence[Trial], workers: int, cache: Path) -> int:
+    """The fastest size for these trials on this machine: as it was measured before, or measured now."""
+    device = trials[0].device
+    name = torch.cuda.get_device_name() if device == "cuda" else provenance.machine()
+    described = [stack_key(trials[0]), len(trials) >= max(SIZES[device]), workers, name, torch.__version__]
+    key = sha256(json.dumps(described).encode()).hexdigest()[:16]
+    known = _read(cache)
+    if key not in known:
+        known[key] = _fastest(trials, workers)
+        _write(cache, known)
+    return known[key]
+
+
+def _fastest(trials: Sequence[Trial], workers: int) -> int:
+    """Times growing stacks until they do not get faster, or would not fit."""
+    trial, corpus = trials[0], load(trials[0].data)
+    alone = seconds_per_step(trials[:1], corpus, TIMED_STEPS)
+    best, size = alone / GAIN, 1
+    for more in SIZES[trial.device]:
+        if more > len(trials) or not _fits(trial, more / size, workers):
+            break
+        each = seconds_per_step(trials[:more], corpus, TIMED_STEPS) / more
+        if each >= best:
+            break
+        best, size = each, more
+    return size
+
+
+def _fits(trial: Trial, growth: float, workers: int) -> bool:
+    """Whether `growth` times the memory of what was just timed fits on a GPU; on a CPU, stacks are of small trials."""
+    if trial.device == "cpu":
+        return True
+    share = math.ceil(workers / torch.cuda.device_count())
+    free = MEMORY_SHARE * torch.cuda.get_device_properties(0).total_memory / share
+    return torch.cuda.max_memory_allocated() * growth <= free
+
+
+def _read(cache: Path) -> dict[str, int]:
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))
+        return {str(key): int(size) for key, size in known.items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # none yet, or a damaged one: it can be measured again
+        return {}
+
+
+def _write(cache: Path, known: dict[str, int]) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=cache.parent, delete=False, encoding="utf-8") as file:
+        json.dump(known, file, indent=1, sort_keys=True)
+    os.replace(file.name, cache)
