@@ -20,7 +20,7 @@ inside it, δ ‖∇f‖_* ≤ gap ≤ 2ρ ‖∇f‖_*: they have the same rate
 The exponent in n is the slope of `analysis.trend`. A rate is an upper bound: steeper is fine.
 """
 
-from collections.abc import Hashable
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -164,7 +164,9 @@ def fit_convergence(tables: SweepTables) -> ConvergenceFit:
     found = tuple(
         _converge(arm, runs[runs["arm"] == name], points[points["arm"] == name]) for name, arm in known.items()
     )
-    descents = [_descent(arm, runs[runs["arm"] == name], tables.curves) for name, arm in known.items() if arm.noiseless]
+    noiseless = [name for name, arm in known.items() if arm.noiseless]
+    losses = losses_of(tables, runs.loc[runs["arm"].isin(noiseless), "trial_id"].tolist())
+    descents = [_descent(known[name], runs[runs["arm"] == name], losses) for name in noiseless]
     return ConvergenceFit(found, tuple(d for d in descents if d), points)
 
 
@@ -243,12 +245,12 @@ def _floor(low: float, high: float) -> str:
     return STALLS if low >= -STALLED and high <= STALLED else CANNOT_TELL
 
 
-def _descent(arm: Arm, runs: pd.DataFrame, curves: pd.DataFrame) -> Descent | None:
+def _descent(arm: Arm, runs: pd.DataFrame, curves: Mapping[str, "pd.Series[float]"]) -> Descent | None:
     """None if no curve of the arm is in the store."""
     found: list[tuple[float, int]] = []
     for run in runs[runs["status"] == "ok"].to_dict("records"):
-        losses = losses_of(run, curves)
-        if len(losses) > 1:
+        losses = curves.get(run["trial_id"])
+        if losses is not None and len(losses) > 1:
             found.append((float(max(0.0, losses.diff().max() / losses.iloc[0])), int(run["steps"])))
     if not found:
         return None
@@ -256,7 +258,10 @@ def _descent(arm: Arm, runs: pd.DataFrame, curves: pd.DataFrame) -> Descent | No
     return Descent(arm, DESCENDS if rise <= ROUNDING else RISES, rise, horizon, len(found))
 
 
-def losses_of(run: dict[Hashable, Any], curves: pd.DataFrame) -> "pd.Series[float]":
-    """Logged losses of a run by step."""
-    mine = curves[(curves["trial_id"] == run["trial_id"]) & curves["train_loss"].notna()]
-    return mine.set_index("step")["train_loss"].sort_index().astype(float)
+def losses_of(tables: SweepTables, trial_ids: Collection[str]) -> dict[str, "pd.Series[float]"]:
+    """Logged losses by step of those of some trials that have any, by trial."""
+    logged = tables.losses(trial_ids).dropna(subset="train_loss") if trial_ids else pd.DataFrame({"trial_id": []})
+    return {
+        str(trial): rows.set_index("step")["train_loss"].sort_index().astype(float)
+        for trial, rows in logged.groupby("trial_id")
+    }

@@ -77,7 +77,7 @@ STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
         Study("lr-transfer", "lr_transfer", "width", _lr_transfer, LrTransferSettings),
-        Study("batch-scaling", "batch_scaling", "batch", lambda tables: fit_batch_scaling(tables.runs, tables.curves)),
+        Study("batch-scaling", "batch_scaling", "batch", lambda tables: fit_batch_scaling(tables.runs, tables.probes)),
         Study("restarts", "restarts", "restarts", fit_restarts),
         Study("comparison", "comparison", "", fit_comparison, ComparisonSettings),
         Study("coordinate-check", "coordinate", "coordinates", fit_coordinate),

@@ -1,7 +1,9 @@
 """The rows one report is about: the newest sweep of an experiment and preset with its runs and curves, or an import."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +13,64 @@ from scionlab.errors import UserError
 from scionlab.store import FINISHED, RunStore
 
 IMPORTED = "imported"
+LOSSES = ["trial_id", "step", "tokens", "train_loss"]
 
 
 @dataclass(frozen=True)
 class SweepTables:
     """`sweep` is a row of the sweeps table; the others hold the trials of its grid that are in the store.
 
-    `layers` is empty unless some trials watched theirs.
+    Curves and layers can be a thousand times as large as runs, and most fits do without: they are read from `store`
+    when they are first asked for, unless they are given by hand.
     """
 
     sweep: dict[str, Any]
     sweeps: pd.DataFrame
     runs: pd.DataFrame
-    curves: pd.DataFrame
-    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    given_curves: pd.DataFrame | None = None
+    given_layers: pd.DataFrame | None = None
+    store: RunStore | None = None
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """All rows of the curves; `losses` and `probes` are cheaper."""
+        if self.given_curves is not None or self.store is None:
+            return pd.DataFrame() if self.given_curves is None else self.given_curves
+        return self.store.curves(self._ids)
+
+    def losses(self, trial_ids: Collection[str] | None = None) -> pd.DataFrame:
+        """Training losses (nats per token) of some trials, by default of all: the curves' rows that are no probe's."""
+        ids = self._ids if trial_ids is None else trial_ids
+        if self.given_curves is None and self.store is not None:
+            return self.store.losses(ids)
+        logged = self.curves[~_is_probe(self.curves)]
+        chosen = logged if trial_ids is None else logged[logged["trial_id"].isin(list(ids))]
+        return chosen.reindex(columns=LOSSES)
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """The curves' rows that are a probe's."""
+        if self.given_curves is None and self.store is not None:
+            return self.store.probes(self._ids)
+        return self.curves[_is_probe(self.curves)]
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """Empty unless some trials watched theirs."""
+        if self.given_layers is not None or self.store is None:
+            return pd.DataFrame() if self.given_layers is None else self.given_layers
+        return self.store.layers(self._ids)
+
+    @property
+    def with_curve(self) -> set[str]:
+        """Ids of the trials that have a curve in the store."""
+        if self.given_curves is None and self.store is not None:
+            return self.store.with_curve(self._ids)
+        return set(self.curves["trial_id"])
+
+    @property
+    def _ids(self) -> list[str]:
+        return list(self.runs["trial_id"])
 
     @property
     def experiment(self) -> str:
@@ -73,7 +119,13 @@ def load_sweep(results: Path, experiment: str | None, preset: str) -> SweepTable
         raise UserError(f"results: the sweep of {experiment!r} has no finished trial in {str(store.root)!r}; {hint}")
     order = ["optimizer", "width", "tokens_budget", "batch_size", "seq_len", "lr", "seed"]
     runs = runs.sort_values(order, ignore_index=True)
-    return SweepTables(sweep, chosen, runs, store.curves(ids), store.layers(ids))
+    return SweepTables(sweep, chosen, runs, store=store)
+
+
+def _is_probe(curves: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows are a probe's: none where the column is missing."""
+    none = pd.Series(False, index=curves.index)
+    return curves["probe_batch_size"].notna() if "probe_batch_size" in curves else none
 
 
 def _load_import(store: RunStore, name: str | None) -> SweepTables:
@@ -92,4 +144,4 @@ def _load_import(store: RunStore, name: str | None) -> SweepTables:
         "study": "batch-scaling",
         "trial_ids": list(runs["trial_id"]),
     }
-    return SweepTables(sweep, store.sweeps().iloc[:0], runs, store.curves([]))
+    return SweepTables(sweep, store.sweeps().iloc[:0], runs, store=store)

@@ -24,7 +24,7 @@ ROOMS = {
         "scionlab.training", "scionlab.data", "scionlab.optim", "scionlab.prepare", "scionlab.probe", "scionlab.spec",
         "scionlab.errors", "scionlab.watch",
     },
-    "scionlab.store": {"scionlab.schema", "scionlab.errors"},
+    "scionlab.store": {"scionlab.store", "scionlab.schema", "scionlab.errors"},
     "scionlab.sweep": {
         "scionlab.sweep", "scionlab.prepare", "scionlab.training", "scionlab.probe", "scionlab.data", "scionlab.store",
         "scionlab.spec", "scionlab.errors", "scionlab.provenance", "scionlab",

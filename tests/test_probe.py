@@ -120,7 +120,7 @@ def rows_by_hand(model, windows, length: int):
 
 @pytest.mark.parametrize("optimizer", ["scion", "adam"])
 def test_the_constants_are_those_of_the_definitions_in_float64(optimizer, monkeypatch):
-    monkeypatch.setattr(training, "PROBE_TOKENS", SET_TOKENS)
+    monkeypatch.setattr(training.run, "PROBE_TOKENS", SET_TOKENS)
     monkeypatch.setattr("scionlab.probe.PASS_TOKENS", 300)  # several passes, the last one shorter
     state = training.Run(trial(optimizer, steps=8, seq_len=32, **SMALL), CORPUS)
     for _ in range(5):

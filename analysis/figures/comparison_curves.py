@@ -24,9 +24,9 @@ def caption(data: pd.DataFrame) -> str:
 
 def table(tables: SweepTables, fit: Comparison) -> pd.DataFrame:
     """One row per arm and bin of tokens: mean training loss. Empty without curves."""
-    if tables.curves.empty:
+    curves = tables.losses()
+    if curves.empty:
         return pd.DataFrame()
-    curves = tables.curves[tables.curves["probe_batch_size"].isna()]  # a probe's rows have no training loss
     edges = np.linspace(0, curves["tokens"].max(), BINS + 1)
     runs, rows = arms.placed(tables, fit), []
     for arm, named in enumerate(fit.design.arms):

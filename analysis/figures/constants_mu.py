@@ -31,7 +31,7 @@ def table(tables: SweepTables, fit: BatchScaling) -> pd.DataFrame:
     Lines are of a run (`kind` run) or of all runs together (`kind` all, with the interval of the slope), from the
     lowest to the highest loss of their late probes. Empty where nothing was probed.
     """
-    rows = probes_of(tables.runs, tables.curves)
+    rows = probes_of(tables.runs, tables.probes)
     if rows.empty:
         return rows
     rows = rows[rows["probe_seq_len"] == rows["seq_len"]].drop_duplicates(["trial_id", "step"])

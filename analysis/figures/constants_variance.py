@@ -30,7 +30,7 @@ def table(tables: SweepTables, fit: BatchScaling) -> pd.DataFrame:
     `kind` law are the fitted power laws, with their exponents in the batch and the window length. Empty where nothing
     was probed, or with one batch size.
     """
-    probes = probes_of(tables.runs, tables.curves)
+    probes = probes_of(tables.runs, tables.probes)
     if probes.empty or probes["probe_batch_size"].nunique() < 2:
         return pd.DataFrame()
     found = [_optimizer(o, probes[probes["late"]]) for o in fit.optimizers if o.constants is not None]

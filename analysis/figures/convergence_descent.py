@@ -25,8 +25,9 @@ def table(tables: SweepTables, fit: ConvergenceFit) -> pd.DataFrame:
     found = []
     for descent in fit.descents:
         mine = fit.points[fit.points["arm"] == descent.arm.name].sort_values("seed").drop_duplicates("steps")
-        curves = {int(run["steps"]): losses_of(run, tables.curves) for run in mine.to_dict("records")}
-        found.append((descent, {steps: losses for steps, losses in curves.items() if len(losses)}))
+        steps = dict(zip(mine["trial_id"], map(int, mine["steps"]), strict=True))
+        losses = losses_of(tables, list(steps))
+        found.append((descent, {steps[trial]: losses[trial] for trial in steps if trial in losses}))
     shared = set.intersection(*(set(curves) for _, curves in found))
     whole = {steps for steps in shared if all(len(curves[steps]) == steps for _, curves in found)}
     if not shared:

@@ -25,8 +25,7 @@ def table(tables: SweepTables, fit: LrTransfer) -> pd.DataFrame:
     means = ok.groupby(keys, as_index=False, sort=False)["val_loss"].mean()
     best = means.loc[means.groupby(["series", "at"], sort=False)["val_loss"].idxmin(), keys]
     chosen = best.merge(ok, on=keys)[["trial_id", *keys]]
-    logged = tables.curves[tables.curves["probe_batch_size"].isna()]  # a probe's rows have no training loss
-    points = chosen.merge(logged.drop(columns="lr"), on="trial_id")
+    points = chosen.merge(tables.losses(chosen["trial_id"].tolist()), on="trial_id")
     curves = points.groupby([*keys, "tokens"], as_index=False, sort=False).agg(
         train_loss=("train_loss", "mean"), n_seeds=("trial_id", "nunique")
     )

@@ -20,7 +20,7 @@ COLOURS = ("#0072B2", "#009E73", "#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#0
 
 def table(tables: SweepTables, fit: Restarts) -> pd.DataFrame:
     """One row per way and bin of tokens: mean training loss; each way's final loss and restarts are repeated in it."""
-    curves = tables.curves[tables.curves["probe_batch_size"].isna()]
+    curves = tables.losses()
     edges = np.linspace(0, curves["tokens"].max(), BINS + 1)
     rows = []
     for way in fit.ways:

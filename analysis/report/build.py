@@ -115,7 +115,7 @@ def _excluded(tables: SweepTables, of_diverged: str) -> list[str]:
     for optimizer, rows in tables.runs.groupby("optimizer"):
         if (rows["status"] == "error").all():
             lines.append(f"All trials of {optimizer} failed, so it does not appear in the findings.")
-    without = set(tables.runs.loc[status != "error", "trial_id"]) - set(tables.curves["trial_id"])
+    without = set(tables.runs.loc[status != "error", "trial_id"]) - tables.with_curve
     if without and tables.sweep["preset"] != IMPORTED:
         lines.append(f"Trials whose curve is not in the store, missing from the loss curves: {len(without)}.")
     if tables.missing:

@@ -1,4 +1,6 @@
-"""The command line: `scionlab run`, `fit`, `figures`, `report`, `plan`, `import`, `explain`; it knows all other rooms.
+"""The command line: `scionlab run`, `fit`, `figures`, `report`, `plan`, `import`, `explain`, `compact`.
+
+It knows all other rooms.
 
 Exit status: 0 done, 1 some trials failed, 2 a mistake in the input, 130 interrupted by Ctrl-C.
 Torch, Ray and matplotlib are imported by the commands that need them, so that help is immediate. To add a command,
@@ -7,11 +9,11 @@ write it into a module here and import that module below.
 
 import sys
 
-from scionlab.cli import explain, foreign, plan, results, run
+from scionlab.cli import compact, explain, foreign, plan, results, run
 from scionlab.cli.options import app, err
 from scionlab.errors import UserError
 
-__all__ = ["app", "explain", "foreign", "main", "plan", "results", "run"]
+__all__ = ["app", "compact", "explain", "foreign", "main", "plan", "results", "run"]
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from scionlab.cli.compact import suggest
 from scionlab.cli.options import PresetName, Results, app, out
 
 Which = Annotated[str | None, typer.Option("--experiment", help="name of the experiment; default: the last one run")]
@@ -28,6 +29,7 @@ def fit(
     from analysis.pipeline import fit_results
     from scionlab import terminal
 
+    suggest(results)
     fitted = fit_results(results, experiment, preset, what)
     terminal.print_summaries(fitted.fit, out)
     for path in fitted.files:
@@ -43,6 +45,7 @@ def figures(
     """Fit and draw; writes results/figures/EXPERIMENT/: SVG, PNG and the CSV behind each."""
     from analysis.pipeline import draw_results
 
+    suggest(results)
     for figure in draw_results(results, experiment, preset).figures:
         out.print(f"written: {figure.path}.svg, .png, .csv")
 
@@ -57,6 +60,7 @@ def report(
     from analysis.pipeline import report_results
     from scionlab import terminal
 
+    suggest(results)
     fitted, path = report_results(results, experiment, preset)
     terminal.print_summaries(fitted, out)
     out.print(f"report: {path}")
