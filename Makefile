@@ -136,7 +136,8 @@ report: $(BIN)/.ready ## fit, draw and write the HTML report from the runs in th
 
 clean: ## remove what runs made (the contents of RESULTS)
 	@test -n "$(RESULTS)" || { echo "RESULTS is empty: name a folder" >&2; exit 2; }
-	rm -rf "$(RESULTS)/runs" "$(RESULTS)/fits" "$(RESULTS)/figures" "$(RESULTS)/report"
+	rm -rf "$(RESULTS)/runs" "$(RESULTS)/fits" "$(RESULTS)/figures" "$(RESULTS)/report" \
+	    "$(RESULTS)/cache" "$(RESULTS)/bench"
 
 distclean: clean ## remove the environment, too
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -149,3 +149,15 @@ def test_a_mistake_in_the_model_is_raised_by_eager_mode(monkeypatch, traced):
     monkeypatch.setattr("scionlab.models.gpt.GPT.forward", broken)
     with pytest.raises(ZeroDivisionError, match="in the model"):
         train()
+
+
+def test_denormal_numbers_are_zero_in_a_graph_and_nowhere_else(traced):
+    def flushed() -> bool:
+        return not bool(torch.tensor(1e-40) * 1.0 > 0)
+
+    seen = []
+    compiler = gradients.Compiler(compiled=True)
+    gradients._GRAPHS["key"] = lambda: seen.append(flushed())
+    compiler.call("key", lambda: None)
+    assert seen == [True]
+    assert not flushed()

@@ -68,7 +68,7 @@ def test_trials_of_images_in_a_stack_are_the_trials_alone(model, optimizer):
 
 
 def test_schedules_radii_and_options_may_differ():
-    options = [{"radius_hidden": 2.0}, {"radius_output": 8.0, "output_init": 0.5}, {}]
+    options = [{"radius_hidden": 2.0}, {"radius_output": 8.0, "output_init": 0.5}, {"smoothness": 2.0}]
     schedules = ["constant", "trapezoid", "linear"]
     changes = [{"options": o, "schedule": s, "momentum": 0.3} for o, s in zip(options, schedules, strict=True)]
     asked = texts("scion", *changes, tied=False)

@@ -124,6 +124,15 @@ def _excluded(tables: SweepTables, of_diverged: str) -> list[str]:
     return lines
 
 
+def _how(runs: pd.DataFrame) -> str:
+    """Which trials were compiled or stacked, for rows that say so."""
+    if "stack" not in runs or runs["stack"].isna().all():
+        return ""
+    compiled, stacked = int(runs["compiled"].eq(True).sum()), int(runs["stack"].gt(1).sum())
+    seconds = f" ({runs['compile_s'].sum():,.0f} s of it for compiling)" if compiled else ""
+    return f"; {compiled} of {len(runs)} with compiled gradients{seconds}, {stacked} in stacks"
+
+
 def _provenance(tables: SweepTables) -> dict[str, str]:
     if tables.sweep["preset"] == IMPORTED:
         return {"imported from": ", ".join(sorted(tables.runs["source"].unique())), "rows": f"{len(tables.runs):,}"}
@@ -144,7 +153,7 @@ def _provenance(tables: SweepTables) -> dict[str, str]:
         "SHA-256 of the corpus": values("data_sha256"),
         "machine": f"{values('machine')} ({values('device')}, {values('dtype')}); last sweep on {sweep['machine']}",
         "trained": f"{runs['started_at'].min():%Y-%m-%d %H:%M} to {runs['started_at'].max():%Y-%m-%d %H:%M} UTC",
-        "training time": f"{runs['wall_time_s'].sum():,.0f} s summed over trials",
+        "training time": f"{runs['wall_time_s'].sum():,.0f} s summed over trials" + _how(runs),
         "sweep": (
             f"{tables.sweeps['wall_time_s'].sum():,.0f} s in {len(tables.sweeps)} calls that trained {trained} trials; "
             f"workers were {busy:.0%} busy"

@@ -28,7 +28,8 @@ NUMBERS: dict[type[Optimizer], tuple[str, ...]] = {
     AdamW: ("lr", "betas", "eps", "weight_decay"),
     Muon: ("lr", "momentum", "weight_decay"),
 }
-NOT_PARTS = ("params", "initial_lr")
+# What LMO steps do not read, and what does not change them.
+NOT_PARTS = ("params", "initial_lr", "smoothness", "scope", "foreach")
 
 
 def stackable(optimizer: Optimizer) -> bool:
