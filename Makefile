@@ -45,7 +45,7 @@ $(BIN)/.ready-dev: $(BIN)/.ready
 	@touch $@
 
 test: $(BIN)/.ready-dev ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: $(BIN)/.ready-dev ## time what has to be fast: steps, stacking, sweeps, the store (minutes)
 	$(BIN)/python -m benchmarks --results "$(RESULTS)"

@@ -57,7 +57,7 @@ SPEC = Experiment(
             ),
         ),
         "laptop": Preset(
-            about="five optimizers, three widths, two seeds, about seven minutes on two cores",
+            about="five optimizers, three widths, two seeds, about five minutes on two cores",
             trials=grid(
                 LEARNING_RATES,
                 widths=(32, 64, 128),

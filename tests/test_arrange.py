@@ -129,11 +129,18 @@ def test_the_fastest_size_is_measured_once(law, expected, measured, cells, tiny,
     assert len(json.loads(cache.read_text())) == 1
 
 
-def test_large_trials_and_those_without_company_are_not_timed_on_a_cpu(cells, tiny, tmp_path, timed):
+def test_large_trials_those_without_company_and_steps_in_half_precision_are_not_timed_on_a_cpu(
+    cells, tiny, tmp_path, timed
+):
     sizes = timed(lambda n: 1.0)
     large = cells(*(tiny(width=256, seq_len=64, batch_size=64, tokens=2**16, seed=seed) for seed in range(4)))
     assert sizes_of(make_stacks(large, 1, tmp_path / "cache")) == [1] * 4
     assert sizes_of(make_stacks(cells(tiny()), 1, tmp_path / "cache")) == [1]
+    halves = [{"optimizer": "muon"}, {"options": {"dtype": "bfloat16"}}]
+    for half in halves:
+        made = cells(*(tiny(seed=seed, **half) for seed in range(4)))
+        assert sizes_of(make_stacks(made, 1, tmp_path / "cache")) == [1] * 4
+        assert sizes_of(make_stacks(made, 1, tmp_path / "cache", size=4)) == [4]
     assert sizes == []
 
 

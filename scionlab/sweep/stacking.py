@@ -1,9 +1,9 @@
 """Which trials are trained together as one stack (`scionlab.training.stack`), and how many.
 
-Of trials that can share a stack, a few steps are timed alone and in stacks of growing size, up to SIZES; the fastest
-per trial is taken, if it is faster than alone by GAIN and fits in memory. On a CPU only trials with less than
+Of trials that can share a stack, a few steps are timed alone and in stacks of growing size, while they get faster and
+fit in memory; the fastest per trial is taken, if it is faster than alone by GAIN. On a CPU only trials with less than
 SMALL floating-point operations a step are timed at all: larger ones keep a core busy by themselves, and stacks of them
-have been slower (docs/performance.md). The choice is kept in results/cache/stacks.json, so that it is made once for a
+have been slower (docs/performance.md); and only methods whose numbers a stack keeps. The choice is kept in results/cache/stacks.json, so that it is made once for a
 shape on a machine, and again for another version of PyTorch.
 """
 
@@ -25,7 +25,7 @@ from scionlab.sweep.plan import Cell
 from scionlab.sweep.tasks import Task
 from scionlab.training import can_stack, seconds_per_step, stack_key
 
-SIZES = {"cpu": (4, 16), "cuda": (4, 16, 64)}
+SIZES = (4, 16, 64)
 SMALL = 3e7
 GAIN = 1.1
 TIMED_STEPS = 8
@@ -52,18 +52,27 @@ def _size(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None) -
     if asked == 1 or len(cells) == 1 or stack_key(first.trial) is None:
         return 1
     trial = first.trial
-    if asked is None and trial.device == "cpu" and first.flops / trial.steps > SMALL:
+    if asked is None and trial.device == "cpu" and (first.flops / trial.steps > SMALL or in_half_precision(trial)):
         return 1
     if not can_stack(trial, load(trial.data)):
         return 1
     return asked or _measured([cell.trial for cell in cells], workers, cache)
 
 
+def in_half_precision(trial: Trial) -> bool:
+    """Whether the optimizer rounds its steps to bfloat16, as PyTorch's Muon always does.
+
+    Rounding by 2^-8 is not to be had twice: over a run another order of sums then changes the loss by as much as another
+    seed. On a GPU, where gradients are in that precision, too, nothing more is lost.
+    """
+    return trial.optimizer == "muon" or trial.options.get("dtype") == "bfloat16"
+
+
 def _measured(trials: Sequence[Trial], workers: int, cache: Path) -> int:
     """The fastest size for these trials on this machine: as it was measured before, or measured now."""
     device = trials[0].device
     name = torch.cuda.get_device_name() if device == "cuda" else provenance.machine()
-    described = [stack_key(trials[0]), len(trials) >= max(SIZES[device]), workers, name, torch.__version__]
+    described = [stack_key(trials[0]), len(trials) >= max(SIZES), workers, name, torch.__version__]
     key = sha256(json.dumps(described).encode()).hexdigest()[:16]
     known = _read(cache)
     if key not in known:
@@ -77,7 +86,7 @@ def _fastest(trials: Sequence[Trial], workers: int) -> int:
     trial, corpus = trials[0], load(trials[0].data)
     alone = seconds_per_step(trials[:1], corpus, TIMED_STEPS)
     best, size = alone / GAIN, 1
-    for more in SIZES[trial.device]:
+    for more in SIZES:
         if more > len(trials) or not _fits(trial, more / size, workers):
             break
         each = seconds_per_step(trials[:more], corpus, TIMED_STEPS) / more
