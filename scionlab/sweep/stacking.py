@@ -2,9 +2,9 @@
 
 Of trials that can share a stack, a few steps are timed alone and in stacks of growing size, while they get faster and
 fit in memory; the fastest per trial is taken, if it is faster than alone by GAIN. On a CPU only trials with less than
-SMALL floating-point operations a step are timed at all: larger ones keep a core busy by themselves, and stacks of them
-have been slower (docs/performance.md); and only methods whose numbers a stack keeps. The choice is kept in results/cache/stacks.json, so that it is made once for a
-shape on a machine, and again for another version of PyTorch.
+SMALL floating-point operations a step are timed at all, as larger ones keep a core busy by themselves, and stacks of
+them have been slower (docs/performance.md); and only methods whose numbers a stack keeps. The choice is kept in
+results/cache/stacks.json, so that it is made once for a shape on a machine, and again for another version of PyTorch.
 """
 
 import json
@@ -62,8 +62,8 @@ def _size(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None) -
 def in_half_precision(trial: Trial) -> bool:
     """Whether the optimizer rounds its steps to bfloat16, as PyTorch's Muon always does.
 
-    Rounding by 2^-8 is not to be had twice: over a run another order of sums then changes the loss by as much as another
-    seed. On a GPU, where gradients are in that precision, too, nothing more is lost.
+    Rounding by 2^-8 does not come out the same for another order of sums, and over a run that can change the loss by as
+    much as another seed does. On a GPU, where gradients are in that precision, too, nothing more is lost.
     """
     return trial.optimizer == "muon" or trial.options.get("dtype") == "bfloat16"
 

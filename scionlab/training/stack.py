@@ -11,6 +11,8 @@ import math
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import torch
@@ -65,16 +67,17 @@ def train_stack(trials: Sequence[Trial], corpus: Source, compiled: bool = False)
 
 
 def seconds_per_step(trials: Sequence[Trial], corpus: Source, steps: int) -> float:
-    """Seconds of one step of a trial alone, or of a stack, in eager mode; the mean of `steps` after a first one."""
+    """Seconds of one step of a trial alone, or of a stack, in eager mode: the median of `steps` after a first one."""
     first = trials[0]
     short = [trial.replace(tokens=(steps + 1) * trial.batch_size * trial.seq_len) for trial in trials]
     run = Run(short[0], corpus) if len(short) == 1 else Stack(short, corpus)
     with threads(first):
         run.advance()
-        began = _now(first)
+        ticks = [_now(first)]
         for _ in range(steps):
             run.advance()
-        return (_now(first) - began) / steps
+            ticks.append(_now(first))
+    return median(after - before for before, after in pairwise(ticks))
 
 
 def _now(trial: Trial) -> float:
