@@ -12,8 +12,9 @@ from scionlab.errors import UserError
 from scionlab.schema import CURVES, RUNS, SCHEMA_VERSION, TABLES, data_dictionary
 from scionlab.spec import Trial
 from scionlab.store import RunStore
-from scionlab.sweep.job import run_cell
+from scionlab.sweep.job import run_task
 from scionlab.sweep.plan import make_plan
+from scionlab.sweep.tasks import Task
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 def store(tmp_path, tiny):
     store = RunStore(tmp_path / "runs")
     for cell in make_plan([tiny(), tiny(lr=1.0, optimizer="adam")], store, "tiny", "smoke").todo:
-        run_cell(cell, store)
+        run_task(Task((cell,)), store)
     return store
 
 
@@ -90,7 +91,7 @@ def test_files_from_before_a_column_was_added_still_read(store, table):
 
 def test_rows_of_probes_lie_beside_those_of_losses(store, tiny):
     (cell,) = make_plan([tiny(probe=2)], store, "tiny", "smoke").todo
-    run_cell(cell, store)
+    run_task(Task((cell,)), store)
     curve = store.curves([cell.trial_id])
     probed = curve["probe_batch_size"].notna()
     assert (curve["train_loss"].isna() == probed).all()
@@ -106,7 +107,7 @@ def test_rows_of_probes_lie_beside_those_of_losses(store, tiny):
 def test_later_stages_are_a_column(store, tiny):
     stages = [{"from_tokens": 512, "batch_size": 8, "seq_len": 32, "lr": 0.25}]
     (cell,) = make_plan([tiny(stages=stages)], store, "tiny", "smoke").todo
-    run_cell(cell, store)
+    run_task(Task((cell,)), store)
     row = store.runs([cell.trial_id]).iloc[0]
     assert json.loads(row["stages"]) == stages
     assert (row["batch_size"], row["seq_len"], row["lr"]) == (4, 16, 2**-5)

@@ -10,6 +10,7 @@ from scionlab.store import RunStore
 from scionlab.sweep import job as job_module
 from scionlab.sweep import plan_sweep, run_sweep, stacking
 from scionlab.sweep.estimate import estimate_seconds
+from scionlab.sweep.tasks import Task
 
 # What differs between two runs of the same trial, and nothing else may.
 CIRCUMSTANCES = ["wall_time_s", "tokens_per_s", "started_at", "experiment", "preset", "git_commit"]
@@ -160,7 +161,7 @@ def test_a_grid_that_holds_a_trial_twice_is_refused(experiment, tiny, store, spe
 
 def test_a_text_that_changed_since_the_sweep_began_is_an_error(experiment, tiny, store):
     cell = replace(plan_sweep(experiment(tiny()), "smoke", store).todo[0], data_sha256="0" * 64)
-    assert "has changed since the sweep began" in job_module.run_cell(cell, store).error
+    assert "has changed since the sweep began" in job_module.run_task(Task((cell,)), store)[0].error
 
 
 def test_progress_counts_and_names_the_best_loss(experiment, tiny, store, console):

@@ -89,10 +89,29 @@ def test_a_task_that_fails_is_an_error_of_all_its_cells(cells, store, monkeypatc
     assert rows["wall_time_s"].isna().all()
 
 
-def test_text_that_changed_fails_the_task_it_is_in(cells, store, train_all):
+def test_a_cell_whose_text_has_changed_fails_also_in_a_stack(cells, store):
     changed = replace(cells[1], data_sha256="0" * 64)
     reports = run_task(Task((cells[0], changed)), store)
-    assert all("has changed since the sweep began" in report.error for report in reports)
+    assert [report.status for report in reports] == ["ok", "error"]
+    assert "has changed since the sweep began" in reports[1].error
+
+
+def test_cells_that_fail_together_are_trained_alone_and_only_the_one_at_fault_fails(cells, store, monkeypatch):
+    def no_memory(trials, corpus, compiled):
+        raise MemoryError("for so many")
+
+    def fails_on_one(trial, corpus, compiled):
+        if trial.seed == 2:
+            raise RuntimeError("boom")
+        return real(trial, corpus, compiled)
+
+    real = job.train
+    monkeypatch.setattr(job, "train_stack", no_memory)
+    monkeypatch.setattr(job, "train", fails_on_one)
+    reports = run_task(Task(cells), store)
+    assert [report.trial_id for report in reports] == [cell.trial_id for cell in cells]
+    assert [report.status for report in reports] == ["error" if cell.trial.seed == 2 else "ok" for cell in cells]
+    assert "boom" in store.runs().set_index("status")["error"]["error"]
 
 
 def test_of_a_lost_task_finished_rows_stay_and_the_rest_are_errors(cells, store, train_all, monkeypatch):

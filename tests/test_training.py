@@ -271,3 +271,13 @@ def test_the_numbers_have_not_changed_without_a_new_version(optimizer):
     options = {"smoothness": 1e3} if optimizer.startswith("clipped") else {}  # at 1, nothing would be clipped
     loss = run(optimizer, steps=6, options=options).summary["val_loss"]
     assert loss == pytest.approx(GOLDEN[optimizer], rel=1e-3), "raise NUMERICS_VERSION"
+
+
+@pytest.mark.parametrize("lr", [2**-7, 1e6])
+def test_batches_prepared_ahead_change_nothing(monkeypatch, lr):
+    stages = [{"from_tokens": 6 * 256, "batch_size": 4, "seq_len": 64, "lr": lr}]
+    asked = trial(steps=14, lr=lr, stages=stages)
+    expected = numbers(training.train(asked, CORPUS))
+    monkeypatch.setattr(training.feed, "AHEAD", {"cpu": 4})
+    assert numbers(training.train(asked, CORPUS)) == expected
+    assert expected[0]["status"] == ("ok" if lr < 1 else "diverged")

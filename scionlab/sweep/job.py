@@ -4,7 +4,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,21 +36,18 @@ class Report:
 OnReport = Callable[[Report], None]
 
 
-def run_cell(cell: Cell, store: RunStore) -> Report:
-    """Train and store one cell by itself."""
-    return run_task(Task((cell,)), store)[0]
-
-
 def run_task(task: Task, store: RunStore) -> list[Report]:
     """Train the task's cells and store each; one report a cell, in their order. Only a failure to write raises.
 
-    A failure of the training is a row of every cell.
+    What fails together is trained one by one, so that a cell's failure is its own row and nobody else's.
     """
     started_at, began = datetime.now(UTC), time.perf_counter()
     error = None
     try:
         outcomes = _train(task, _data(task))
     except Exception:
+        if len(task.cells) > 1:
+            return [report for cell in task.cells for report in run_task(replace(task, cells=(cell,)), store)]
         outcomes, error = [Outcome({"status": "error"})] * len(task.cells), traceback.format_exc()
     seconds = (time.perf_counter() - began) / len(task.cells)
     for cell, outcome in zip(task.cells, outcomes, strict=True):
