@@ -15,7 +15,7 @@ from scionlab.data import load
 from scionlab.spec import Experiment, Preset, Trial
 from scionlab.store import RunStore
 from scionlab.sweep import plan_sweep
-from scionlab.sweep.stacking import make_stacks
+from scionlab.sweep.stacking import stack_sizes
 from scionlab.training import seconds_per_step
 
 SIZES, QUICK_SIZES = (1, 4, 16, 64), (1, 4)
@@ -43,7 +43,7 @@ def _case(name: str, fields: dict[str, Any], device: str, sizes: tuple[int, ...]
     trials = tuple(Trial(**given, seed=seed) for seed in range(max(sizes)))
     with tempfile.TemporaryDirectory() as folder:
         cells = plan_sweep(_experiment(trials), "bench", RunStore(Path(folder, "runs"))).cells
-        chosen = max(len(task.cells) for task in make_stacks(cells, 1, Path(folder, "stacks.json")))
+        chosen = max([1, *stack_sizes(cells, 1, Path(folder, "stacks.json")).values()])
     corpus, resolved = load(trials[0].data), [cell.trial for cell in cells]
     each: dict[int, float] = {size: float("inf") for size in sizes}
     for _ in range(rounds):  # in turns; the best of the rounds, as other work on the machine only adds

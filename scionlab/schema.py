@@ -106,8 +106,8 @@ RUNS = Table(
         Column(
             "stack",
             INT,
-            "trials trained together with this one as one model, itself included; 1 is alone. Each "
-            "has an equal share of their seconds, and its numbers differ by rounding",
+            "trials that were trained together as one model, this one included; 0 is alone. Each has an equal share of "
+            "their seconds, and its numbers differ from those alone by rounding",
             NOT_SAID,
         ),
         Column(

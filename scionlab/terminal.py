@@ -90,7 +90,7 @@ def print_result(result: SweepResult, name: str, console: Console) -> None:
         f"{result.workers} workers were {result.efficiency:.0%} busy"
     )
     compiled = sum(len(task.cells) for task in result.tasks if task.compile)
-    stacks = [len(task.cells) for task in result.tasks if len(task.cells) > 1]
+    stacks = [len(task.cells) for task in result.tasks if task.stacked]
     if compiled or stacks:
         in_stacks = f", {sum(stacks)} trained in {len(stacks)} stacks" if stacks else ""
         console.print(f"{compiled} with compiled gradients{in_stacks}")

@@ -10,8 +10,9 @@ from scionlab.errors import UserError
 from scionlab.store import RunStore
 from scionlab.sweep import How, compiling, plan_sweep, run_sweep, stacking
 from scionlab.sweep.arrange import arrange
-from scionlab.sweep.compiling import choose_compiled, pays, shape_of
-from scionlab.sweep.stacking import make_stacks
+from scionlab.sweep.compiling import pays, shape_of, shapes_to_compile
+from scionlab.sweep.plan import Plan
+from scionlab.sweep.stacking import make_tasks, stack_sizes
 from scionlab.sweep.tasks import Task
 
 console = Console(quiet=True)
@@ -49,6 +50,10 @@ def timed(monkeypatch):
     return plant
 
 
+def make_stacks(cells, workers, cache, size=None):
+    return make_tasks(cells, stack_sizes(cells, workers, cache, size), workers)
+
+
 def sizes_of(tasks):
     return sorted((len(task.cells) for task in tasks), reverse=True)
 
@@ -70,8 +75,7 @@ def test_all_methods_seeds_and_rates_of_a_shape_count_together(cells, tiny, monk
     made = cells(*(tiny(optimizer=name, seed=seed) for name in ("scion", "adam") for seed in (0, 1)), tiny(width=32))
     assert len({shape_of(Task((cell,))) for cell in made}) == 2
     monkeypatch.setattr(compiling, "pays", lambda alike, workers: len(alike) == 4)
-    chosen = choose_compiled([Task((cell,)) for cell in made], 2)
-    assert [task.compile for task in chosen] == [True] * 4 + [False]
+    assert shapes_to_compile([Task((cell,)) for cell in made], 2) == {shape_of(Task((made[0],)))}
 
 
 def test_images_and_gpus_are_compiled_only_on_request(cells, tiny):
@@ -81,10 +85,10 @@ def test_images_and_gpus_are_compiled_only_on_request(cells, tiny):
     on_gpu = replace(text, trial=text.trial.model_copy(update={"device": "cuda", "tokens": 10**12}))
     for cell in (image, on_gpu):
         assert not pays([Task((cell,))], 1)
-        assert choose_compiled([Task((cell,))], 1, "always")[0].compile
+        assert shapes_to_compile([Task((cell,))], 1, "always")
     long = replace(text, trial=text.trial.replace(tokens=10**9))
     assert pays([Task((long,))], 1)
-    assert not choose_compiled([Task((long,))], 1, "never")[0].compile
+    assert not shapes_to_compile([Task((long,))], 1, "never")
 
 
 def test_every_stage_of_another_shape_is_a_graph_to_pay_for(cells, tiny):
@@ -147,10 +151,19 @@ def test_large_or_lonely_trials_and_steps_in_half_precision_are_not_timed_on_a_c
 
 def test_each_worker_begins_with_another_shape_to_compile_and_then_the_longest_come_first(cells, tiny, tmp_path):
     made = cells(*(tiny(width=width, seed=seed) for width in (16, 32, 64) for seed in (0, 1)))
-    tasks = arrange(made, 2, tmp_path / "cache", How("always", 1))
+    tasks = arrange(Plan(made, made), 2, tmp_path / "cache", How("always", 1))
     assert [task.cells[0].trial.width for task in tasks] == [64, 32, 16, 64, 32, 16]
-    plain = arrange(made, 2, tmp_path / "cache", How("never", 1))
+    plain = arrange(Plan(made, made), 2, tmp_path / "cache", How("never", 1))
     assert [task.cells[0].trial.width for task in plain] == [64, 64, 32, 32, 16, 16]
+
+
+def test_a_sweep_that_goes_on_stacks_and_compiles_as_it_began(cells, tiny, tmp_path, monkeypatch):
+    made = cells(*(tiny(seed=seed) for seed in range(5)))
+    monkeypatch.setattr(compiling, "pays", lambda alike, workers: sum(len(task.cells) for task in alike) == 5)
+    for left in (made, made[:2], made[3:4]):
+        tasks = arrange(Plan(made, left), 1, tmp_path / "cache", How(stack=4))
+        assert all(task.stacked and task.compile for task in tasks)
+        assert sum(len(task.cells) for task in tasks) == len(left)
 
 
 def test_a_sweep_in_stacks_has_the_rows_of_one_without(experiment, tiny, store, tmp_path):
@@ -160,8 +173,8 @@ def test_a_sweep_in_stacks_has_the_rows_of_one_without(experiment, tiny, store, 
     result = run_sweep(spec, "smoke", other, console, "inline", how=How(stack=1))
     assert [len(task.cells) for task in result.tasks] == [1] * 5
     stacked, alone = (s.runs().set_index("trial_id").sort_index() for s in (store, other))
-    assert sorted(stacked["stack"]) == [1, 4, 4, 4, 4]
-    assert set(alone["stack"]) == {1}
+    assert sorted(stacked["stack"]) == [0, 4, 4, 4, 4]
+    assert set(alone["stack"]) == {0}
     assert not stacked["compiled"].any()
     # float32 sums in another order, over sixteen steps
     assert stacked["val_loss"].to_list() == pytest.approx(alone["val_loss"].to_list(), rel=2e-5)

@@ -136,7 +136,7 @@ FOREGROUND = (
 
 
 def start_sweep(spec, results, env, cwd):
-    arguments = ["run", str(spec), "--preset", "smoke", "--results", str(results), "--workers", "2"]
+    arguments = ["run", str(spec), "--preset", "smoke", "--results", str(results), "--workers", "2", "--stack", "4"]
     # Into a file: a pipe would stay open as long as any helper process of a killed driver.
     with (cwd / "output.txt").open("w") as output:
         command = [sys.executable, "-c", FOREGROUND, *arguments]
@@ -169,13 +169,14 @@ def test_a_killed_driver_loses_no_finished_trial(cli, clean_environment, tmp_pat
     assert 4 <= len(before) < 24
     assert store.sweeps()["status"].item() == "running"  # nobody was left to say otherwise
 
-    done = cli("run", spec, "--preset", "smoke", "--results", "killed", "--workers", "2")
+    done = cli("run", spec, "--preset", "smoke", "--results", "killed", "--workers", "2", "--stack", "4")
     assert done.returncode == 0, done.stderr
     assert f"trained {24 - len(before)} of 24 trials" in done.stdout
     after = written(store)
     assert {name: after[name] for name in before} == before
+    assert store.runs()["stack"].between(1, 4).all()
 
-    whole = cli("run", spec, "--preset", "smoke", "--results", "whole", "--executor", "inline")
+    whole = cli("run", spec, "--preset", "smoke", "--results", "whole", "--executor", "inline", "--stack", "4")
     assert whole.returncode == 0, whole.stderr
     uninterrupted = RunStore(tmp_path / "whole" / "runs")
     pd.testing.assert_frame_equal(numbers(store), numbers(uninterrupted), check_exact=True)

@@ -13,7 +13,16 @@ from scionlab.sweep.estimate import estimate_seconds
 from scionlab.sweep.tasks import Task
 
 # What differs between two runs of the same trial, and nothing else may.
-CIRCUMSTANCES = ["wall_time_s", "tokens_per_s", "started_at", "experiment", "preset", "git_commit"]
+CIRCUMSTANCES = [
+    "wall_time_s",
+    "tokens_per_s",
+    "started_at",
+    "experiment",
+    "preset",
+    "git_commit",
+    "stack",
+    "compile_s",
+]
 
 
 def numbers(store: RunStore) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def test_what_was_taken_stays_taken(tmp_path):
 
 
 def test_a_task_of_several_cells_gives_each_its_row(cells, store, train_all):
-    reports = run_task(Task(cells), store)
+    reports = run_task(Task(cells, stacked=True), store)
     assert [report.trial_id for report in reports] == [cell.trial_id for cell in cells]
     rows = store.runs().set_index("trial_id")
     assert {report.trial_id: report.val_loss for report in reports} == rows["val_loss"].to_dict()
@@ -80,7 +80,7 @@ def test_a_task_that_fails_is_an_error_of_all_its_cells(cells, store, monkeypatc
         raise RuntimeError("boom")
 
     monkeypatch.setattr(job, "_train", boom)
-    reports = run_task(Task(cells), store)
+    reports = run_task(Task(cells, stacked=True), store)
     assert [report.trial_id for report in reports] == [cell.trial_id for cell in cells]
     rows = store.runs()
     assert set(rows["trial_id"]) == {cell.trial_id for cell in cells}
@@ -91,7 +91,7 @@ def test_a_task_that_fails_is_an_error_of_all_its_cells(cells, store, monkeypatc
 
 def test_a_cell_whose_text_has_changed_fails_also_in_a_stack(cells, store):
     changed = replace(cells[1], data_sha256="0" * 64)
-    reports = run_task(Task((cells[0], changed)), store)
+    reports = run_task(Task((cells[0], changed), stacked=True), store)
     assert [report.status for report in reports] == ["ok", "error"]
     assert "has changed since the sweep began" in reports[1].error
 
@@ -108,7 +108,7 @@ def test_cells_that_fail_together_are_trained_alone_and_only_the_one_at_fault_fa
     real = job.train
     monkeypatch.setattr(job, "train_stack", no_memory)
     monkeypatch.setattr(job, "train", fails_on_one)
-    reports = run_task(Task(cells), store)
+    reports = run_task(Task(cells, stacked=True), store)
     assert [report.trial_id for report in reports] == [cell.trial_id for cell in cells]
     assert [report.status for report in reports] == ["error" if cell.trial.seed == 2 else "ok" for cell in cells]
     assert "boom" in store.runs().set_index("status")["error"]["error"]

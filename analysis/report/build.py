@@ -128,7 +128,7 @@ def _how(runs: pd.DataFrame) -> str:
     """Which trials were compiled or stacked, for rows that say so."""
     if "stack" not in runs or runs["stack"].isna().all():
         return ""
-    compiled, stacked = int(runs["compiled"].eq(True).sum()), int(runs["stack"].gt(1).sum())
+    compiled, stacked = int(runs["compiled"].eq(True).sum()), int(runs["stack"].gt(0).sum())
     seconds = f" ({runs['compile_s'].sum():,.0f} s of it for compiling)" if compiled else ""
     return f"; {compiled} of {len(runs)} with compiled gradients{seconds}, {stacked} in stacks"
 

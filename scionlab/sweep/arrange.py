@@ -4,14 +4,13 @@ One task of every shape that is to be compiled comes before all others: so each 
 the others' graphs on disk when it needs them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scionlab.errors import UserError, unknown
-from scionlab.sweep.compiling import MODES, choose_compiled, shape_of
-from scionlab.sweep.plan import Cell
-from scionlab.sweep.stacking import make_stacks
+from scionlab.sweep.compiling import MODES, shape_of, shapes_to_compile
+from scionlab.sweep.plan import Plan
+from scionlab.sweep.stacking import make_tasks, stack_sizes
 from scionlab.sweep.tasks import Task, longest_first
 
 
@@ -32,13 +31,15 @@ class How:
             raise UserError(f"stack: {self.stack} is not allowed: it must be at least 1")
 
 
-def arrange(cells: Sequence[Cell], workers: int, cache: Path, how: How) -> list[Task]:
-    """Tasks for all cells, in the order they are to be started in; `cache` is the file of measured stack sizes."""
-    tasks = choose_compiled(make_stacks(cells, workers, cache, how.stack), workers, how.compile)
-    ordered = longest_first(tasks)
+def arrange(plan: Plan, workers: int, cache: Path, how: How) -> list[Task]:
+    """Tasks for what is to do, in the order they are to be started in; `cache` is the file of measured stack sizes."""
+    sizes = stack_sizes(plan.cells, workers, cache, how.stack)
+    shapes = shapes_to_compile(make_tasks(plan.cells, sizes, workers), workers, how.compile)
+    tasks = make_tasks(plan.todo, sizes, workers)
+    ordered = longest_first(replace(task, compile=shape_of(task) in shapes) for task in tasks)
     first: dict[object, Task] = {}
     for task in ordered:
         if task.compile:
-            first.setdefault(shape_of(task), task)
+            first.setdefault((shape_of(task), len(task.cells)), task)
     taken = set(map(id, first.values()))
     return [*first.values(), *(task for task in ordered if id(task) not in taken)]

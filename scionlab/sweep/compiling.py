@@ -4,14 +4,13 @@
     spent = (COMPILE_S + (workers − 1) · LOAD_S) · (1 + L/2)                  compiled once, loaded by the other workers
 
 in seconds, for K steps, L blocks, N trials in a stack. A shape is compiled if it saves MARGIN times what it costs. This
-depends on the plan alone: the same sweep on the same store compiles the same trials. The constants were measured on a
-core of a server CPU with AVX-512, for GPTs of widths 32 to 128 (docs/performance.md); MARGIN is for other machines.
-MLPs and CNNs of such sizes gain too little, and CUDA has not been measured: there, "always" asks for it.
+depends on the plan alone: the same sweep compiles the same trials. The constants were measured on a core of a server
+CPU with AVX-512, for GPTs of widths 32 to 128 (docs/performance.md); MARGIN is for other machines. MLPs and CNNs of
+such sizes gain too little, and CUDA has not been measured: there, "always" asks for it.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 
 from scionlab.sweep.tasks import Task
 from scionlab.training import ARCHITECTURE
@@ -25,13 +24,15 @@ LOAD_S = 1.8
 MARGIN = 1.5
 
 
-def choose_compiled(tasks: Sequence[Task], workers: int, mode: str = "auto") -> list[Task]:
-    """The tasks, each with `compile` set as it pays for its shape, or as `mode` says, one of MODES."""
+def shapes_to_compile(tasks: Sequence[Task], workers: int, mode: str = "auto") -> set[Hashable]:
+    """The shapes whose tasks are to be compiled, because it pays or as `mode` says, one of MODES.
+
+    `tasks` are those of the whole plan, trained or not, so that a sweep that goes on does as it began.
+    """
     shapes = defaultdict(list)
     for task in tasks:
         shapes[shape_of(task)].append(task)
-    chosen = {shape for shape, alike in shapes.items() if mode == "always" or (mode == "auto" and pays(alike, workers))}
-    return [replace(task, compile=shape_of(task) in chosen) for task in tasks]
+    return {shape for shape, alike in shapes.items() if mode == "always" or (mode == "auto" and pays(alike, workers))}
 
 
 def pays(tasks: Sequence[Task], workers: int) -> bool:
@@ -39,7 +40,7 @@ def pays(tasks: Sequence[Task], workers: int) -> bool:
     trial = tasks[0].cells[0].trial
     if trial.model != "gpt" or trial.device != "cpu":
         return False
-    graphs = len({(stage.batch_size, stage.seq_len) for stage in trial.plan})
+    graphs = len({graph for task in tasks for graph in graphs_of(task)})
     spent = graphs * (COMPILE_S + (workers - 1) * LOAD_S) * (1 + trial.depth / 2)
     return sum(map(_saved, tasks)) >= MARGIN * spent
 
@@ -54,7 +55,12 @@ def _saved(task: Task) -> float:
 
 
 def shape_of(task: Task) -> Hashable:
-    """What the graphs of a task depend on: tasks that agree in it share them."""
+    """What tasks agree in that share a decision: architecture, data, batches, and whether they are stacks."""
     trial = task.cells[0].trial
     stages = tuple((stage.batch_size, stage.seq_len) for stage in trial.plan)
-    return *(getattr(trial, name) for name in ARCHITECTURE), trial.data, stages, len(task.cells)
+    return *(getattr(trial, name) for name in ARCHITECTURE), trial.data, stages, task.stacked
+
+
+def graphs_of(task: Task) -> set[Hashable]:
+    """The graphs of a task among those of its shape: one for each shape of its batches."""
+    return {(stage.batch_size, stage.seq_len, len(task.cells)) for stage in task.cells[0].trial.plan}

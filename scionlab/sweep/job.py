@@ -46,8 +46,9 @@ def run_task(task: Task, store: RunStore) -> list[Report]:
     try:
         outcomes = _train(task, _data(task))
     except Exception:
-        if len(task.cells) > 1:
-            return [report for cell in task.cells for report in run_task(replace(task, cells=(cell,)), store)]
+        if task.stacked:
+            alone = replace(task, stacked=False)
+            return [report for cell in task.cells for report in run_task(replace(alone, cells=(cell,)), store)]
         outcomes, error = [Outcome({"status": "error"})] * len(task.cells), traceback.format_exc()
     seconds = (time.perf_counter() - began) / len(task.cells)
     for cell, outcome in zip(task.cells, outcomes, strict=True):
@@ -77,7 +78,7 @@ def report_lost(task: Task, store: RunStore, since: datetime) -> list[Report]:
 
 def _train(task: Task, corpus: Source) -> list[Outcome]:
     trials = [cell.trial for cell in task.cells]
-    if len(trials) > 1:
+    if task.stacked:
         return train_stack(trials, corpus, task.compile)
     return [train(trials[0], corpus, task.compile)]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from scionlab.data import load
 from scionlab.errors import UserError
@@ -9,6 +10,7 @@ from scionlab.prepare import resolve, train_flops
 from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
 from scionlab.spec import Trial, trial_id
 from scionlab.store import RunStore
+from scionlab.training import stack_key
 
 # What a step costs beyond its matrix products, as FLOPs at their speed: measured on one core of a laptop-class CPU at
 # widths 32 to 128. It only orders cells and predicts the time left, so it need not be exact.
@@ -28,6 +30,11 @@ class Cell:
     data_sha256: str
     experiment: str
     preset: str
+
+    @cached_property
+    def stack_key(self) -> str | None:
+        """What cells that can be trained together agree in, or None."""
+        return stack_key(self.trial)
 
     @property
     def cost(self) -> float:

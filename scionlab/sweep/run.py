@@ -87,7 +87,7 @@ def run_sweep(
     began = time.perf_counter()
     try:
         if plan.todo:
-            result.tasks = arrange(plan.todo, workers, store.root.parent / STACKS, how)
+            result.tasks = arrange(plan, workers, store.root.parent / STACKS, how)
             _train(result, store, executor, console)
     except KeyboardInterrupt:
         result.interrupted = True

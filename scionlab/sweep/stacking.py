@@ -12,7 +12,7 @@ import math
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,23 +33,40 @@ TIMED_STEPS = 8
 MEMORY_SHARE = 0.8
 
 
-def make_stacks(cells: Sequence[Cell], workers: int, cache: Path, size: int | None = None) -> list[Task]:
-    """Tasks of one cell or of a stack. `size` stacks so many wherever that is possible; None times what is faster."""
-    groups: dict[Hashable, list[Cell]] = defaultdict(list)
-    for number, cell in enumerate(cells):
-        groups[stack_key(cell.trial) or number].append(cell)
-    return [task for group in groups.values() for task in _split(group, _size(group, workers, cache, size), workers)]
+def stack_sizes(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None = None) -> dict[str, int]:
+    """How many cells of each `stack_key` to stack, where that is more than one; with `asked`, wherever it is possible.
+
+    `cells` are those of the whole plan, trained or not, so that a sweep that goes on does as it began: on a CPU the
+    numbers of a trial in a stack have not depended on how many others are in it.
+    """
+    groups: dict[str | None, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.stack_key].append(cell)
+    sizes = {key: _size(group, workers, cache, asked) for key, group in groups.items() if key is not None}
+    return {key: size for key, size in sizes.items() if size > 1}
+
+
+def make_tasks(cells: Sequence[Cell], sizes: Mapping[str, int], workers: int) -> list[Task]:
+    """Tasks of one cell, or of stacks of the given sizes."""
+    tasks: list[Task] = []
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if cell.stack_key is None or cell.stack_key not in sizes:
+            tasks.append(Task((cell,)))
+        else:
+            groups[cell.stack_key].append(cell)
+    return tasks + [task for key, group in groups.items() for task in _split(group, sizes[key], workers)]
 
 
 def _split(cells: Sequence[Cell], size: int, workers: int) -> list[Task]:
-    """Tasks of at most `size` cells, nearly equal, and at least as many as workers where there are as many cells."""
+    """Stacks of at most `size` cells, nearly equal, and at least as many as workers where there are as many cells."""
     count = max(math.ceil(len(cells) / size), min(workers, len(cells)))
-    return [Task(tuple(cells[n::count])) for n in range(count)]
+    return [Task(tuple(cells[n::count]), stacked=True) for n in range(count)]
 
 
 def _size(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None) -> int:
     first = cells[0]
-    if asked == 1 or len(cells) == 1 or stack_key(first.trial) is None:
+    if asked == 1 or len(cells) == 1:
         return 1
     trial = first.trial
     if asked is None and trial.device == "cpu" and (first.flops / trial.steps > SMALL or in_half_precision(trial)):

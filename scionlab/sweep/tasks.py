@@ -13,10 +13,14 @@ from scionlab.sweep.plan import Cell
 
 @dataclass(frozen=True)
 class Task:
-    """Cells that are trained together, mostly one; `compile` says whether their gradients are compiled."""
+    """Cells that are trained together, mostly one. `compile` says whether their gradients are compiled.
+
+    `stacked` says whether they are a stack: one cell can be, where others of its sweep have been trained before.
+    """
 
     cells: tuple[Cell, ...]
     compile: bool = False
+    stacked: bool = False
 
     @property
     def cost(self) -> float:

@@ -119,7 +119,7 @@ class Run:
         rows = sorted([*self.log.curve, *self.probes], key=lambda row: row["step"])
         epochs = self.seen_before + self.feed.epochs
         done = {"steps_done": self.step, "tokens": self.tokens, "epochs": epochs, "flops": self.flops}
-        how = {**self.gradients.compiler.columns(), "stack": 1}
+        how = {**self.gradients.compiler.columns(), "stack": 0}
         summary = self.log.summary(self.corpus.shape, (val_loss, accuracy), {**done, **how}, self.clock.seconds)
         return Outcome(summary, rows, self.layers)
 

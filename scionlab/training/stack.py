@@ -6,10 +6,11 @@ Each trial takes the steps it would take alone, on the same batches from the sam
 `train` up to rounding. One that diverges ends there; its weights go on as they may, and no other trial sees them.
 """
 
+import hashlib
 import json
 import math
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from statistics import median
@@ -36,13 +37,13 @@ from scionlab.training.run import Run
 FREE = {"lr", "momentum", "seed", "schedule", "decay_fraction", "divergence_factor"}
 
 
-def stack_key(trial: Trial) -> Hashable:
-    """What is equal for resolved trials that can share a stack; None for one with stages, probes or a watch."""
+def stack_key(trial: Trial) -> str | None:
+    """A hash of what resolved trials that can share a stack agree in; None for one with stages, probes or a watch."""
     if trial.stages or trial.probe or trial.watch:
         return None
     fields = trial.model_dump(exclude=FREE)
     fields["options"] = {name: value for name, value in trial.options.items() if not isinstance(value, float)}
-    return json.dumps(fields, sort_keys=True)
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def can_stack(trial: Trial, corpus: Source) -> bool:
