@@ -4,7 +4,7 @@ Two ways to the same object: `polar` is exact (SVD) and slow, `newton_schulz` is
 matrix products and lands in a band around it. Tests hold the second against the first.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 
@@ -125,14 +125,20 @@ def newton_schulz(
     if coefficients.margin != 1:
         x = x / coefficients.margin
     x = x.reshape(-1, *x.shape[-2:]) if x.ndim > 3 else x  # fused products know one batch dimension
-    product, add_product = (torch.mm, torch.addmm) if x.ndim == 2 else (torch.bmm, torch.baddbmm)
-    for a, b, c in coefficients.first(steps):
-        gram = product(x, x.mT)
-        polynomial = add_product(gram, gram, gram, beta=b, alpha=c)  # bA + cA² with A = XXᵀ
-        x = add_product(x, polynomial, x, beta=a)
+    x = apply_quintics(x, coefficients.first(steps))
     if tall:
         x = x.mT
     return x.to(matrix.dtype).view(matrix.shape)
+
+
+def apply_quintics(x: Tensor, triples: Iterable[Triple]) -> Tensor:
+    """X ← aX + b(XXᵀ)X + c(XXᵀ)²X for every (a, b, c), X one matrix (m, n) or a batch (k, m, n), best with m ≤ n."""
+    product, add_product = (torch.mm, torch.addmm) if x.ndim == 2 else (torch.bmm, torch.baddbmm)
+    for a, b, c in triples:
+        gram = product(x, x.mT)
+        polynomial = add_product(gram, gram, gram, beta=b, alpha=c)  # bA + cA² with A = XXᵀ
+        x = add_product(x, polynomial, x, beta=a)
+    return x
 
 
 def polar(matrix: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from scionlab.errors import UserError
+from scionlab.geometry.orthogonalize import apply_quintics
 from scionlab.optim.scion import Scion, layer_of
 
 Group = dict[str, Any]
@@ -106,7 +107,8 @@ def _buckets(
     members: dict[Any, list[tuple[str, list[Group]]]] = {}
     for optimizers in zip(*methods, strict=True):
         if not all(map(stackable, optimizers)):
-            raise UserError(f"stack: {type(optimizers[0]).__name__} cannot take the steps of several trials together")
+            name = type(optimizers[0]).__name__
+            raise UserError(f"stack: these trials cannot be trained together: {name} does not know how")
         for groups in zip(*(optimizer.param_groups for optimizer in optimizers), strict=True):
             parts = [_parts(type(optimizers[0]), group) for group in groups]
             if any(part != parts[0] for part in parts):
@@ -193,14 +195,11 @@ def _muon(bucket: Bucket, grads: Tensor, rates: Tensor, step: int) -> None:
 
 def _muon_direction(grads: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
     """The Newton-Schulz iteration of PyTorch's Muon, in bfloat16, on a batch (..., m, n)."""
-    a, b, c = coefficients
     tall = grads.shape[-2] > grads.shape[-1]
     x = grads.bfloat16().flatten(0, -3)
     x = x.mT if tall else x
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=eps)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    x = apply_quintics(x, [coefficients] * steps)
     return (x.mT if tall else x).reshape(grads.shape)
 
 
