@@ -1,7 +1,8 @@
 """What a model does with a batch of its data: outputs, loss, gradients, and the score on the validation set."""
 
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -50,6 +51,11 @@ def validation_batch(trial: Trial) -> int:
     return max(1, max(VALIDATION_TOKENS, trial.batch_size * trial.seq_len) // trial.val_seq_len)
 
 
+def known(accuracy: float) -> float | None:
+    """An accuracy; None where nothing is classified."""
+    return None if math.isnan(accuracy) else accuracy
+
+
 class Passes:
     """A model on batches of its data, on the trial's device and in its precision. Losses are means, in nats."""
 
@@ -74,15 +80,19 @@ class Passes:
         """Mean loss of a batch, 0-d."""
         return self.forward(batch, weights)[2]
 
+    def totals(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """(2,), float64: the loss summed over the examples, and how many are classified correctly, NaN if none is."""
+        outputs, targets, loss = self.forward(batch, weights)
+        correct = self.source.correct(outputs, targets)
+        right = torch.full_like(loss, math.nan) if correct is None else correct
+        return torch.stack([loss.double() * len(batch), right.double()])
+
     @torch.no_grad()
-    def validate(self, examples: Tensor, batch_size: int) -> tuple[float, float | None]:
-        """Mean loss over the examples, in batches of about this size, and the accuracy where there is one."""
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        right: Tensor | None = None
-        for part in examples.split(batch_size):
-            outputs, targets, loss = self.forward(self.to_device(part))
-            total += loss.double() * len(part)
-            if (correct := self.source.correct(outputs, targets)) is not None:
-                right = correct if right is None else right + correct
-        count = len(examples)
-        return float(total) / count, None if right is None else float(right) / count
+    def validate(self, examples: Tensor, totals: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Mean loss and accuracy over the examples, (2,), or (…, 2) where the `totals` of a batch are so.
+
+        By default they are its own. Batches have `validation_batch` examples.
+        """
+        count = totals or self.totals
+        parts = [count(self.to_device(part)) for part in examples.split(validation_batch(self.trial))]
+        return torch.as_tensor(sum(parts)) / len(examples)

@@ -29,7 +29,7 @@ from scionlab.spec import PlannedStage, Trial, trial_id
 from scionlab.training.feed import Feed
 from scionlab.training.gradients import Gradients
 from scionlab.training.log import Log, Outcome, Row
-from scionlab.training.passes import Clock, Passes, validation_batch
+from scionlab.training.passes import Clock, Passes, known
 from scionlab.watch import WATCH_EXAMPLES, Watch, watch_steps
 
 # What a saved run holds besides its trial, model, optimizers and place in the text.
@@ -248,4 +248,5 @@ class Run:
 
     def validate(self) -> tuple[float, float | None]:
         """Mean loss over the fixed validation set, in batches of about the training batch's size, and the accuracy."""
-        return self.passes.validate(self.validation, validation_batch(self.trial))
+        loss, accuracy = self.passes.validate(self.validation).tolist()
+        return loss, known(accuracy)

@@ -14,13 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from scionlab.data import Source
+from scionlab.data import Batches, Source
 from scionlab.errors import UserError
 from scionlab.optim import recipe
 from scionlab.optim.schedule import schedule
@@ -30,7 +29,7 @@ from scionlab.spec import Trial
 from scionlab.training.feed import Feed
 from scionlab.training.gradients import Compiler, loss_and_gradients, shape_key
 from scionlab.training.log import Log, Outcome, Row
-from scionlab.training.passes import Clock, Passes, threads, validation_batch
+from scionlab.training.passes import Clock, Passes, known, threads
 from scionlab.training.run import Run
 
 # Fields in which the trials of a stack may differ, besides those options of their method that are fractional numbers.
@@ -59,7 +58,8 @@ def train_stack(trials: Sequence[Trial], corpus: Source, compiled: bool = False)
 
     Every trial's wall_time_s is an equal share of the stack's. Raises UserError where they cannot share a stack.
     """
-    if len({stack_key(trial) for trial in trials}) > 1 or not can_stack(trials[0], corpus):
+    keys = {stack_key(trial) for trial in trials}
+    if len(keys) > 1 or None in keys or not corpus.traceable:
         raise UserError("stack: these trials cannot be trained together")
     stack = Stack(trials, corpus, compiled)
     while not stack.finished:
@@ -121,7 +121,7 @@ class Stack:
         self.factors = [self._factors(trial) for trial in self.trials]  # by trial and step
         self.rates = torch.tensor(self.factors, dtype=torch.float64).T.contiguous().to(device)
 
-    def _stream(self, seed: int) -> Any:
+    def _stream(self, seed: int) -> Batches:
         trial = self.first
         return self.corpus.training(trial.batch_size, trial.seq_len, seed, limit=trial.train_limit)
 
@@ -179,21 +179,12 @@ class Stack:
                 if not self.logs[n].append(place, losses[n]):
                     self.ended[n] = done
 
-    @torch.no_grad()
     def _validate(self) -> tuple[list[float | None], list[float | None]]:
         """Of every trial: mean loss over the validation set, and accuracy."""
-        classes = self.corpus.shape.kind == "image"
-
-        def scores(weights: dict[str, Tensor], batch: Tensor) -> Tensor:
-            outputs, targets, loss = self.passes.forward(batch, {**weights, **self.buffers})
-            correct = self.corpus.correct(outputs, targets)
-            return torch.stack([loss.double() * len(batch), torch.zeros_like(loss) if correct is None else correct])
-
-        total = torch.zeros(len(self.trials), 2, dtype=torch.float64, device=self.passes.device)
-        for part in self.validation.split(validation_batch(self.first)):
-            total += torch.vmap(scores, in_dims=(0, None))(self.method.weights, self.passes.to_device(part))
-        losses, accuracies = (total / len(self.validation)).T.tolist()
-        return losses, accuracies if classes else [None] * len(self.trials)
+        stacked = torch.vmap(self.passes.totals, in_dims=(None, 0))
+        scores = self.passes.validate(self.validation, lambda batch: stacked(batch, self.method.weights))
+        losses, accuracies = scores.T.tolist()
+        return losses, [known(accuracy) for accuracy in accuracies]
 
     def outcomes(self) -> list[Outcome]:
         """Validate the finished trials, and sum each up."""
