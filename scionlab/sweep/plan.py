@@ -68,7 +68,7 @@ def make_plan(trials: Sequence[Trial], store: RunStore, experiment: str, preset:
     _check_unique(cells)
     for trial in {_data_needs(cell.trial): cell.trial for cell in cells}.values():
         _check_data(trial)
-    finished = store.finished()
+    finished = store.finished([cell.trial_id for cell in cells])
     todo = [cell for cell in cells if cell.trial_id not in finished]
     return Plan(cells, tuple(sorted(todo, key=lambda cell: -cell.cost)))
 

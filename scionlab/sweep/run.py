@@ -99,7 +99,8 @@ def run_sweep(
 
 def _train(result: SweepResult, store: RunStore, executor: str, console: Console) -> None:
     todo = {cell.trial_id for cell in result.plan.todo}
-    done = store.runs([cell.trial_id for cell in result.plan.cells if cell.trial_id not in todo])
+    trained = [cell.trial_id for cell in result.plan.cells if cell.trial_id not in todo]
+    done = store.runs(trained, ["optimizer", "status", "val_loss"])
     lowest = done[done["status"] == "ok"].groupby("optimizer")["val_loss"].min()
     best = {str(name): float(loss) for name, loss in lowest.items()}
     with SweepProgress(result.plan.todo, console, best) as progress:

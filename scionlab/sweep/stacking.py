@@ -23,7 +23,7 @@ from scionlab.data import load
 from scionlab.spec import Trial
 from scionlab.sweep.plan import Cell
 from scionlab.sweep.tasks import Task
-from scionlab.training import can_stack, seconds_per_step, stack_key
+from scionlab.training import can_stack, seconds_per_step
 
 SIZES = (4, 16, 64)
 SMALL = 3e7
@@ -73,7 +73,7 @@ def _size(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None) -
         return 1
     if not can_stack(trial, load(trial.data)):
         return 1
-    return asked or _measured([cell.trial for cell in cells], workers, cache)
+    return asked or _measured(cells, workers, cache)
 
 
 def in_half_precision(trial: Trial) -> bool:
@@ -85,15 +85,15 @@ def in_half_precision(trial: Trial) -> bool:
     return trial.optimizer == "muon" or trial.options.get("dtype") == "bfloat16"
 
 
-def _measured(trials: Sequence[Trial], workers: int, cache: Path) -> int:
-    """The fastest size for these trials on this machine: as it was measured before, or measured now."""
-    device = trials[0].device
+def _measured(cells: Sequence[Cell], workers: int, cache: Path) -> int:
+    """The fastest size for these cells on this machine: as it was measured before, or measured now."""
+    device = cells[0].trial.device
     name = torch.cuda.get_device_name() if device == "cuda" else provenance.machine()
-    described = [stack_key(trials[0]), len(trials) >= max(SIZES), workers, name, torch.__version__]
+    described = [cells[0].stack_key, len(cells) >= max(SIZES), workers, name, torch.__version__]
     key = sha256(json.dumps(described).encode()).hexdigest()[:16]
     known = _read(cache)
     if key not in known:
-        known[key] = _fastest(trials, workers)
+        known[key] = _fastest([cell.trial for cell in cells], workers)
         _write(cache, known)
     return known[key]
 
