@@ -75,6 +75,14 @@ def assert_same(store, twin):
     assert store.finished() == twin.finished()
 
 
+def assert_whole(store, twin):
+    """Nothing is lost, and the next compaction clears up what was left."""
+    assert_same(store, twin)
+    store.compact()
+    assert_same(store, twin)
+    assert not leftovers(store.root)
+
+
 def leftovers(root):
     return [path for path in root.rglob(".*") if path.suffix in (".tmp", ".retired")]
 
@@ -146,10 +154,7 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(pair, after, tmp_path):
                 copy.compact()
         assert_same(copy, twin)
         write(copy, "a", loss=1.75)
-        assert_same(copy, later)
-        copy.compact()
-        assert_same(copy, later)
-        assert not leftovers(copy.root)
+        assert_whole(copy, later)
         if kill.count < n:
             break
     assert n > 30  # 3 tables × (2 fsync + 1 replace), 11 small files × (rename + unlink), temporary files
@@ -201,10 +206,7 @@ def test_a_killed_process_frees_the_lock_and_leaves_a_whole_store(pair, stalled,
     assert_same(store, twin)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert_same(store, twin)
-    store.compact()
-    assert_same(store, twin)
-    assert not leftovers(store.root)
+    assert_whole(store, twin)
 
 
 def test_the_other_compaction_goes_on(pair, stalled):
@@ -243,10 +245,7 @@ def test_what_is_written_meanwhile_stays(pair, monkeypatch, at):
         monkeypatch.setattr(os, name, writing(name))
     store.compact()
     assert count == at
-    assert_same(store, twin)
-    store.compact()
-    assert_same(store, twin)
-    assert not leftovers(store.root)
+    assert_whole(store, twin)
 
 
 def test_a_file_that_vanishes_between_listing_and_reading_is_looked_for_again(pair, monkeypatch):
