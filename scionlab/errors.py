@@ -11,6 +11,11 @@ class UserError(ValueError):
     """A mistake in the input. The message is one sentence naming the field, the value and what is allowed."""
 
 
+def printable(text: str) -> str:
+    """The text in one line, with escapes for what a terminal would not show."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def unknown(field: str, value: str, allowed: Iterable[str]) -> UserError:
     """`field` has no entry called `value`; the closest name is suggested."""
     names = sorted(allowed)
@@ -22,7 +27,7 @@ def unknown(field: str, value: str, allowed: Iterable[str]) -> UserError:
 def from_validation(error: ValidationError, where: str = "") -> UserError:
     """The first complaint of a pydantic error in one line: field, value, what is allowed."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
+    field = printable(".".join(str(part) for part in first["loc"]))
     reason = first["msg"].removeprefix("Value error, ")
     if not field:
         return UserError(f"{where}{reason}")

@@ -120,7 +120,13 @@ RUNS = Table(
         Column("dtype", STR, "`float32`, or `bfloat16` for autocast"),
         Column("val_tokens", INT, "tokens the validation loss is averaged over"),
         Column("data", STR, "name of the data, such as `sotu`, `path:FILE`, `digits` or `noise:KIND`"),
-        Column("data_sha256", STR, "SHA-256 of the data"),
+        Column("data_sha256", STR, "SHA-256 of the data; of a caller's function, of its code and the validation set"),
+        Column(
+            "model_sha256",
+            STR,
+            "SHA-256 of the code of a model of the caller's",
+            "the model is built in, or the row is older than this column",
+        ),
         Column("scionlab_version", STR, "version of this package"),
         Column("git_commit", STR, "commit of the source tree, `+dirty` if changed", "not a git checkout"),
         Column("torch_version", STR, "version of PyTorch"),
@@ -191,6 +197,7 @@ LAYERS = Table(
     ),
 )  # fmt: skip
 
+OLDER = "older than this column"
 SWEEPS = Table(
     "sweeps",
     "sweep_id",
@@ -215,7 +222,11 @@ SWEEPS = Table(
         Column("scionlab_version", STR, "version of this package"),
         Column("git_commit", STR, "commit of the source tree, `+dirty` if changed", "not a git checkout"),
         Column("started_at", TIME, "when the sweep began, UTC"),
+        Column("updated_at", TIME, "when this row was written; every 30 s while the sweep runs, UTC", OLDER),
+        Column("host", STR, "name of the machine that the sweep's driver runs on", OLDER),
+        Column("pid", INT, "process id of the driver there", OLDER),
         Column("trial_ids", pa.list_(STR), "the grid: ids of all its trials, also those not yet trained"),
+        Column("trial_costs", pa.list_(REAL), "expected work of each, in about FLOPs", OLDER),
     ),
 )
 
@@ -244,7 +255,36 @@ IMPORTS = Table(
     ),
 )
 
-TABLES = (RUNS, CURVES, LAYERS, SWEEPS, IMPORTS)
+NO_ROW = "the trial did not go to its end"
+TUNINGS = Table(
+    "tunings",
+    "study",
+    "one row per trial of a search; one file per search, replaced as it goes on",
+    (
+        Column("study", STR, "name of the search, as in Optuna's file, with a hash of what decides what it finds"),
+        VERSION,
+        Column("experiment", STR, "name of the experiment"),
+        Column("preset", STR, "name of the preset"),
+        Column("method", STR, "the experiment's name for what is tuned"),
+        Column("optimizer", STR, "name of the method's optimizer"),
+        Column("place", STR, "where it is tuned: `proxy`, or the target's name"),
+        Column("seed", INT, "seed of the search, and of initialization and data order of all its trials"),
+        Column("number", INT, "Optuna's number of the trial in its study"),
+        Column("state", STR, "`complete`, `pruned` (hopeless, ended early), `diverged` or `failed`"),
+        Column("error", STR, "traceback of a failed trial", "the trial did not fail, or the search was killed"),
+        Column(
+            "params", STR, "what was sampled, as JSON: the learning rate, the momentum, and the optimizer's options"
+        ),
+        Column("val_loss", REAL, "validation loss after the last step, nats per token", NO_ROW),
+        Column("trial_id", STR, "the trial's row in `runs`", "the trial was pruned, or never began"),
+        Column("steps_done", INT, "optimizer steps taken", "the search was killed"),
+        Column("flops", REAL, "forward and backward floating-point operations of the steps taken", "likewise"),
+        Column("wall_time_s", REAL, "seconds for building, training and validating the trial", "likewise"),
+        Column("started_at", TIME, "when the trial began, UTC", "likewise"),
+    ),
+)
+
+TABLES = (RUNS, CURVES, LAYERS, SWEEPS, TUNINGS, IMPORTS)
 
 
 def data_dictionary() -> str:

@@ -80,7 +80,7 @@ def test_the_longest_trials_come_first(experiment, tiny, store):
 def test_a_failed_trial_is_a_row_and_is_tried_again(experiment, tiny, store, console, monkeypatch):
     spec = experiment(tiny(), tiny(lr=2**-6))
 
-    def fails_on_one(trial, corpus, compiled=False):
+    def fails_on_one(trial, corpus, compiled=False, on_row=None):
         if trial.lr == 2**-6:
             raise RuntimeError("boom")
         return real(trial, corpus)
@@ -99,7 +99,7 @@ def test_a_failed_trial_is_a_row_and_is_tried_again(experiment, tiny, store, con
 def test_ctrl_c_keeps_what_was_finished(experiment, tiny, store, console, monkeypatch):
     real, calls = job_module.train, []
 
-    def interrupted_on_the_third(trial, corpus, compiled=False):
+    def interrupted_on_the_third(trial, corpus, compiled=False, on_row=None):
         calls.append(trial)
         if len(calls) == 3:
             raise KeyboardInterrupt

@@ -1,17 +1,19 @@
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import chain
 
 import pytest
 
 from scionlab.store import RunStore
 from scionlab.sweep import job, plan_sweep
+from scionlab.sweep.cluster import gpu_shares, worker_threads
 from scionlab.sweep.job import DIED, Report, report_lost, run_task
-from scionlab.sweep.ray_tune import gpu_shares, run, worker_threads
-from scionlab.sweep.tasks import Task, TaskQueue, longest_first
+from scionlab.sweep.queue import TaskQueue
+from scionlab.sweep.ray_tune import run
+from scionlab.sweep.tasks import Task, longest_first
 
 
 @pytest.fixture
@@ -29,8 +31,8 @@ def cells(experiment, tiny, store):
 def train_all(monkeypatch):
     """Trains a task of several cells one after another."""
 
-    def one_by_one(task, corpus):
-        return [outcome for cell in task.cells for outcome in real(Task((cell,)), corpus)]
+    def one_by_one(task, corpus, on_row):
+        return [outcome for cell in task.cells for outcome in real(Task((cell,)), corpus, on_row)]
 
     real = job._train
     monkeypatch.setattr(job, "_train", one_by_one)
@@ -47,23 +49,49 @@ def test_the_cost_of_a_task_is_that_of_its_cells(cells):
     assert Task(cells).cost == pytest.approx(4 * cells[0].cost)
 
 
-def test_a_queue_hands_out_every_number_once(tmp_path):
-    def take_all(worker: int) -> list[int]:
-        queue = TaskQueue(tmp_path, 200)
-        return list(iter(lambda: queue.take(worker), None))
-
-    with ThreadPoolExecutor(4) as pool:
-        taken = list(pool.map(take_all, range(4)))
-    assert sorted(chain.from_iterable(taken)) == list(range(200))
-    assert all(numbers == sorted(numbers) for numbers in taken)
-    assert [TaskQueue(tmp_path, 200).taken_by(worker) for worker in range(4)] == [set(numbers) for numbers in taken]
+def numbers_of(queue, worker):
+    return [taken[0] for taken in iter(lambda: queue.take(worker), None)]
 
 
-def test_what_was_taken_stays_taken(tmp_path):
-    assert TaskQueue(tmp_path, 3).take(worker=7) == 0
-    successor = TaskQueue(tmp_path, 3)
-    assert [successor.take(worker=7) for _ in range(3)] == [1, 2, None]
-    assert successor.take(worker=7) is None
+def test_a_queue_hands_out_every_number_once():
+    queue = TaskQueue(5)
+    first = [queue.take(0), queue.take(1), queue.take(0)]
+    assert [number for number, _ in first] == [0, 1, 2]
+    assert numbers_of(queue, 1) == [3, 4]
+    assert (queue.taken_by(0), queue.taken_by(1), queue.taken_by(2)) == ({0, 2}, {1, 3, 4}, set())
+    assert queue.take(0) is None
+
+
+def test_what_is_given_back_comes_first_and_belongs_to_who_takes_it_next():
+    queue = TaskQueue(4)
+    queue.take(0)
+    queue.take(0)
+    queue.give_back(1, {"trained"})
+    assert queue.taken_by(0) == {0}
+    assert queue.take(1) == (1, {"trained"})
+    assert queue.take(0) == (2, set())
+    assert (queue.taken_by(0), queue.taken_by(1)) == ({0, 2}, {1})
+
+
+def test_a_queue_keeps_the_latest_row_of_each_trial_until_it_is_asked():
+    queue = TaskQueue(1)
+    for step in (1, 2):
+        queue.tell("a", {"step": step})
+    queue.tell("b", {"step": 7})
+    assert queue.told() == {"a": {"step": 2}, "b": {"step": 7}}
+    assert queue.told() == {}
+
+
+def test_the_process_of_the_queue_loads_neither_torch_nor_ray():
+    code = "import sys, scionlab.sweep.queue; print([m for m in ('torch', 'ray', 'pandas') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_task_without_some_of_its_cells(cells):
+    task = Task(cells, stacked=True)
+    assert task.without([]) is task
+    assert task.without({cells[0].trial_id, "another"}) == Task(cells[1:], stacked=True)
 
 
 def test_a_task_of_several_cells_gives_each_its_row(cells, store, train_all):
@@ -76,7 +104,7 @@ def test_a_task_of_several_cells_gives_each_its_row(cells, store, train_all):
 
 
 def test_a_task_that_fails_is_an_error_of_all_its_cells(cells, store, monkeypatch):
-    def boom(task, corpus):
+    def boom(task, corpus, on_row):
         raise RuntimeError("boom")
 
     monkeypatch.setattr(job, "_train", boom)
@@ -97,10 +125,10 @@ def test_a_cell_whose_text_has_changed_fails_also_in_a_stack(cells, store):
 
 
 def test_cells_that_fail_together_are_trained_alone_and_only_the_one_at_fault_fails(cells, store, monkeypatch):
-    def no_memory(trials, corpus, compiled):
+    def no_memory(trials, corpus, compiled, on_rows):
         raise MemoryError("for so many")
 
-    def fails_on_one(trial, corpus, compiled):
+    def fails_on_one(trial, corpus, compiled, on_row):
         if trial.seed == 2:
             raise RuntimeError("boom")
         return real(trial, corpus, compiled)
@@ -117,7 +145,7 @@ def test_cells_that_fail_together_are_trained_alone_and_only_the_one_at_fault_fa
 def test_of_a_lost_task_finished_rows_stay_and_the_rest_are_errors(cells, store, train_all, monkeypatch):
     done, tried_before, failed, lost = cells
 
-    def boom(task, corpus):
+    def boom(task, corpus, on_row):
         raise RuntimeError("boom")
 
     with monkeypatch.context() as broken:
@@ -157,9 +185,13 @@ def test_without_gpus_workers_have_no_share_of_any():
 
 
 @pytest.mark.parametrize(
-    ("workers", "gpus", "cores", "threads"), [(2, 0, 16, 1), (2, 2, 16, 8), (8, 2, 16, 2), (8, 8, 4, 1)]
-)
-def test_workers_on_gpus_share_the_cores(workers, gpus, cores, threads):
+    ("workers", "gpus", "cores", "threads"),
+    [
+        (2, 0, [16], 1), (2, 2, [16], 8), (8, 2, [16], 2), (8, 8, [4], 1),
+        (2, 2, [8, 8], 8), (3, 3, [8, 8], 4), (1, 2, [8, 8], 8), (4, 4, [12, 4], 4),
+    ],
+)  # fmt: skip
+def test_workers_on_gpus_share_the_cores_of_their_nodes(workers, gpus, cores, threads):
     assert worker_threads(workers, gpus, cores) == threads
 
 

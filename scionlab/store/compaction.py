@@ -26,7 +26,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scionlab.errors import UserError
-from scionlab.store.folder import TableFolder, chunks, conform
+from scionlab.schema import Table
+from scionlab.store.folder import COMPACTED, TableFolder, chunks, conform
+from scionlab.store.places import LocalPlace
 
 LOCK = ".compaction.lock"
 ROW_GROUP = 2**14  # rows: few trials' curves, so that asking for some trials skips most groups
@@ -54,35 +56,39 @@ def alone(root: Path) -> Iterator[None]:
         raise UserError(f"results: {str(root)!r} is being compacted by another process; nothing was done") from None
 
 
-def compact(folder: TableFolder, finished: Collection[str]) -> Compaction:
-    """Merge the files of finished trials; call it `alone`. UserError for files that would lose a column."""
-    _clear_up(folder)
+def compact(path: Path, table: Table, finished: Collection[str]) -> Compaction:
+    """Merge the files of finished trials in a table's folder; call it `alone`.
+
+    UserError for files that would lose a column.
+    """
+    folder = TableFolder(LocalPlace(path), table)
+    _clear_up(folder, path)
     small = folder.small()
-    chosen = {key: path for key, path in small.items() if key in finished}
+    chosen = {key: name for key, name in small.items() if key in finished}
     if chosen:
-        merged = {path: _identity(path) for path in chosen.values()}  # before they are read
-        _replace(folder, chosen)
-        for key, path in chosen.items():
-            _remove(path, folder.retired(key), merged[path])
-    return _state(folder, len(chosen))
+        merged = {name: _identity(path / name) for name in chosen.values()}  # before they are read
+        _replace(folder, path, chosen)
+        for key, name in chosen.items():
+            _remove(path / name, path / folder.retired(key), merged[name])
+    return _state(folder, path / COMPACTED, len(chosen))
 
 
-def _state(folder: TableFolder, merged: int) -> Compaction:
+def _state(folder: TableFolder, compacted: Path, merged: int) -> Compaction:
     rows = size = 0
-    if folder.compacted.exists():
-        rows, size = pq.read_metadata(folder.compacted).num_rows, folder.compacted.stat().st_size
+    if compacted.exists():
+        rows, size = pq.read_metadata(compacted).num_rows, compacted.stat().st_size
     return Compaction(folder.table.name, merged, len(folder.small()), rows, size)
 
 
-def _clear_up(folder: TableFolder) -> None:
+def _clear_up(folder: TableFolder, path: Path) -> None:
     """Remove what a killed compaction left and nobody needs."""
-    if not folder.path.is_dir():
+    if not path.is_dir():
         return
-    for temporary in folder.path.glob(".compacted.*.tmp"):
+    for temporary in path.glob(".compacted.*.tmp"):
         temporary.unlink()
-    for key, path in folder.small().items():
-        if path != folder.retired(key):
-            folder.retired(key).unlink(missing_ok=True)  # a later file of the key has taken its place
+    for key, name in folder.small().items():
+        if name != folder.retired(key):
+            (path / folder.retired(key)).unlink(missing_ok=True)  # a later file of the key has taken its place
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
@@ -99,16 +105,16 @@ def _remove(path: Path, retired: Path, merged: tuple[int, int, int]) -> None:
         os.unlink(retired)
 
 
-def _replace(folder: TableFolder, chosen: dict[str, Path]) -> None:
+def _replace(folder: TableFolder, path: Path, chosen: dict[str, str]) -> None:
     """Put a compacted file with the rows of the old one and of the small files in its place."""
-    temporary = folder.path / f".compacted.{os.getpid()}.tmp"
+    temporary = path / f".compacted.{os.getpid()}.tmp"
     try:
         with pq.ParquetWriter(temporary, folder.table.schema, compression="zstd") as writer:
             for rows in _in_groups(_merged(folder, chosen)):
                 writer.write_table(rows, row_group_size=ROW_GROUP)
         _sync(temporary)
-        os.replace(temporary, folder.compacted)
-        _sync(folder.path)  # the small files go only after the disk knows the large one
+        os.replace(temporary, path / COMPACTED)
+        _sync(path)  # the small files go only after the disk knows the large one
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -135,7 +141,7 @@ def _in_groups(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def _merged(folder: TableFolder, chosen: dict[str, Path]) -> Iterator[pa.Table]:
+def _merged(folder: TableFolder, chosen: dict[str, str]) -> Iterator[pa.Table]:
     """The rows of both sources in ascending order of the key, a few at a time. No key is in both."""
     old, new = _old(folder, pa.array(list(chosen), pa.string())), _new(folder, chosen)
     left, right = next(old, None), next(new, None)
@@ -160,10 +166,12 @@ def _split(rows: pa.Table, key: str, bound: str) -> tuple[pa.Table, pa.Table]:
 
 def _old(folder: TableFolder, replaced: pa.Array) -> Iterator[pa.Table]:
     """The row groups of the compacted file without the keys that are replaced; none is empty."""
-    if not folder.compacted.exists():
+    try:
+        source = folder.place.open(COMPACTED)
+    except FileNotFoundError:
         return
-    with pq.ParquetFile(folder.compacted) as file:
-        folder.refuse_unknown(folder.compacted, file.schema_arrow)
+    with source, pq.ParquetFile(source) as file:
+        folder.refuse_unknown(COMPACTED, file.schema_arrow)
         for group in range(file.num_row_groups):
             rows = conform(file.read_row_group(group), folder.table.schema)
             rows = rows.filter(pc.invert(pc.is_in(rows[folder.table.key], value_set=replaced)))
@@ -171,9 +179,9 @@ def _old(folder: TableFolder, replaced: pa.Array) -> Iterator[pa.Table]:
                 yield rows
 
 
-def _new(folder: TableFolder, chosen: dict[str, Path]) -> Iterator[pa.Table]:
+def _new(folder: TableFolder, chosen: dict[str, str]) -> Iterator[pa.Table]:
     """The rows of the small files, in the table's order; none is empty."""
-    for paths in chunks(list(chosen.values()), AT_ONCE):
-        rows = folder.read(paths, folder.table.schema.names, whole=True)
+    for names in chunks(list(chosen.values()), AT_ONCE):
+        rows = folder.read(names, folder.table.schema.names, whole=True)
         if len(rows):
             yield folder.sorted(rows)

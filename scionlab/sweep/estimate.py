@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from scionlab.data import load
-from scionlab.prepare import train_flops
+from scionlab.prepare import data_of, train_flops
 from scionlab.sweep.plan import Cell
 from scionlab.training import train
 
@@ -47,7 +46,7 @@ def _stages(cell: Cell) -> Iterator[Cell]:
     for stage in cell.trial.plan:
         sizes = {"batch_size": stage.batch_size, "seq_len": stage.seq_len, "tokens": stage.tokens}
         alone = cell.trial.replace(**sizes, stages=(), probe=0, watch=0)
-        yield replace(cell, trial=alone, flops=train_flops(alone, load(alone.data).shape))
+        yield replace(cell, trial=alone, flops=train_flops(alone, data_of(alone).shape))
 
 
 def _known(runs: pd.DataFrame) -> dict[Hashable, float]:
@@ -70,9 +69,9 @@ def _timed(cell: Cell) -> float | None:
         return None
     tokens = TIMED_STEPS * batch_size * trial.seq_len
     short = trial.replace(batch_size=batch_size, tokens=tokens, val_tokens=trial.val_seq_len)
-    train(short.replace(tokens=batch_size * trial.seq_len), load(trial.data))  # warm-up
+    train(short.replace(tokens=batch_size * trial.seq_len), data_of(short))  # warm-up
     began = time.perf_counter()
-    train(short, load(trial.data))
+    train(short, data_of(short))
     return tokens / (time.perf_counter() - began)
 
 

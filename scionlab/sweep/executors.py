@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from scionlab.store import RunStore
-from scionlab.sweep.job import OnReport, run_task
+from scionlab.sweep.job import OnReport, OnRow, run_task
 from scionlab.sweep.tasks import Task
 
 # Read by Ray when it is imported or started: no usage reports (no network), a quiet start, no log files of results,
@@ -34,27 +34,44 @@ RAY_SETTINGS = {
 class Executor(Protocol):
     """Trains every task, writes its cells to the store as it finishes, and tells `on_report` of each of them.
 
+    `on_row` hears of the losses of trials under way; some of these rows may get lost.
     Ctrl-C may interrupt it.
     """
 
-    def __call__(self, tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport) -> None:
+    def __call__(
+        self, tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport, on_row: OnRow | None = None
+    ) -> None:
         """Return when all tasks are done."""
 
 
-def inline(tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport) -> None:
+def inline(
+    tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport, on_row: OnRow | None = None
+) -> None:
     """One after another in this process; `workers` does not matter."""
     for task in tasks:
-        for report in run_task(task, store):
+        for report in run_task(task, store, on_row):
             on_report(report)
 
 
-def ray(tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport) -> None:
-    """In parallel under Ray Tune."""
-    for name, value in RAY_SETTINGS.items():
-        os.environ.setdefault(name, value)
+def ray(
+    tasks: Sequence[Task],
+    store: RunStore,
+    workers: int,
+    on_report: OnReport,
+    on_row: OnRow | None = None,
+    address: str | None = None,
+) -> None:
+    """In parallel under Ray Tune: on this machine, or on the cluster at `address`."""
+    set_up_ray()
     from scionlab.sweep.ray_tune import run
 
-    run(tasks, store, workers, on_report)
+    run(tasks, store, workers, on_report, on_row, address)
+
+
+def set_up_ray() -> None:
+    """Before Ray is imported: its settings, where the environment has no others."""
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
 
 
 EXECUTORS: dict[str, Executor] = {

@@ -6,19 +6,23 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import torch
 
 from scionlab import provenance
-from scionlab.data import Source, load
+from scionlab.data import Source
 from scionlab.errors import UserError
+from scionlab.own import model_sha256
+from scionlab.prepare import data_of
 from scionlab.store import FINISHED, RunStore
 from scionlab.sweep.plan import Cell
 from scionlab.sweep.tasks import Task
 from scionlab.training import Outcome, train, train_stack
 
+NODES_DIED = "the nodes that this trial was started on died, or could not be reached any more, {tries} times"
 DIED = "the worker process of this trial died: it was killed, or ran out of memory (Ray has printed more)"
 
 
@@ -34,9 +38,11 @@ class Report:
 
 
 OnReport = Callable[[Report], None]
+# Hears of a trial, by its id, the rows of its curve (step, tokens, lr, train_loss) while it trains; some may get lost.
+OnRow = Callable[[str, Mapping[str, Any]], None]
 
 
-def run_task(task: Task, store: RunStore) -> list[Report]:
+def run_task(task: Task, store: RunStore, on_row: OnRow | None = None) -> list[Report]:
     """Train the task's cells and store each; one report a cell, in their order. Only a failure to write raises.
 
     What fails together is trained one by one, so that a cell's failure is its own row and nobody else's.
@@ -44,11 +50,11 @@ def run_task(task: Task, store: RunStore) -> list[Report]:
     started_at, began = datetime.now(UTC), time.perf_counter()
     error = None
     try:
-        outcomes = _train(task, _data(task))
+        outcomes = _train(task, _data(task), on_row)
     except Exception:
         if task.stacked:
             alone = replace(task, stacked=False)
-            return [report for cell in task.cells for report in run_task(replace(alone, cells=(cell,)), store)]
+            return [report for cell in task.cells for report in run_task(replace(alone, cells=(cell,)), store, on_row)]
         outcomes, error = [Outcome({"status": "error"})] * len(task.cells), traceback.format_exc()
     seconds = (time.perf_counter() - began) / len(task.cells)
     for cell, outcome in zip(task.cells, outcomes, strict=True):
@@ -60,35 +66,43 @@ def run_task(task: Task, store: RunStore) -> list[Report]:
     ]
 
 
-def report_lost(task: Task, store: RunStore, since: datetime) -> list[Report]:
-    """Reports of a task whose worker died: of the rows that it had written, and of error rows for the other cells.
+def report_found(task: Task, store: RunStore, since: datetime) -> list[Report]:
+    """Reports of the rows that a lost worker had written of a task.
 
-    `since` is when the executor began: an error before that is of an earlier sweep, and is replaced.
+    `since` is when the executor began: an error before that is of an earlier sweep.
     """
     rows = store.runs([cell.trial_id for cell in task.cells])
     rows = rows[rows["status"].isin(FINISHED) | (rows["started_at"] >= since)]
-    found: dict[str, Mapping[Any, Any]] = {row["trial_id"]: row for row in rows.to_dict("records")}
-    for cell in task.cells:
-        if cell.trial_id not in found:
-            error_row = {**describe(cell), "status": "error", "error": DIED, "started_at": datetime.now(UTC)}
-            store.write_run(error_row, [])
-            found[cell.trial_id] = error_row
-    return [_report(found[cell.trial_id]) for cell in task.cells]
+    return [_report(row) for row in rows.to_dict("records")]
 
 
-def _train(task: Task, corpus: Source) -> list[Outcome]:
+def report_lost(task: Task, store: RunStore, since: datetime, why: str = DIED) -> list[Report]:
+    """Reports of a task that is given up: of the rows that there are, and of error rows for the other cells."""
+    reports = {report.trial_id: report for report in report_found(task, store, since)}
+    for cell in task.without(reports).cells:
+        error_row = {**describe(cell), "status": "error", "error": why, "started_at": datetime.now(UTC)}
+        store.write_run(error_row, [])
+        reports[cell.trial_id] = _report(error_row)
+    return [reports[cell.trial_id] for cell in task.cells]
+
+
+def _train(task: Task, corpus: Source, on_row: OnRow | None) -> list[Outcome]:
     trials = [cell.trial for cell in task.cells]
+    listeners = [partial(on_row, cell.trial_id) if on_row else None for cell in task.cells]
     if task.stacked:
-        return train_stack(trials, corpus, task.compile)
-    return [train(trials[0], corpus, task.compile)]
+        return train_stack(trials, corpus, task.compile, listeners)
+    return [train(trials[0], corpus, task.compile, listeners[0])]
 
 
 def _data(task: Task) -> Source:
     """What the cells are trained on. Raises UserError unless it is what it was when the sweep was planned."""
     data = task.cells[0].trial.data
-    corpus = load(data)
+    corpus = data_of(task.cells[0].trial)
     if any(cell.data_sha256 != corpus.sha256 for cell in task.cells):
         raise UserError(f"data: {data!r} has changed since the sweep began; start the sweep again")
+    for cell in task.cells:
+        if cell.model_sha256 != model_sha256(cell.trial):
+            raise UserError(f"model: {cell.trial.model!r} has changed since the sweep began; start the sweep again")
     return corpus
 
 
@@ -116,6 +130,7 @@ def describe(cell: Cell) -> dict[str, Any]:
         "tokens_budget": trial.tokens,
         "steps": trial.steps,
         "data_sha256": cell.data_sha256,
+        "model_sha256": cell.model_sha256,
         "scionlab_version": provenance.version("scionlab"),
         "git_commit": provenance.git_commit(),
         "torch_version": torch.__version__,

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from scionlab.data import load
 from scionlab.errors import UserError
-from scionlab.prepare import resolve, train_flops
+from scionlab.own import model_sha256
+from scionlab.prepare import data_of, identity, resolve, train_flops
 from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
-from scionlab.spec import Trial, trial_id
+from scionlab.spec import Trial
 from scionlab.store import RunStore
-from scionlab.training import stack_key
+from scionlab.training import check_own, stack_key
 
 # What a step costs beyond its matrix products, as FLOPs at their speed: measured on one core of a laptop-class CPU at
 # widths 32 to 128. It only orders cells and predicts the time left, so it need not be exact.
@@ -30,6 +30,7 @@ class Cell:
     data_sha256: str
     experiment: str
     preset: str
+    model_sha256: str | None = None
 
     @cached_property
     def stack_key(self) -> str | None:
@@ -68,6 +69,7 @@ def make_plan(trials: Sequence[Trial], store: RunStore, experiment: str, preset:
     _check_unique(cells)
     for trial in {_data_needs(cell.trial): cell.trial for cell in cells}.values():
         _check_data(trial)
+    check_own([cell.trial for cell in cells])
     finished = store.finished([cell.trial_id for cell in cells])
     todo = [cell for cell in cells if cell.trial_id not in finished]
     return Plan(cells, tuple(sorted(todo, key=lambda cell: -cell.cost)))
@@ -75,9 +77,10 @@ def make_plan(trials: Sequence[Trial], store: RunStore, experiment: str, preset:
 
 def _cell(trial: Trial, experiment: str, preset: str) -> Cell:
     resolved = resolve(trial)
-    corpus = load(resolved.data)
-    identity = trial_id(resolved, corpus.split_sha256)
-    return Cell(resolved, identity, train_flops(resolved, corpus.shape), corpus.sha256, experiment, preset)
+    corpus = data_of(resolved)
+    known_as = identity(resolved, corpus)
+    flops = train_flops(resolved, corpus.shape)
+    return Cell(resolved, known_as, flops, corpus.sha256, experiment, preset, model_sha256(resolved))
 
 
 def _check_unique(cells: Sequence[Cell]) -> None:
@@ -95,7 +98,7 @@ def _data_needs(trial: Trial) -> tuple[object, ...]:
 
 
 def _check_data(trial: Trial) -> None:
-    corpus = load(trial.data)
+    corpus = data_of(trial)
     corpus.held_out(trial.val_tokens, trial.val_seq_len)
     for stage in trial.plan:
         windows = corpus.training(stage.batch_size, stage.seq_len, trial.seed, limit=trial.train_limit)

@@ -1,155 +1,267 @@
-"""Tasks under Ray Tune: a Tune trial is a worker, which takes tasks until none is left. The only file that imports Ray.
+"""Tasks under Ray Tune: a Tune trial is a worker, which takes tasks until none is left.
 
-Tune starts the workers, gives them their shares of the machine, and replaces those that die. A Tune trial a task would
+Tune starts the workers, gives them their shares of the machines, and replaces those that die. A Tune trial a task would
 cost its driver some 20 ms each; a worker's own cost is the same for any number of tasks. Tune keeps no state of ours:
 each worker writes its tasks' rows itself, so a driver that is killed loses nothing that was finished, and what Tune
 logs goes to a temporary folder.
+
+A worker that dies alone was killed by its trial, which becomes an error row. A worker that dies with its node is not
+its trial's fault: what it had not written is handed out again.
 """
 
-import logging
-import math
-import signal
+import platform
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-from ray import tune
+from ray import cloudpickle, tune
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.tune import TuneError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from scionlab import provenance
+from scionlab.errors import UserError
 from scionlab.store import RunStore
-from scionlab.sweep.job import OnReport, Report, report_lost, run_task
-from scionlab.sweep.tasks import Task, TaskQueue
+from scionlab.sweep.cluster import Machines, connected, gpu_shares, is_alive, machines, worker_threads
+from scionlab.sweep.job import NODES_DIED, OnReport, OnRow, Report, report_found, report_lost, run_task
+from scionlab.sweep.queue import TaskQueue
+from scionlab.sweep.tasks import Task
 
-# Tasks pass through Ray's object store once for each worker; its minimum is enough.
-OBJECT_STORE_BYTES = 80 * 2**20
 # A worker tells of its finished tasks at most this often: every report takes the driver a few milliseconds.
 REPORT_INTERVAL_S = 0.25
+# And of the losses of a trial under way, which are for the eye.
+ROW_INTERVAL_S = 1.0
 # So many deaths in a row without a task under way are not the fault of a trial: the sweep gives up.
 MAX_IDLE_DEATHS = 3
+# A task is started on so many nodes that die before it is given up.
+MAX_TRIES = 3
 
 
 class Worker(tune.Trainable):
     """A Tune trial is one worker; a `step` of it takes tasks for a while, and reports those it has finished."""
 
     def setup(
-        self, config: dict[str, Any], tasks: Sequence[Task] = (), taken: str = "", root: str = "", threads: int = 1
+        self,
+        config: dict[str, Any],
+        tasks: Sequence[Task] = (),
+        queue: Any = None,
+        url: str = "",
+        known: frozenset[str] = frozenset(),
+        threads: int = 1,
     ) -> None:
-        self.number, self.tasks = config["worker"], tasks
-        self.queue, self.store = TaskQueue(taken, len(tasks)), RunStore(root)
+        self.number, self.tasks, self.queue, self.store = config["worker"], tasks, queue, RunStore(url)
+        self.told_at = float("-inf")
         torch.set_num_threads(threads)
+        ray.get(queue.join.remote(self.number, ray.get_runtime_context().get_node_id()))
+        self.sees = known <= self.store.sweep_ids()
 
     def step(self) -> dict[str, Any]:
+        if not self.sees:
+            return {"finished": [], "blind": platform.node(), "done": True}
         began = time.monotonic()
         finished: list[tuple[int, list[Report]]] = []
         while time.monotonic() - began < REPORT_INTERVAL_S:
-            taken = self.queue.take(self.number)
+            taken = ray.get(self.queue.take.remote(self.number))
             if taken is None:
                 return {"finished": finished, "done": True}
-            finished.append((taken, run_task(self.tasks[taken], self.store)))
+            number, skip = taken
+            try:
+                finished.append((number, run_task(self.tasks[number].without(skip), self.store, self._tell)))
+            except UserError as error:  # the store cannot be written to: nobody should train on
+                return {"finished": finished, "stuck": str(error), "done": True}
         return {"finished": finished}
+
+    def _tell(self, trial_id: str, row: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        if now - self.told_at >= ROW_INTERVAL_S:
+            self.told_at = now
+            self.queue.tell.remote(trial_id, dict(row))  # nobody waits for it
 
 
 class _Listener(tune.Callback):
-    """Passes reports on to the sweep, and turns what a dead worker was at into rows."""
+    """Passes reports on to the sweep, and sees to what dead workers were at."""
 
-    def __init__(self, tasks: Sequence[Task], queue: TaskQueue, store: RunStore, on_report: OnReport) -> None:
-        self.tasks, self.queue, self.store, self.on_report = tasks, queue, store, on_report
+    def __init__(
+        self, tasks: Sequence[Task], queue: Any, store: RunStore, on_report: OnReport, on_row: OnRow | None, nodes: int
+    ) -> None:
+        self.tasks, self.queue, self.store, self.nodes = tasks, queue, store, nodes
+        self.on_report, self.on_row = on_report, on_row
         self.began = datetime.now(UTC)
         self.unreported = set(range(len(tasks)))
+        self.reported: set[str] = set()
+        self.lost: Counter[int] = Counter()
         self.idle_deaths = 0
+        self.rows: Any = None  # a call of the queue under way
+        self.asked_at = time.monotonic()
+        self.refusal: UserError | None = None
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Keeps a UserError of the block: Tune makes a text of what its callbacks raise."""
+        try:
+            yield
+        except UserError as error:
+            self.refusal = error
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune saves its callbacks to be able to resume; we resume from the store, and a progress bar has no copy.
         return {}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        for task, reports in result["finished"]:
-            self._pass_on(task, reports)
+        with self._refusing():
+            if "blind" in result:
+                raise UserError(
+                    f"results: node {result['blind']!r} does not see {self.store.url!r}; give a folder that all nodes "
+                    "share, or s3://bucket/prefix"
+                )
+            for number, reports in result["finished"]:
+                self._settle(number, reports)
+            if "stuck" in result:
+                raise UserError(result["stuck"])
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.on_row is None:
+            return
+        if self.rows is None and time.monotonic() - self.asked_at >= ROW_INTERVAL_S / 2:
+            self.rows, self.asked_at = self.queue.told.remote(), time.monotonic()
+        elif self.rows is not None and ray.wait([self.rows], timeout=0)[0]:
+            for trial_id, row in ray.get(self.rows).items():
+                if trial_id not in self.reported:
+                    self.on_row(trial_id, row)
+            self.rows = None
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        lost = self.queue.taken_by(trial.config["worker"]) & self.unreported
+        with self._refusing():
+            self._recover(trial.config["worker"], _last_error(trial))
+
+    def _recover(self, worker: int, error: Exception | None) -> None:
+        lost = sorted(ray.get(self.queue.taken_by.remote(worker)) & self.unreported)
+        if self._died_with_its_node(worker, error):
+            for number in lost:
+                self._try_again(number)
+            return
         self.idle_deaths = 0 if lost else self.idle_deaths + 1
         if self.idle_deaths >= MAX_IDLE_DEATHS:
-            raise RuntimeError(f"worker processes die before they take a trial: {trial.get_error()}")
-        for task in sorted(lost):
-            self._pass_on(task, report_lost(self.tasks[task], self.store, self.began))
+            raise RuntimeError(f"worker processes die before they take a trial: {error}")
+        for number in lost:
+            self._settle(number, report_lost(self._rest(number), self.store, self.began))
 
-    def _pass_on(self, task: int, reports: Sequence[Report]) -> None:
-        self.unreported.discard(task)
+    def _died_with_its_node(self, worker: int, error: Exception | None) -> bool:
+        if self.nodes == 1:  # ours: were it dead, so would we be
+            return False
+        # A worker that died alone is reported by its node. Where nobody can say what became of it, there is no node.
+        unknown = isinstance(error, ActorUnavailableError)
+        return unknown or (
+            isinstance(error, ActorDiedError) and not is_alive(ray.get(self.queue.node_of.remote(worker)))
+        )
+
+    def _try_again(self, number: int) -> None:
+        """Report what was written of a task, and hand out the rest again, or give it up."""
+        self.lost[number] += 1
+        self._report(report_found(self._rest(number), self.store, self.began))
+        rest = self._rest(number)
+        if not rest.cells:
+            self.unreported.discard(number)
+        elif self.lost[number] >= MAX_TRIES:
+            self._settle(number, report_lost(rest, self.store, self.began, NODES_DIED.format(tries=MAX_TRIES)))
+        else:
+            skip = {cell.trial_id for cell in self.tasks[number].cells} & self.reported
+            ray.get(self.queue.give_back.remote(number, skip))
+
+    def _rest(self, number: int) -> Task:
+        return self.tasks[number].without(self.reported)
+
+    def _settle(self, number: int, reports: Sequence[Report]) -> None:
+        self.unreported.discard(number)
+        self._report(reports)
+
+    def _report(self, reports: Sequence[Report]) -> None:
         for report in reports:
-            self.on_report(report)
+            if report.trial_id not in self.reported:
+                self.reported.add(report.trial_id)
+                self.on_report(report)
 
 
-def run(tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport) -> None:
-    """Train the tasks with `workers` of them at a time; on CUDA the workers share the GPUs evenly."""
-    gpus = _gpus(tasks)
-    threads, shares = worker_threads(workers, gpus, provenance.cpu_count()), gpu_shares(workers, gpus)
-    _start(threads * workers)
-    try:
-        with tempfile.TemporaryDirectory(prefix="scionlab-tune-") as scratch:
-            queue = TaskQueue(Path(scratch, "taken"), len(tasks))
-            queue.folder.mkdir()
-            worker = tune.with_parameters(
-                Worker, tasks=tuple(tasks), taken=str(queue.folder), root=str(store.root.resolve()), threads=threads
-            )
-            tune.Tuner(
-                tune.with_resources(
-                    worker,
-                    lambda config: tune.PlacementGroupFactory([{"CPU": threads, "GPU": shares[config["worker"]]}]),
-                ),
-                param_space={"worker": tune.grid_search(list(range(workers)))},
-                run_config=tune.RunConfig(
-                    name="sweep",
-                    storage_path=scratch,
-                    callbacks=[_Listener(tasks, queue, store, on_report)],
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                    failure_config=tune.FailureConfig(max_failures=-1),  # the listener counts
-                    verbose=0,
-                ),
-            ).fit()
-    finally:
-        ray.shutdown()
+def _last_error(trial: Any) -> Exception | None:
+    """Why a Tune trial failed last. Tune keeps it in a file on the driver."""
+    path = trial.pickled_error_file
+    return cloudpickle.loads(Path(path).read_bytes()) if path else None
 
 
-def gpu_shares(workers: int, gpus: int) -> list[float]:
-    """GPUs of each worker: 1/n of one that n of them use, where n differs by one at most among `gpus` GPUs.
+class _AllReported(tune.Stopper):
+    """Ends the sweep with its last trial, also where a worker waits for a node that will not come back."""
 
-    The larger shares come first: Ray gives a share to the fullest GPU that has room, which then leaves no gaps.
+    def __init__(self, unreported: set[int]) -> None:
+        self.unreported = unreported
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return not self.unreported
+
+
+def run(
+    tasks: Sequence[Task],
+    store: RunStore,
+    workers: int,
+    on_report: OnReport,
+    on_row: OnRow | None = None,
+    address: str | None = None,
+) -> None:
+    """Train the tasks with `workers` of them at a time; on CUDA the workers share the GPUs evenly.
+
+    Without an `address` it is on this machine. UserError for a cluster that is not there, or a node of it that does not
+    see the store.
     """
-    if gpus == 0:
-        return [0.0] * workers
-    each, more = divmod(workers, gpus)
-    users = [each] * (each * (gpus - more)) + [each + 1] * ((each + 1) * more)
-    # Ray counts in ten-thousandths, and n rounded shares must not exceed a GPU
-    return [math.floor(1e4 / n) / 1e4 for n in users]
-
-
-def worker_threads(workers: int, gpus: int, cores: int) -> int:
-    """Cores of each worker: one for trials on the CPU; those on GPUs share the machine's for what is done there."""
-    return max(1, cores // workers) if gpus else 1
-
-
-def _gpus(tasks: Sequence[Task]) -> int:
-    """GPUs to share among the workers."""
+    found = machines(address)
     on_gpu = any(cell.trial.device == "cuda" for task in tasks for cell in task.cells)
-    return torch.cuda.device_count() if on_gpu else 0
+    gpus = found.gpus if on_gpu else 0
+    threads = worker_threads(workers, gpus, found.cpus)
+    with connected(address, threads * workers), tempfile.TemporaryDirectory(prefix="scionlab-tune-") as scratch:
+        _fit(tasks, store, found, gpu_shares(workers, gpus), threads, on_report, on_row, scratch)
 
 
-def _start(cores: int) -> None:
-    if ray.is_initialized():
-        raise AssertionError("the sweep starts and stops its own Ray")
-    on_terminate = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",  # never a cluster that happens to be around
-        num_cpus=cores,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
+def _fit(
+    tasks: Sequence[Task],
+    store: RunStore,
+    found: Machines,
+    shares: Sequence[float],
+    threads: int,
+    on_report: OnReport,
+    on_row: OnRow | None,
+    scratch: str,
+) -> None:
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = ray.remote(TaskQueue).options(num_cpus=0, scheduling_strategy=here).remote(len(tasks))
+    listener = _Listener(tasks, queue, store, on_report, on_row, len(found.cpus))
+    known = frozenset(store.sweep_ids()) if len(found.cpus) > 1 else frozenset()
+    worker = tune.with_parameters(Worker, tasks=tuple(tasks), queue=queue, url=store.url, known=known, threads=threads)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            worker, lambda config: tune.PlacementGroupFactory([{"CPU": threads, "GPU": shares[config["worker"]]}])
+        ),
+        param_space={"worker": tune.grid_search(list(range(len(shares))))},
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=scratch,
+            stop=_AllReported(listener.unreported),
+            callbacks=[listener],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=-1),  # the listener counts
+            verbose=0,
+        ),
     )
-    signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in place, which ends the process on the spot
+    try:
+        tuner.fit()
+    except TuneError:
+        if listener.refusal is not None:
+            raise listener.refusal from None
+        raise

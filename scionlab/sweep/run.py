@@ -1,32 +1,41 @@
 """Run a sweep: plan it, train what is missing, and leave its record in the store."""
 
 import json
+import os
+import platform
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from scionlab import provenance
-from scionlab.errors import unknown
+from scionlab.errors import UserError, unknown
 from scionlab.spec import Experiment
 from scionlab.store import RunStore
 from scionlab.sweep.arrange import How, arrange
-from scionlab.sweep.executors import EXECUTORS
+from scionlab.sweep.calls import call_time, check_there
+from scionlab.sweep.executors import EXECUTORS, ray
+from scionlab.sweep.heartbeat import Heartbeat
 from scionlab.sweep.job import Report
 from scionlab.sweep.plan import Plan, make_plan
 from scionlab.sweep.progress import SweepProgress
 from scionlab.sweep.tasks import Task
+from scionlab.sweep.workers import cluster_workers, default_workers
+from scionlab.trackers import Tracked, Tracker
+from scionlab.trackers.feed import Tracking
 
-# A worker takes about 0.4 GB, Ray itself 0.6 GB: eight of them stay below 4 GB. More can be asked for.
-MAX_CPU_WORKERS = 8
 AS_IS_FASTEST = How()
-# Beside the store: how many trials of a shape to stack on this machine.
+# How many trials of a shape to stack on this machine: beside the store, or here if that is in a bucket.
 STACKS = Path("cache", "stacks.json")
+# What trackers hear of a curve.
+CURVE = ["trial_id", "step", "tokens", "lr", "train_loss"]
 
 
 @dataclass
@@ -60,12 +69,6 @@ def plan_sweep(experiment: Experiment, preset: str, store: RunStore) -> Plan:
     return make_plan(experiment.preset(preset).trials, store, experiment.name, preset)
 
 
-def default_workers(plan: Plan) -> int:
-    """One trial per core, as each runs on one thread; on CUDA one per GPU, as each may need its whole memory."""
-    on_gpu = any(cell.trial.device == "cuda" for cell in plan.cells)
-    return torch.cuda.device_count() if on_gpu else min(provenance.cpu_count(), MAX_CPU_WORKERS)
-
-
 def run_sweep(
     experiment: Experiment,
     preset: str,
@@ -74,46 +77,97 @@ def run_sweep(
     executor: str = "ray",
     workers: int | None = None,
     how: How = AS_IS_FASTEST,
+    trackers: Mapping[str, Tracker] = MappingProxyType({}),
+    address: str | None = None,
 ) -> SweepResult:
-    """Train the cells that are not in the store. Ctrl-C ends it early with `interrupted` set; finished trials stay."""
+    """Train the cells that are not in the store. Ctrl-C ends it early with `interrupted` set; finished trials stay.
+
+    `trackers` follow the trials that it trains, and are closed at the end. `address` is that of a Ray cluster.
+    """
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
+    if address is not None and executor != "ray":
+        raise UserError(f"address: {address!r} is not allowed with the executor {executor!r}, only with ray")
     plan = plan_sweep(experiment, preset, store)
     store.check_writable()
+    if address is not None:
+        workers = cluster_workers(plan, workers, address, store, console)
     workers = 1 if executor == "inline" else min(workers or default_workers(plan), max(1, len(plan.todo)))
     result = SweepResult(plan, workers)
-    record = _record(experiment, preset, executor, result)
+    record = _record(experiment, preset, executor, result, call_time(store, console))
     store.write_sweep(record)
-    began = time.perf_counter()
+    began = time.monotonic()
+
+    def beat() -> None:
+        result.wall_time_s = time.monotonic() - began
+        check_there(store, str(record["sweep_id"]))
+        store.write_sweep(record | _so_far(result))
+
     try:
-        if plan.todo:
-            result.tasks = arrange(plan, workers, store.root.parent / STACKS, how)
-            _train(result, store, executor, console)
+        with Heartbeat(beat):
+            if plan.todo:
+                result.tasks = arrange(plan, workers, stacks_of(store), how)
+                _train(result, store, executor, console, trackers, address, str(record["sweep_id"]))
     except KeyboardInterrupt:
         result.interrupted = True
     finally:
-        result.wall_time_s = time.perf_counter() - began
+        result.wall_time_s = time.monotonic() - began
+        check_there(store, str(record["sweep_id"]))
         store.write_sweep(record | _outcome(result))
     return result
 
 
-def _train(result: SweepResult, store: RunStore, executor: str, console: Console) -> None:
+def stacks_of(store: RunStore) -> Path:
+    """The file of measured stack sizes that belongs to a store."""
+    return (store.root.parent if store.on_disk else Path("results")) / STACKS
+
+
+def _train(
+    result: SweepResult,
+    store: RunStore,
+    executor: str,
+    console: Console,
+    trackers: Mapping[str, Tracker],
+    address: str | None,
+    sweep_id: str,
+) -> None:
     todo = {cell.trial_id for cell in result.plan.todo}
     trained = [cell.trial_id for cell in result.plan.cells if cell.trial_id not in todo]
     done = store.runs(trained, ["optimizer", "status", "val_loss"])
     lowest = done[done["status"] == "ok"].groupby("optimizer")["val_loss"].min()
     best = {str(name): float(loss) for name, loss in lowest.items()}
     with SweepProgress(result.plan.todo, console, best) as progress:
+        tracking = _tracking(trackers, result.plan, progress.labels, console)
+
+        def on_row(trial_id: str, row: Mapping[str, Any]) -> None:
+            progress.row(trial_id, row)
+            tracking.row(trial_id, row)
 
         def on_report(report: Report) -> None:
             result.reports.append(report)
             progress.update(report)
+            check_there(store, sweep_id)
+            if tracking.trackers:
+                curve = store.curves([report.trial_id], CURVE)
+                rows = curve[curve["train_loss"].notna()].to_dict("records")
+                tracking.ended(report.trial_id, rows, {"status": report.status, "val_loss": report.val_loss})
 
-        EXECUTORS[executor](result.tasks, store, result.workers, on_report)
+        try:
+            execute = EXECUTORS[executor] if address is None else partial(ray, address=address)
+            execute(result.tasks, store, result.workers, on_report, on_row)
+        finally:
+            tracking.close()
 
 
-def _record(experiment: Experiment, preset: str, executor: str, result: SweepResult) -> dict[str, Any]:
-    now = datetime.now(UTC)
+def _tracking(trackers: Mapping[str, Tracker], plan: Plan, labels: Mapping[str, str], console: Console) -> Tracking:
+    trials = [
+        Tracked(cell.trial_id, labels[cell.trial_id], cell.experiment, cell.preset, cell.trial.model_dump())
+        for cell in plan.todo
+    ]
+    return Tracking(trackers, trials, lambda text: console.print(f"warning: {text}", soft_wrap=True))
+
+
+def _record(experiment: Experiment, preset: str, executor: str, result: SweepResult, now: datetime) -> dict[str, Any]:
     return {
         "sweep_id": f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
         "experiment": experiment.name,
@@ -133,14 +187,22 @@ def _record(experiment: Experiment, preset: str, executor: str, result: SweepRes
         "scionlab_version": provenance.version("scionlab"),
         "git_commit": provenance.git_commit(),
         "started_at": now,
+        "updated_at": now,
+        "host": platform.node(),
+        "pid": os.getpid(),
         "trial_ids": [cell.trial_id for cell in result.plan.cells],
+        "trial_costs": [cell.cost for cell in result.plan.cells],
     }
 
 
 def _outcome(result: SweepResult) -> dict[str, Any]:
     complete = len(result.reports) == len(result.plan.todo)
+    return {"status": "done" if complete else "interrupted", **_so_far(result)}
+
+
+def _so_far(result: SweepResult) -> dict[str, Any]:
     return {
-        "status": "done" if complete else "interrupted",
+        "updated_at": datetime.now(UTC),
         "n_trained": len(result.reports),
         "trial_seconds": result.trial_seconds,
         "wall_time_s": result.wall_time_s,

@@ -13,13 +13,14 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 
 from scionlab import provenance
-from scionlab.data import load
+from scionlab.prepare import data_of
 from scionlab.spec import Trial
 from scionlab.sweep.plan import Cell
 from scionlab.sweep.tasks import Task
@@ -71,7 +72,7 @@ def _size(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None) -
     trial = first.trial
     if asked is None and trial.device == "cpu" and (first.flops / trial.steps > SMALL or in_half_precision(trial)):
         return 1
-    if not can_stack(trial, load(trial.data)):
+    if not can_stack(trial, data_of(trial)):
         return 1
     return asked or _measured(cells, workers, cache)
 
@@ -100,7 +101,7 @@ def _measured(cells: Sequence[Cell], workers: int, cache: Path) -> int:
 
 def _fastest(trials: Sequence[Trial], workers: int) -> int:
     """Times growing stacks until they do not get faster, or would not fit."""
-    trial, corpus = trials[0], load(trials[0].data)
+    trial, corpus = trials[0], data_of(trials[0])
     alone = seconds_per_step(trials[:1], corpus, TIMED_STEPS)
     best, size = alone / GAIN, 1
     for more in SIZES:
@@ -131,7 +132,8 @@ def _read(cache: Path) -> dict[str, int]:
 
 
 def _write(cache: Path, known: dict[str, int]) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=cache.parent, delete=False, encoding="utf-8") as file:
-        json.dump(known, file, indent=1, sort_keys=True)
-    os.replace(file.name, cache)
+    with suppress(OSError):  # what cannot be written down is measured again
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=cache.parent, delete=False, encoding="utf-8") as file:
+            json.dump(known, file, indent=1, sort_keys=True)
+        os.replace(file.name, cache)

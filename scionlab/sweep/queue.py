@@ -1,0 +1,58 @@
+"""Who trains what: the one place that hands out a sweep's tasks, and carries the losses of trials under way.
+
+Under Ray it is an actor beside the driver, which workers on any node ask. It imports nothing, so that its process is
+small and there at once.
+"""
+
+from collections import deque
+from collections.abc import Collection, Mapping
+from typing import Any
+
+
+class TaskQueue:
+    """Numbers 0, 1, …, size − 1, each handed out once; and again only if it is given back.
+
+    What a worker has taken outlives the worker: so a trial that kills it is not tried twice.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._waiting = deque(range(size))
+        self._workers: dict[int, int] = {}
+        self._skip: dict[int, frozenset[str]] = {}
+        self._nodes: dict[int, str] = {}
+        self._rows: dict[str, Mapping[str, Any]] = {}
+
+    def join(self, worker: int, node: str) -> None:
+        """A worker has started on a node."""
+        self._nodes[worker] = node
+
+    def node_of(self, worker: int) -> str | None:
+        """Where a worker started last, or None if it never did."""
+        return self._nodes.get(worker)
+
+    def take(self, worker: int) -> tuple[int, frozenset[str]] | None:
+        """The next number and the ids of its trials that need no more training, or None."""
+        if not self._waiting:
+            return None
+        number = self._waiting.popleft()
+        self._workers[number] = worker
+        return number, self._skip.get(number, frozenset())
+
+    def taken_by(self, worker: int) -> set[int]:
+        """All that this worker has taken so far, and not given back."""
+        return {number for number, owner in self._workers.items() if owner == worker}
+
+    def give_back(self, number: int, skip: Collection[str] = ()) -> None:
+        """Hand a number out again, before all others and without the trials in `skip`."""
+        del self._workers[number]
+        self._skip[number] = frozenset(skip)
+        self._waiting.appendleft(number)
+
+    def tell(self, trial_id: str, row: Mapping[str, Any]) -> None:
+        """The latest row of a trial's curve."""
+        self._rows[trial_id] = row
+
+    def told(self) -> dict[str, Mapping[str, Any]]:
+        """The latest row of each trial that was told of since the last call."""
+        rows, self._rows = self._rows, {}
+        return rows
