@@ -1,17 +1,21 @@
 """From a trial to what is trained: its method, model and layers, checked against this machine and the data."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from scionlab.data import DataShape
+from scionlab import own
+from scionlab.code_identity import code_sha256
+from scionlab.data import DataShape, Sizes, Source, is_own, load_sized
 from scionlab.errors import UserError, unknown
 from scionlab.models import MODELS, Architecture
-from scionlab.optim import LmoRecipe, domain, geometry, recipe
-from scionlab.optim.roles import Claim, assign_roles
+from scionlab.optim import LmoRecipe, geometry, recipe
+from scionlab.optim.presets import role_preset
+from scionlab.optim.roles import Claim
 from scionlab.optim.scion import layer_of
-from scionlab.spec import PlannedStage, Trial
+from scionlab.spec import PlannedStage, Trial, trial_id
 from scionlab.watch import Watched
 
 
@@ -20,8 +24,14 @@ def resolve(trial: Trial) -> Trial:
 
     Raises UserError where the machine cannot do what is asked or a name is unknown.
     """
-    if trial.model not in MODELS:
-        raise unknown("model", trial.model, MODELS)
+    if trial.has_own_model:
+        own.function_of(trial.model)
+        if trial.roles == "auto":
+            trial = trial.replace(roles="image" if data_of(trial).shape.kind == "image" else "text")
+    elif trial.model not in MODELS:
+        raise unknown("model", trial.model, [*MODELS, "MODULE:FUNCTION"])
+    if trial.roles != "auto":
+        role_preset(trial.roles)
     device = trial.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -41,9 +51,25 @@ def resolve(trial: Trial) -> Trial:
     return trial.replace(device=device, dtype=dtype, options=method.model_dump())
 
 
+def data_of(trial: Trial) -> Source:
+    """What the trial is trained and validated on."""
+    return load_sized(trial.data, Sizes(trial.batch_size, trial.seq_len, trial.val_tokens, trial.val_seq_len))
+
+
+def identity(trial: Trial, data: Source) -> str:
+    """The id of a resolved trial on these data; data of the caller's enter by their code, too."""
+    seen = data.split_sha256
+    if is_own(trial.data):
+        seen = hashlib.sha256(f"{seen} {code_sha256(trial.data.partition(':')[0])}".encode()).hexdigest()
+    return trial_id(trial, seen, own.model_sha256(trial))
+
+
 def architecture(trial: Trial, shape: DataShape) -> Architecture:
     """The trial's model with its counts. Raises UserError where it does not fit the data."""
-    return MODELS[trial.model](trial, shape, recipe(trial).output_scale(trial.width))
+    scale = recipe(trial).output_scale(trial.width)
+    if trial.has_own_model:
+        return own.architecture(trial, shape, scale)
+    return MODELS[trial.model](trial, shape, scale)
 
 
 def train_flops(trial: Trial, shape: DataShape) -> int:
@@ -62,7 +88,7 @@ def build(trial: Trial, shape: DataShape) -> tuple[nn.Module, list[Claim]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trial.seed)  # for what modules draw while they are built
         model = architecture(trial, shape).build()
-    claims = assign_roles(model, preset=domain(trial))
+    claims = own.claims_of(model, trial)
     recipe(trial).initialize(claims, torch.Generator().manual_seed(trial.seed))
     return model, claims
 

@@ -29,10 +29,12 @@ from scionlab.errors import from_validation, unknown
 # Part of every trial's identity. Raise it when a change to the code changes the numbers a trial gives.
 NUMERICS_VERSION = 1
 # Fields that came after trials had been stored: at their defaults they are not written, so that those keep their ids.
-ADDED_LATER = ("stages", "probe", "watch", "momentum_schedule", "train_limit")
+ADDED_LATER = ("stages", "probe", "watch", "momentum_schedule", "train_limit", "rules", "roles")
 
 
-class _Value(BaseModel):
+class Value(BaseModel):
+    """What specs are made of: frozen, checked, and a field it does not know is a mistake."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def __init__(self, **fields: Any) -> None:
@@ -42,7 +44,7 @@ class _Value(BaseModel):
             raise from_validation(error) from None
 
 
-class Stage(_Value):
+class Stage(Value):
     """Hyperparameters restarted in the middle of a run, when `from_tokens` of the trial's tokens are used up.
 
     Weights, averages and moments go on as they are. So does the order of the training windows, unless `seq_len`
@@ -75,7 +77,7 @@ class PlannedStage:
         return self.steps * self.step_tokens
 
 
-class Trial(_Value):
+class Trial(Value):
     """One training run. Fields that are not sizes are explained where they are used.
 
     `batch_size`, `seq_len` and `lr` are those of the first stage, and `stages` are the later ones; `tokens` is the
@@ -125,6 +127,22 @@ class Trial(_Value):
         description="how many times every layer is measured: before the first step, and after K/watch, 2K/watch, …, K",
     )
 
+    rules: tuple[str, ...] = Field(
+        default=(), description="which parts parameters play, as text of `scionlab.optim.rules`, before everything else"
+    )
+    roles: str = Field(
+        default="auto",
+        description="preset of norms and radii by role; auto is the built-in model's, or what fits the inputs",
+    )
+
+    @field_validator("optimizer", "model", "data", "options")
+    @classmethod
+    def _check_texts(cls, value: Any) -> Any:
+        texts = [text for pair in value.items() for text in pair] if isinstance(value, dict) else [value]
+        if not all(text.isprintable() for text in texts if isinstance(text, str)):  # a line break, half a character
+            raise ValueError("it has characters that cannot be printed")
+        return value
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         heads = self.model == "gpt"  # no other model has any
@@ -132,6 +150,8 @@ class Trial(_Value):
             raise ValueError(f"head_dim: {self.head_dim} does not divide width {self.width}")
         if heads and self.head_dim % 2:
             raise ValueError(f"head_dim: {self.head_dim} is odd; rotary positions need an even head size")
+        if self.tied and self.has_own_model:
+            raise ValueError(f"tied: True is not allowed: whether weights are shared is up to model {self.model!r}")
         if self.val_tokens % self.val_seq_len:
             raise ValueError(f"val_tokens: {self.val_tokens} is not a multiple of val_seq_len {self.val_seq_len}")
         return self
@@ -164,6 +184,11 @@ class Trial(_Value):
         return [(end - start, by) for (start, end), by in zip(pairwise(ends), named, strict=True)]
 
     @property
+    def has_own_model(self) -> bool:
+        """Whether the model is a function of the caller's, MODULE:FUNCTION."""
+        return ":" in self.model
+
+    @property
     def plan(self) -> tuple[PlannedStage, ...]:
         """All stages, the first included; each takes its tokens/(batch_size·seq_len) steps, rounded, at least one."""
         return tuple(
@@ -186,28 +211,31 @@ class Trial(_Value):
         return Trial(**{**self.model_dump(), **changes})
 
 
-def trial_id(trial: Trial, data_sha256: str) -> str:
+def trial_id(trial: Trial, data_sha256: str, model_sha256: str | None = None) -> str:
     """16 hex digits of a hash of everything that changes the trial's numbers.
 
     The text enters by its content (`Corpus.split_sha256`), not by its name or path. `trial` must be resolved:
-    device, dtype and the optimizer's options explicit, so that a changed default is a changed trial.
+    device, dtype and the optimizer's options explicit, so that a changed default is a changed trial. A model of the
+    caller's enters by its name and by the hash of its code.
     """
     if "auto" in (trial.device, trial.dtype):
         raise AssertionError("trial_id needs a resolved trial")
     fields = trial.model_dump(exclude={"data"})
     fields |= {"data_sha256": data_sha256, "numerics": NUMERICS_VERSION}
+    if model_sha256 is not None:
+        fields["model_sha256"] = model_sha256
     text = json.dumps(fields, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Preset(_Value):
+class Preset(Value):
     """A grid of trials under a name: `smoke` (seconds), `laptop` (minutes), `full` (hours), `gpu`."""
 
     trials: tuple[Trial, ...] = Field(min_length=1)
     about: str = ""
 
 
-class Experiment(_Value):
+class Experiment(Value):
     """One question and the grids that answer it, at several prices."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")

@@ -151,6 +151,7 @@ def _rms(values: Tensor) -> float:
 def _keeper(outputs: dict[str, Tensor], path: str) -> Callable[..., None]:
     def keep(module: nn.Module, inputs: Any, output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
-        outputs[path] = first.detach().float()
+        if isinstance(first, Tensor):  # a module of the caller's may put out anything
+            outputs[path] = first.detach().float()
 
     return keep

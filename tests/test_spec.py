@@ -40,6 +40,8 @@ OTHER = {
     "watch": 4,
     "momentum_schedule": "vanishing",
     "train_limit": 2**12,
+    "rules": (".*=hidden",),
+    "roles": "image",
 }
 # The identity of BASE. Trials already in stores keep theirs only while this does; a new field goes to ADDED_LATER.
 GOLDEN_ID = "81909671fa7114fe"

@@ -3,10 +3,10 @@
 To add one, write a function that gives a `Source` and add its line to `sources.SOURCES`.
 """
 
-from scionlab.data.base import Batches, DataShape, Source
+from scionlab.data.base import Batches, DataShape, Sizes, Source
 from scionlab.data.images import Images
 from scionlab.data.noise import Noise
-from scionlab.data.sources import load
+from scionlab.data.sources import is_own, load, load_sized
 from scionlab.data.windows import VOCAB_SIZE, Corpus, TrainingWindows, probe_windows, validation_windows
 
 __all__ = [
@@ -16,9 +16,12 @@ __all__ = [
     "DataShape",
     "Images",
     "Noise",
+    "Sizes",
     "Source",
     "TrainingWindows",
+    "is_own",
     "load",
+    "load_sized",
     "probe_windows",
     "validation_windows",
 ]

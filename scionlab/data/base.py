@@ -8,8 +8,8 @@ be split, pinned and moved whatever it holds. A loss is the mean over them, in n
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from torch import Tensor
@@ -21,11 +21,25 @@ Kind = Literal["text", "image", "noise"]
 
 @dataclass(frozen=True)
 class DataShape:
-    """What a model must fit: `n_outputs` is the vocabulary or the number of classes, `input_shape` (C, H, W)."""
+    """What a model must fit: `n_outputs` is the vocabulary or the number of classes, `input_shape` (C, H, W).
+
+    `n_outputs` is 0 where nothing is predicted, or nobody said; `example` is one input, (1, …), of a caller's data.
+    """
 
     kind: Kind
     n_outputs: int = 0
     input_shape: tuple[int, ...] = ()
+    example: Tensor | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a trial that data of the caller's depend on."""
+
+    batch_size: int
+    seq_len: int
+    val_tokens: int
+    val_seq_len: int
 
 
 class Batches(ABC):
@@ -134,6 +148,10 @@ class Source(ABC):
     @abstractmethod
     def shape(self) -> DataShape:
         """What a model must fit."""
+
+    def sized(self, sizes: Sizes) -> Self:
+        """The data as trials of these sizes see them: these, unless they depend on the sizes."""
+        return self
 
     @abstractmethod
     def training(self, batch_size: int, seq_len: int, seed: int, stage: int = 0, limit: int = 0) -> Batches:

@@ -1,8 +1,8 @@
 """Names of geometries: the table of fixed ones, and families whose name carries a parameter.
 
-schatten-P         the Schatten-p norm, P a number from 1 on or "inf"
-schatten-mean-P    its scaled mean, whose P = inf is "spectral-exact"
-flat:NAME          the matrix norm NAME on the c_out × (c_in·k²) matrix of an image convolution's kernel
+- `schatten-P`: the Schatten-p norm, P a number from 1 on or "inf"
+- `schatten-mean-P`: its scaled mean, whose P = inf is "spectral-exact"
+- `flat:NAME`: the matrix norm NAME on the c_out × (c_in·k²) matrix of an image convolution's kernel
 """
 
 import re

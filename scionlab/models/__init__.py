@@ -106,5 +106,15 @@ def _fits(trial: Trial, shape: DataShape) -> None:
             f"model: {trial.model!r} reads {KINDS[reads]}, but data {trial.data!r} is {KINDS[shape.kind]}; "
             f"use {fitting}"
         )
+    if not shape.n_outputs and shape.kind != "noise":
+        raise UserError(
+            f"model: {trial.model!r} must know how many outputs data {trial.data!r} ask for; say it there, as in "
+            "batches.n_outputs = 256"
+        )
+    if trial.model == "cnn" and len(shape.input_shape) != 3:
+        raise UserError(
+            f"model: 'cnn' reads images (channels, height, width), but data {trial.data!r} have inputs of shape "
+            f"{shape.input_shape}"
+        )
     if trial.tied and trial.model != "gpt":
         raise UserError(f"tied: True is not allowed: model {trial.model!r} has no embedding to share with its head")

@@ -1,6 +1,6 @@
 """Optimizers by name. To add one, write a file with a `Recipe` and add its line to `OPTIMIZERS`.
 
-Methods around the LMO are compositions of `scionlab.optim.parts`; docs/methods.md says which is which.
+Methods around the LMO are compositions of `scionlab.optim.parts`; docs/optimizers.md says which is which.
 """
 
 from typing import Any
@@ -60,8 +60,8 @@ DOMAINS = {"mlp": "image-mlp", "cnn": "image"}
 
 
 def domain(trial: Trial) -> str:
-    """Name of the preset of the trial's model."""
-    return DOMAINS.get(trial.model, "text")
+    """Name of the preset of the trial's roles: its own choice, or its model's."""
+    return DOMAINS.get(trial.model, "text") if trial.roles == "auto" else trial.roles
 
 
 def recipe(trial: Trial) -> Recipe:

@@ -90,13 +90,13 @@ class LmoRecipe(Recipe):
         return getattr(self, f"norm_{role}"), getattr(self, f"radius_{role}")
 
     def group(self, claim: Claim) -> dict[str, Any]:
-        """The parameter's group: its norm, radius, layout and blocks."""
+        """The parameter's group: its norm and radius, a rule's before its role's, layout and blocks."""
         norm, radius = self.geometry(claim.role)
-        name = norm_for(norm, claim.parameter.ndim)
+        name = norm_for(claim.norm or norm, claim.parameter.ndim)
         return {
             "params": [claim.parameter],
             "norm": name,
-            "radius": radius,
+            "radius": radius if claim.radius is None else claim.radius,
             "layout": claim.layout,
             "blocks": claim.blocks,
             "norm_options": self._iteration() if iterates(name) else {},

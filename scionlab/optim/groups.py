@@ -82,8 +82,8 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Parameter groups of the model for `Scion`: one for the parameters that share role, ball, layout and blocks.
 
-    preset: a name in `PRESETS`, which gives every role a norm and a radius.
-    rules: what the model's own types and order do not say, or say wrongly; a `Rule`, or its text.
+    - preset: a name in `PRESETS`, which gives every role a norm and a radius.
+    - rules: what the model's own types and order do not say, or say wrongly; a `Rule`, or its text.
     radii, norms: replace the preset's, by role: {"hidden": 2.0}. Norms of matrices also serve for convolutions.
 
     Besides what the optimizer reads, a group has "names", "role", and "shared", whether its parameters have more than

@@ -2,14 +2,14 @@
 
     x⁺ = argmin_x ⟨d, x⟩ + h(x)          d: the average;  h: geometry, step rule and decay
 
-average    none       d = g
-           gradient   d ← (1 − α) d + α g
-           nesterov   the same, and then (1 − α) d + α g once more, for the step alone
-           lmo        d ← (1 − α) d + α lmo(g), and the step goes along d itself (ALMOND)
-step rule  lmo        γ                                     h: the ball of radius γ around x
-           steepest   γ ‖d‖_*                               h: ‖· − x‖²/(2γ)
-           clipped    min{γ, ‖d‖_*/L}                       h: both, with 1/L for γ in the second (2506.01913)
-                      constrained, the short step of Frank and Wolfe: min{γ, ⟨d, x − s⟩/(L ‖x − s‖²)}, s = ρ lmo(d)
+    average    none       d = g
+               gradient   d ← (1 − α) d + α g
+               nesterov   the same, and then (1 − α) d + α g once more, for the step alone
+               lmo        d ← (1 − α) d + α lmo(g), and the step goes along d itself (ALMOND)
+    step rule  lmo        γ                                     h: the ball of radius γ around x
+               steepest   γ ‖d‖_*                               h: ‖· − x‖²/(2γ)
+               clipped    min{γ, ‖d‖_*/L}                       h: both, with 1/L for γ in the second (2506.01913)
+                          constrained, the short step of Frank and Wolfe: min{γ, ⟨d, x − s⟩/(L ‖x − s‖²)}, s = ρ lmo(d)
 
 Norms are those of the network, ‖x‖ = max_ℓ ‖x_ℓ‖_ℓ/ρ_ℓ and ‖d‖_* = Σ_ℓ ρ_ℓ ‖d_ℓ‖_{*,ℓ}, or with `scope` "layer" of each
 layer on its own. Sources: arXiv 2502.07529, 2506.01913.

@@ -1,12 +1,12 @@
 """Scion: stochastic conditional gradient steps over one norm ball per layer (arXiv 2502.07529), and its relatives.
 
-d ← (1 − α) d + α g                  average of gradients (α `momentum`, the weight of the new one)
-s ← ρ · lmo(d)                       minimizer of ⟨d, s⟩ over the ball of radius ρ, in the layer's norm
-W ← W + γ s                          unconstrained
-W ← (1 − γ) W + γ s                  constrained: stays in the ball, equals decoupled weight decay γ
+    d ← (1 − α) d + α g                  average of gradients (α `momentum`, the weight of the new one)
+    s ← ρ · lmo(d)                       minimizer of ⟨d, s⟩ over the ball of radius ρ, in the layer's norm
+    W ← W + γ s                          unconstrained
+    W ← (1 − γ) W + γ s                  constrained: stays in the ball, equals decoupled weight decay γ
 
 Other averages and other rules for the size of the step are parts to choose (`scionlab.optim.parts`); with them the same
-class is normalized SGD, Signum, spectral descent, clipped Scion, ALMOND and more (docs/methods.md has the table).
+class is normalized SGD, Signum, spectral descent, clipped Scion, ALMOND and more (docs/optimizers.md has the table).
 """
 
 import math
@@ -50,24 +50,24 @@ class Scion(Optimizer):
 
     Every argument after `params` is a default that a parameter group may override under the same name.
 
-    lr: step size γ ≥ 0; at most 1 when constrained (a convex combination). A 0-d tensor may change without another
+    - lr: step size γ ≥ 0; at most 1 when constrained (a convex combination). A 0-d tensor may change without another
         compilation of the step; its value is not checked, as that would wait for its device.
-    momentum: α in (0, 1], the weight of the new gradient; 0.1 is what others call momentum 0.9. A scheduler that cycles
-        momentum writes the other convention: use OneCycleLR with cycle_momentum=False.
-    norm: a name that `scionlab.geometry.norm_named` knows.
-    radius: ρ > 0, in units of the group's norm.
-    constrained: step towards the LMO point (Scion) or along it (unconstrained Scion).
-    layout: "out_in" for weights stored (d_out, d_in), "in_out" for embeddings stored (vocabulary, width).
-    first_average: "zero" starts d from 0, "gradient" from the first gradient (as the analysis of 2603.21191 does).
-    blocks: number of equal matrices the weight holds side by side along d_out: 3 for fused queries, keys and values.
-    norm_options: steps, coefficients and dtype of Newton-Schulz, for norms that use it.
-    average: "gradient", "nesterov", "none", or "lmo" for ALMOND's average of LMOs.
-    step_rule: "lmo", "steepest" (scaled by the dual norm) or "clipped" (the smaller of both).
-    scope: whether "steepest" and "clipped" measure the "network", all groups of one rule together, or each "layer".
-    smoothness: L of "clipped", in the norm of its scope.
-    weight_decay: λ ≥ 0 of unconstrained methods: W ← (1 − γλ) W before the step. With 1 it is Scion.
-    coupled: add λW to the gradient instead (Tikhonov), which the LMO then sees.
-    foreach: None, the default, moves parameters together where `scionlab.optim.foreach` can, which gives the same
+    - momentum: α in (0, 1], the weight of the new gradient; 0.1 is what others call momentum 0.9. A scheduler that
+        cycles momentum writes the other convention: use OneCycleLR with cycle_momentum=False.
+    - norm: a name that `scionlab.geometry.norm_named` knows.
+    - radius: ρ > 0, in units of the group's norm.
+    - constrained: step towards the LMO point (Scion) or along it (unconstrained Scion).
+    - layout: "out_in" for weights stored (d_out, d_in), "in_out" for embeddings stored (vocabulary, width).
+    - first_average: "zero" starts d from 0, "gradient" from the first gradient (as the analysis of 2603.21191 does).
+    - blocks: number of equal matrices the weight holds side by side along d_out: 3 for fused queries, keys and values.
+    - norm_options: steps, coefficients and dtype of Newton-Schulz, for norms that use it.
+    - average: "gradient", "nesterov", "none", or "lmo" for ALMOND's average of LMOs.
+    - step_rule: "lmo", "steepest" (scaled by the dual norm) or "clipped" (the smaller of both).
+    - scope: whether "steepest" and "clipped" measure the "network", all groups of one rule together, or each "layer".
+    - smoothness: L of "clipped", in the norm of its scope.
+    - weight_decay: λ ≥ 0 of unconstrained methods: W ← (1 − γλ) W before the step. With 1 it is Scion.
+    - coupled: add λW to the gradient instead (Tikhonov), which the LMO then sees.
+    - foreach: None, the default, moves parameters together where `scionlab.optim.foreach` can, which gives the same
         numbers sooner; False moves one after the other, by the formulas as they are written here.
 
     Raises UserError for values out of range, and for sparse or complex gradients.

@@ -1,7 +1,7 @@
 """Shampoo (Gupta et al., arXiv 1802.09568), the plain full-matrix one, with running averages as in Adam.
 
-L ← β₂ L + (1 − β₂) G Gᵀ      R ← β₂ R + (1 − β₂) Gᵀ G      d ← (1 − α) d + α G
-W ← (1 − γλ) W − γ L^(−1/4) d R^(−1/4)
+    L ← β₂ L + (1 − β₂) G Gᵀ      R ← β₂ R + (1 − β₂) Gᵀ G      d ← (1 − α) d + α G
+    W ← (1 − γλ) W − γ L^(−1/4) d R^(−1/4)
 
 With β₂ = 0 and α = 1 the step is U Vᵀ, that of the spectral LMO. A vector has the diagonal of its one matrix,
 v ← β₂ v + (1 − β₂) g², and steps by d/√v; a tensor of more dimensions is read as the matrix d_out × everything else.
@@ -21,9 +21,12 @@ from scionlab.errors import UserError
 class Shampoo(Optimizer):
     """One Kronecker factor for each side of a matrix; keeps d_out² + d_in² numbers for it besides the average.
 
-    lr: γ ≥ 0. momentum: α in (0, 1], the weight of the new gradient. beta2: in [0, 1). eps: what is added to a factor's
-    eigenvalues, in units of the largest; what is lost in its rounding counts as zero, and gives no step.
-    weight_decay: λ ≥ 0, decoupled.
+    - lr: γ ≥ 0.
+    - momentum: α in (0, 1], the weight of the new gradient.
+    - beta2: in [0, 1).
+    - eps: what is added to a factor's eigenvalues, in units of the largest; what is lost in its rounding counts as
+        zero, and gives no step.
+    - weight_decay: λ ≥ 0, decoupled.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """What a trial leaves behind: the losses it logs, whether it diverged, and its summary row."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ MAX_CURVE_ROWS = 128
 TAIL_SHARE = 0.1
 
 Row = dict[str, Any]
+# Hears of a curve's rows (step, tokens, lr, train_loss) as they are logged, and leaves them as they are.
+OnRow = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass
@@ -29,8 +31,8 @@ class Outcome:
 class Log:
     """The curve of one trial: a row of the mean loss since the row before, at most MAX_CURVE_ROWS of them."""
 
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
+    def __init__(self, trial: Trial, on_row: OnRow | None = None) -> None:
+        self.trial, self.on_row = trial, on_row
         self.curve: list[Row] = []
         self.initial_loss = math.nan
 
@@ -45,6 +47,8 @@ class Log:
         if not self.curve:
             self.initial_loss = losses[0]
         self.curve.append({**place, "train_loss": sum(losses) / len(losses)})
+        if self.on_row is not None:
+            self.on_row(self.curve[-1])
         limit = self.trial.divergence_factor * self.initial_loss
         return all(math.isfinite(loss) and loss <= limit for loss in losses)
 

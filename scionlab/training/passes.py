@@ -3,13 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from scionlab.data import Source
+from scionlab.randomness import Stream
 from scionlab.spec import Trial
 
 # Fewer tokens in a pass cost nearly as much time: it is spent on calling the operations.
@@ -76,6 +77,28 @@ class Passes:
             outputs = self.model(inputs) if weights is None else functional_call(self.model, dict(weights), (inputs,))
         return outputs, targets, self.source.loss(outputs, targets)
 
+    def draws(self, step: int) -> AbstractContextManager[None]:
+        """What a model of the caller's draws in this block, as dropout does, follows from the seed and the step."""
+        if not self.trial.has_own_model:
+            return nullcontext()
+        return Stream(self.trial.seed, step, device=self.trial.device).entered()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The model is as it is used, not trained: without dropout, and with the statistics it has gathered."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with self.draws(0):
+                yield
+        finally:
+            self.model.train(training)
+
+    def evaluated_loss(self, batch: Tensor) -> Tensor:
+        """Mean loss of a batch with the model as it is used."""
+        with self.evaluating():
+            return self.loss(batch)
+
     def loss(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Mean loss of a batch, 0-d."""
         return self.forward(batch, weights)[2]
@@ -94,5 +117,6 @@ class Passes:
         By default they are its own. Batches have `validation_batch` examples.
         """
         count = totals or self.totals
-        parts = [count(self.to_device(part)) for part in examples.split(validation_batch(self.trial))]
+        with self.evaluating():
+            parts = [count(self.to_device(part)) for part in examples.split(validation_batch(self.trial))]
         return torch.as_tensor(sum(parts)) / len(examples)

@@ -23,12 +23,12 @@ from scionlab.errors import UserError
 from scionlab.optim import ScionLight, geometry, recipe
 from scionlab.optim.conditional import network_norm
 from scionlab.optim.schedule import schedule
-from scionlab.prepare import build, flops_per_step, watched
+from scionlab.prepare import build, flops_per_step, identity, watched
 from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, probe_steps
-from scionlab.spec import PlannedStage, Trial, trial_id
+from scionlab.spec import PlannedStage, Trial
 from scionlab.training.feed import Feed
 from scionlab.training.gradients import Gradients
-from scionlab.training.log import Log, Outcome, Row
+from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.passes import Clock, Passes, known
 from scionlab.watch import WATCH_EXAMPLES, Watch, watch_steps
 
@@ -36,12 +36,13 @@ from scionlab.watch import WATCH_EXAMPLES, Watch, watch_steps
 PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "seen_before")
 
 
-def train(trial: Trial, corpus: Source, compiled: bool = False) -> Outcome:
+def train(trial: Trial, corpus: Source, compiled: bool = False, on_row: OnRow | None = None) -> Outcome:
     """Train a resolved trial. Ends early with status `diverged` on a loss that is not finite or too large.
 
-    `compiled` takes the gradients from a compiled graph (`scionlab.training.gradients`).
+    `compiled` takes the gradients from a compiled graph (`scionlab.training.gradients`); `on_row` hears of every row
+    of the curve as it is logged.
     """
-    run = Run(trial, corpus, compiled)
+    run = Run(trial, corpus, compiled, on_row)
     while not run.finished:
         run.run_stage()
     return run.outcome()
@@ -63,12 +64,12 @@ class Run:
     On a CPU the numbers are those of the run that was never saved, bit for bit. Raises UserError for a text too short.
     """
 
-    def __init__(self, trial: Trial, corpus: Source, compiled: bool = False) -> None:
+    def __init__(self, trial: Trial, corpus: Source, compiled: bool = False, on_row: OnRow | None = None) -> None:
         self.trial, self.corpus, self.plan, self.steps = trial, corpus, trial.plan, trial.steps
         self.device = torch.device(trial.device)
         self.stage, self.step, self.tokens, self.flops = 0, 0, 0, 0  # stages ended, steps taken, tokens seen
         self.clock, self.seen_before = Clock(), 0.0  # time at work; passes over the text in windows of other lengths
-        self.diverged, self.log = False, Log(trial)
+        self.diverged, self.log = False, Log(trial, on_row)
         self.probes: list[Row] = []
         self.layers: list[Row] = []
         self.pending: list[Tensor] = []  # losses stay on the device until a log point
@@ -97,16 +98,21 @@ class Run:
 
     def run_stage(self) -> None:
         """Train the next stage to its end, or to divergence."""
+        self.run_steps(self._stage_end - self.step)
+
+    def run_steps(self, count: int) -> None:
+        """Take `count` steps; fewer at the end of the stage under way, and on divergence."""
         if self.finished:
-            raise AssertionError("run_stage: no stage is left")
+            raise AssertionError("run_steps: no stage is left")
         with self.clock.running(self.trial):
-            for _ in range(self._now.steps):
+            for _ in range(min(count, self._stage_end - self.step)):
                 if not self.advance():
                     self.diverged = True
                     return
-            self.stage += 1
-            if not self.finished:
-                self._enter_stage()
+            if self.step == self._stage_end:
+                self.stage += 1
+                if not self.finished:
+                    self._enter_stage()
 
     def outcome(self) -> Outcome:
         """Validate the finished run, and sum it up."""
@@ -126,7 +132,7 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """A copy of all that decides how the run goes on: tensors and plain values. Only between stages."""
         state = {
-            "trial_id": trial_id(self.trial, self.corpus.split_sha256),
+            "trial_id": identity(self.trial, self.corpus),
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "windows": self.windows.state_dict(),
@@ -142,7 +148,7 @@ class Run:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. Raises UserError for the state of another trial, or of a run on another text."""
-        if state["trial_id"] != trial_id(self.trial, self.corpus.split_sha256):
+        if state["trial_id"] != identity(self.trial, self.corpus):
             raise UserError("checkpoint: it is of another trial, or of the same on another text")
         # what a state has not got is older than it, and its trial has no use for it
         state = {"layers": [], "averages": [], "watch": self.watch.state_dict()} | copy.deepcopy(state)
@@ -168,6 +174,11 @@ class Run:
     def _now(self) -> PlannedStage:
         """The stage under way or next; of a finished run, the last."""
         return self.plan[min(self.stage, len(self.plan) - 1)]
+
+    @property
+    def _stage_end(self) -> int:
+        """Steps taken when the stage under way has ended."""
+        return sum(stage.steps for stage in self.plan[: self.stage + 1])
 
     def _training_windows(self, stage: int) -> Batches:
         """Training batches of the stage under way, from the beginning of the order that has this number."""
@@ -215,12 +226,14 @@ class Run:
         windows = self.corpus.probe(PROBE_WINDOWS, self._now.seq_len, PROBE_TOKENS)
         norm = network_norm(self.claims, geometry(self.trial))
         parameters = [claim.parameter for claim in self.claims]
-        return Probe(self.passes.loss, parameters, norm, self.passes.to_device(windows))
+        return Probe(self.passes.evaluated_loss, parameters, norm, self.passes.to_device(windows))
 
     def _step(self) -> Tensor:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss = self.gradients.add(self.feed.next()[0])
+        batch = self.feed.next()[0]
+        with self.passes.draws(self.step):
+            loss = self.gradients.add(batch)
         if self.trial.momentum_schedule == "vanishing":
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["momentum"] = 1 / math.sqrt(self.step)
@@ -231,7 +244,8 @@ class Run:
 
     def _watched_batch(self) -> tuple[Tensor, Tensor]:
         """The model's output and the loss on the first validation examples."""
-        outputs, _, loss = self.passes.forward(self.passes.to_device(self.validation[:WATCH_EXAMPLES]))
+        with self.passes.evaluating():
+            outputs, _, loss = self.passes.forward(self.passes.to_device(self.validation[:WATCH_EXAMPLES]))
         return outputs, loss
 
     def _place(self) -> Row:

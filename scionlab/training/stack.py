@@ -28,7 +28,7 @@ from scionlab.prepare import build, flops_per_step
 from scionlab.spec import Trial
 from scionlab.training.feed import Feed
 from scionlab.training.gradients import Compiler, loss_and_gradients, shape_key
-from scionlab.training.log import Log, Outcome, Row
+from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.passes import Clock, Passes, known, threads
 from scionlab.training.run import Run
 
@@ -37,8 +37,11 @@ FREE = {"lr", "momentum", "seed", "schedule", "decay_fraction", "divergence_fact
 
 
 def stack_key(trial: Trial) -> str | None:
-    """A hash of what resolved trials that can share a stack agree in; None for one with stages, probes or a watch."""
-    if trial.stages or trial.probe or trial.watch:
+    """A hash of what resolved trials that can share a stack agree in; None for one that cannot.
+
+    Stages, probes and a watch are trained alone, and so are the caller's own models, which may hold anything.
+    """
+    if trial.stages or trial.probe or trial.watch or trial.has_own_model:
         return None
     fields = trial.model_dump(exclude=FREE)
     fields["options"] = {name: value for name, value in trial.options.items() if not isinstance(value, float)}
@@ -53,15 +56,17 @@ def can_stack(trial: Trial, corpus: Source) -> bool:
     return all(map(stackable, recipe(trial).optimizers(claims, trial.lr, trial.momentum, trial.width)))
 
 
-def train_stack(trials: Sequence[Trial], corpus: Source, compiled: bool = False) -> list[Outcome]:
-    """Train resolved trials of one `stack_key` together. The outcomes are in their order.
+def train_stack(
+    trials: Sequence[Trial], corpus: Source, compiled: bool = False, on_rows: Sequence[OnRow | None] | None = None
+) -> list[Outcome]:
+    """Train resolved trials of one `stack_key` together. The outcomes are in their order, as are those in `on_rows`.
 
     Every trial's wall_time_s is an equal share of the stack's. Raises UserError where they cannot share a stack.
     """
     keys = {stack_key(trial) for trial in trials}
     if len(keys) > 1 or None in keys or not corpus.traceable:
         raise UserError("stack: these trials cannot be trained together")
-    stack = Stack(trials, corpus, compiled)
+    stack = Stack(trials, corpus, compiled, on_rows)
     while not stack.finished:
         stack.advance()
     return stack.outcomes()
@@ -90,11 +95,18 @@ def _now(trial: Trial) -> float:
 class Stack:
     """A run of N trials. Memory is N times that of one."""
 
-    def __init__(self, trials: Sequence[Trial], corpus: Source, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        corpus: Source,
+        compiled: bool = False,
+        on_rows: Sequence[OnRow | None] | None = None,
+    ) -> None:
         self.trials, self.corpus, self.first = trials, corpus, trials[0]
         self.clock, self.compiler = Clock(), Compiler(compiled)
         self.step = 0
-        self.logs = [Log(trial) for trial in trials]
+        listeners = on_rows or [None] * len(trials)
+        self.logs = [Log(trial, on_row) for trial, on_row in zip(trials, listeners, strict=True)]
         self.ended: list[Row | None] = [None] * len(trials)  # what was done until then
         self.pending: list[Tensor] = []
         with self._at_work():

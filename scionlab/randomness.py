@@ -1,0 +1,56 @@
+"""Random states of the caller's code, kept apart from everybody else's, so that it draws the same in every process.
+
+Python's, NumPy's and PyTorch's global generators are seeded when a stream is entered for the first time, go on from
+where they were when it is entered again, and are put back to what they were outside when it is left.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class Stream:
+    """The draws that follow from a key of numbers, on the CPU and on `device`."""
+
+    def __init__(self, *key: int, device: str = "cpu") -> None:
+        self.seeds = [int(seed) for seed in np.random.SeedSequence(key).generate_state(3)]
+        self.on_gpu = device == "cuda"
+        self.states: tuple[Any, ...] | None = None
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """What is drawn in this block comes from the stream."""
+        outside = self._states()
+        if self.states is None:
+            self._seed()
+        else:
+            self._restore(self.states)
+        try:
+            yield
+        finally:
+            self.states = self._states()
+            self._restore(outside)
+
+    def _seed(self) -> None:
+        of_python, of_numpy, of_torch = self.seeds
+        random.seed(of_python)
+        np.random.seed(of_numpy)  # the legacy generator is the one that code without a generator of its own uses
+        torch.default_generator.manual_seed(of_torch)
+        if self.on_gpu:
+            torch.cuda.manual_seed(of_torch)
+
+    def _states(self) -> tuple[Any, ...]:
+        gpu = torch.cuda.get_rng_state() if self.on_gpu else None
+        return random.getstate(), np.random.get_state(), torch.get_rng_state(), gpu
+
+    def _restore(self, states: tuple[Any, ...]) -> None:
+        of_python, of_numpy, of_torch, of_gpu = states
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+        torch.set_rng_state(of_torch)
+        if of_gpu is not None:
+            torch.cuda.set_rng_state(of_gpu)

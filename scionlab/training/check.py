@@ -1,0 +1,85 @@
+"""Models, data and rules of the caller's, tried on one batch before anything runs: what is wrong is one sentence."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from scionlab.data import Source, is_own
+from scionlab.errors import UserError
+from scionlab.loading_code import described, told
+from scionlab.optim import recipe
+from scionlab.own import function_of
+from scionlab.prepare import build, data_of
+from scionlab.spec import Trial
+from scionlab.training.passes import Passes, threads
+
+# Examples of a training batch that are tried.
+EXAMPLES = 2
+# Fields in which trials may differ and still be tried once. Of stages, the first is tried.
+SAME = {"lr", "seed", "momentum", "momentum_schedule", "schedule", "decay_fraction", "divergence_factor", "tokens"}
+
+
+def check_own(trials: Iterable[Trial]) -> None:
+    """Try every resolved trial that has a model, data or rules of the caller's, once where they differ in little else.
+
+    Raises UserError for the first that does not work.
+    """
+    own = (trial for trial in trials if trial.has_own_model or is_own(trial.data) or trial.rules)
+    for trial in {trial.model_dump_json(exclude=SAME): trial for trial in own}.values():
+        with threads(trial):
+            _try(trial, data_of(trial))
+
+
+def _try(trial: Trial, data: Source) -> None:
+    model, claims = build(trial, data.shape)
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.device.type != "cpu":
+            raise UserError(
+                f"model: {trial.model!r} returned a model with {name!r} on {tensor.device}; it must be on the CPU, "
+                "from where it is moved"
+            )
+    recipe(trial).optimizers(claims, trial.lr, trial.momentum, trial.width)  # which checks norms and radii
+    batch = data.training(trial.batch_size, trial.seq_len, trial.seed).next_batch()[:EXAMPLES]
+    passes = Passes(model.to(trial.device), data, trial)
+    with passes.draws(0):
+        loss = _loss(passes, passes.to_device(batch))
+    parameters = [claim.parameter for claim in claims]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    unused = [claim.names[0] for claim, gradient in zip(claims, gradients, strict=True) if gradient is None]
+    if trial.probe and unused:
+        raise UserError(
+            f"probe: {trial.probe} is not allowed with model {trial.model!r}: the loss does not depend on its "
+            f"parameter {unused[0]!r}; freeze it with requires_grad_(False), or set 0"
+        )
+
+
+def _loss(passes: Passes, batch: Tensor) -> Tensor:
+    """The loss of a batch, which is a number that depends on the model."""
+    data, trial = passes.source, passes.trial
+    inputs, targets = data.unpack(batch)
+    module = function_of(trial.model)[0] if trial.has_own_model else None
+    with torch.autocast(passes.device.type, torch.bfloat16, enabled=trial.dtype == "bfloat16"):
+        try:
+            outputs = passes.model(inputs)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"model: forward of {trial.model!r} on {described(inputs)} raised {told(error, module)}"
+            ) from error
+    given = f"model: {trial.model!r} put out {described(outputs)} for {described(inputs)}"
+    try:
+        loss = data.loss(outputs, targets)
+    except Exception as error:
+        raise UserError(
+            f"{given}, which data {trial.data!r} cannot take with targets of shape {tuple(targets.shape)}: "
+            f"{error if isinstance(error, UserError) else told(error, None)}"
+        ) from error
+    if not isinstance(loss, Tensor) or loss.ndim or not loss.is_floating_point():
+        raise UserError(f"data: the loss of {trial.data!r} returned {described(loss)}; it must be a 0-d tensor")
+    if not loss.requires_grad:
+        raise UserError(f"{given}, and the loss does not depend on any trainable parameter")
+    if not torch.isfinite(loss):
+        raise UserError(f"{given}, and the loss is {loss.item()} before the first step; it must be finite")
+    return loss

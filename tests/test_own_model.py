@@ -1,0 +1,234 @@
+"""Models and data of the caller's own: trained as built-in ones are, identified by their code."""
+
+import itertools
+import sys
+
+import pytest
+import torch
+from own_code import DATA, IMAGES, MODEL, SMALL
+
+from scionlab.code_identity import code_sha256
+from scionlab.data import load
+from scionlab.errors import UserError
+from scionlab.optim import OPTIMIZERS, recipe
+from scionlab.own import SCALE
+from scionlab.prepare import architecture, build, data_of, identity, resolve
+from scionlab.spec import Trial
+from scionlab.store import RunStore
+from scionlab.sweep.estimate import estimate_seconds
+from scionlab.sweep.plan import make_plan
+from scionlab.training import Run, stack_key, train
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a module into the current folder; gives its name, which no other test has."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def module(source, name=None):
+        name = name or f"my_code_{next(NUMBERS)}"
+        (tmp_path / f"{name}.py").write_text(source)
+        return name
+
+    return module
+
+
+@pytest.fixture
+def mine(write):
+    """A resolved trial with both a model and data of one's own."""
+    names = {"model": f"{write(MODEL)}:build", "data": f"{write(DATA)}:batches"}
+
+    def trial(**fields):
+        return resolve(Trial(**{**SMALL, **names, "optimizer": "scion", "lr": 0.02, **fields}))
+
+    return trial
+
+
+def losses(trial, compiled=False):
+    outcome = train(trial, data_of(trial), compiled)
+    return [outcome.summary["val_loss"], *(row["train_loss"] for row in outcome.curve)]
+
+
+GPT = """
+from scionlab.models.gpt import GPT, GPTConfig
+
+
+def build(width, depth):
+    return GPT(GPTConfig(width, depth))
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["scion", "adam-mup", "muon"])
+def test_a_built_in_model_named_as_ones_own_has_the_same_counts_and_numbers(write, optimizer):
+    fields = {**SMALL, "width": 64, "optimizer": optimizer, "lr": 0.02, "data": "sotu"}
+    trials = [resolve(Trial(**fields, model=model)) for model in ("gpt", f"{write(GPT)}:build")]
+    data = load("sotu")
+    built_in, own = (architecture(trial, data.shape) for trial in trials)
+    assert own.n_params == built_in.n_params
+    assert own.n_params_hidden == built_in.n_params_hidden
+    assert own.train_flops_per_token == built_in.train_flops_per_token
+    assert losses(trials[0]) == losses(trials[1])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_method_trains_a_model_of_ones_own_and_the_same_trial_gives_the_same_bits(mine, optimizer):
+    trial = mine(optimizer=optimizer, lr=2**-7)
+    first = losses(trial)
+    torch.randn(3)  # what else is drawn does not matter
+    assert losses(trial) == first
+    assert losses(mine(optimizer=optimizer, lr=2**-7, seed=1)) != first
+
+
+def test_what_the_callers_code_draws_leaves_the_states_outside_alone(mine):
+    trial = mine()
+    before = torch.get_rng_state()
+    train(trial, data_of(trial))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_outputs_are_multiplied_by_the_methods_factor_and_names_stay(mine):
+    trial = mine(optimizer="adam-mup", width=64)
+    model, claims = build(trial, data_of(trial).shape)
+    assert {name for claim in claims for name in claim.names} == {name for name, _ in model.named_parameters()}
+    assert SCALE not in model.state_dict()
+    tokens = torch.zeros(1, 3, dtype=torch.int64)
+    with torch.no_grad():
+        scaled = model.eval()(tokens)
+        model.get_buffer(SCALE).fill_(1.0)
+        assert torch.equal(scaled, model(tokens) * 32 / 64)
+
+
+@pytest.mark.parametrize("data", ["sotu", "digits"])
+def test_built_in_data_go_with_a_model_of_ones_own(write, data):
+    images = "from torch import nn\n\n\ndef build(width, depth):\n    return nn.Sequential(nn.Flatten(), "
+    images += "nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))\n"
+    sizes = {"seq_len": 1, "val_seq_len": 1, "val_tokens": 100} if data == "digits" else {}
+    model = f"{write(MODEL if data == 'sotu' else images)}:build"
+    trial = resolve(Trial(**{**SMALL, **sizes, "model": model, "data": data, "optimizer": "adam", "lr": 0.01}))
+    assert trial.roles == ("image" if data == "digits" else "text")
+    outcome = train(trial, data_of(trial))
+    assert outcome.summary["status"] == "ok"
+    assert (outcome.summary["val_accuracy"] is not None) == (data == "digits")
+
+
+def test_built_in_models_go_with_data_of_ones_own_that_say_how_many_outputs_there_are(write):
+    sizes = {"seq_len": 1, "val_seq_len": 1, "val_tokens": 20, "model": "mlp", "optimizer": "adam", "lr": 0.01}
+    name = write(IMAGES)
+    trial = resolve(Trial(**{**SMALL, **sizes, "data": f"{name}:batches"}))
+    outcome = train(trial, data_of(trial))
+    assert 0 <= outcome.summary["val_accuracy"] <= 1
+    silent = resolve(trial.replace(data=f"{write(IMAGES.replace('batches.n_outputs = 2', ''))}:batches"))
+    with pytest.raises(UserError, match="must know how many outputs"):
+        architecture(silent, data_of(silent).shape)
+
+
+SOURCE = """
+from dataclasses import replace
+
+from scionlab.data import load
+
+
+def digits():
+    return replace(load("digits"), name="mine")
+"""
+
+
+def test_a_function_without_arguments_gives_a_source_which_is_identified_by_its_code_too(write):
+    fields = {
+        **SMALL,
+        "seq_len": 1,
+        "val_seq_len": 1,
+        "val_tokens": 100,
+        "optimizer": "adam",
+        "lr": 0.01,
+        "model": "mlp",
+    }
+    trials = [resolve(Trial(**fields, data=f"{write(source)}:digits")) for source in (SOURCE, SOURCE + "# more")]
+    assert data_of(trials[0]).name == "mine"
+    assert losses(trials[0]) == losses(trials[1]) == losses(resolve(Trial(**fields, data="digits")))
+    assert identity(trials[0], data_of(trials[0])) != identity(trials[1], data_of(trials[1]))
+
+
+def test_the_time_of_a_plan_is_estimated(mine, tmp_path):
+    store = RunStore(tmp_path / "runs")
+    plan = make_plan([mine()], store, "mine", "laptop")
+    assert 0 < estimate_seconds(plan.cells, store.runs()) < 60
+
+
+def test_rules_decide_norms_and_radii_and_where_a_matrix_starts(mine):
+    ruled = mine(rules=(r"hidden\.0\.weight=hidden,norm=sign,radius=0.5",))
+    model, claims = build(ruled, data_of(ruled).shape)
+    groups = {claim.names[0]: recipe(ruled).group(claim) for claim in claims}
+    assert (groups["hidden.0.weight"]["norm"], groups["hidden.0.weight"]["radius"]) == ("sign", 0.5)
+    assert (groups["hidden.1.weight"]["norm"], groups["hidden.1.weight"]["radius"]) == ("spectral", 3.0)
+    torch.testing.assert_close(model.hidden[0].weight.abs(), torch.full((8, 8), 0.5 / 8))
+
+
+def test_roles_choose_the_preset_whose_norms_scion_takes(mine):
+    assert mine().options["norm_input"] == "column"
+    trial = mine(roles="image-mlp")
+    assert (trial.options["norm_input"], trial.options["radius_output"]) == ("spectral-max", 1024.0)
+
+
+def test_a_run_saved_between_stages_goes_on_as_if_it_had_not_been(mine):
+    trial = mine(stages=[{"from_tokens": 2**8, "batch_size": 2, "seq_len": 16, "lr": 0.01}])
+    whole = losses(trial)
+    first = Run(trial, data_of(trial))
+    first.run_stage()
+    second = Run(trial, data_of(trial))
+    second.load_state_dict(first.state_dict())
+    second.run_stage()
+    outcome = second.outcome()
+    assert [outcome.summary["val_loss"], *(row["train_loss"] for row in outcome.curve)] == whole
+
+
+def test_looking_at_layers_and_probing_leave_the_training_as_it_is(write, mine):
+    plain = mine()
+    watched = mine(watch=2)
+    assert losses(plain) == losses(watched)
+    trial = resolve(Trial(**{**SMALL, "optimizer": "scion", "lr": 0.02, "data": "sotu", "model": plain.model}))
+    probed = trial.replace(probe=1)
+    outcome = train(probed, data_of(probed))
+    assert losses(trial)[0] == outcome.summary["val_loss"]
+    assert any(row.get("smoothness", 0) > 0 for row in outcome.curve)
+    with pytest.raises(UserError, match="probe: is not allowed with data"):
+        make_plan([mine(probe=1)], RunStore("runs"), "mine", "laptop")
+
+
+def test_models_of_ones_own_are_not_stacked(mine):
+    assert stack_key(mine()) is None
+
+
+def test_another_code_is_another_trial(mine, write, monkeypatch):
+    trial = mine()
+    ids = {identity(trial, data_of(trial))}
+    for name in ("model", "data"):
+        source = MODEL if name == "model" else DATA
+        path = getattr(trial, name).partition(":")
+        changed = trial.replace(**{name: f"{write(source + '# more')}:{path[2]}"})
+        ids.add(identity(changed, data_of(changed)))
+    assert len(ids) == 3
+
+
+def test_the_hash_of_code_follows_its_imports(write):
+    helper, package = write("x = 1\n"), write("import numpy\n")
+    name = write(f"import json\nfrom {helper} import x\n\n\ndef later():\n    import {package}\n")
+    first = code_sha256(name)
+
+    def again():
+        code_sha256.cache_clear()
+        sys.modules.pop(helper, None)
+        return code_sha256(name)
+
+    assert again() == first
+    write("x = 1  # more\n", helper)
+    assert again() != first
+    write("x = 1\n", helper)
+    assert again() == first
+    write("import scipy\n", package)
+    assert again() != first
+    write("import numpy\nimport torch, scionlab, json\n", package)
+    assert again() != first  # the file itself has changed
