@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from scionlab.times import clock
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 def print_plan(plan: Plan, runs: pd.DataFrame, workers: int, console: Console) -> None:
     """The cells of a dry run by optimizer, width and budget, and their cost in tokens, FLOPs and time."""
     from scionlab.sweep.estimate import estimate_seconds
-    from scionlab.sweep.progress import clock
 
     todo = {cell.trial_id for cell in plan.todo}
     groups: dict[tuple[str, int, int], list[Cell]] = {}
@@ -77,7 +78,6 @@ def _power(value: float) -> str:
 
 def print_result(result: SweepResult, name: str, console: Console) -> None:
     """What a sweep trained, how long it took, and how busy its workers were."""
-    from scionlab.sweep.progress import clock
 
     total = len(result.plan.cells)
     if not result.reports:
@@ -104,7 +104,12 @@ def print_summaries(fit: Fit, console: Console) -> None:
 
 def print_frame(frame: pd.DataFrame, title: str, console: Console) -> None:
     """A table of texts."""
-    table = Table(*frame.columns, title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for row in frame.itertuples(index=False):
+    print_rows(list(frame.columns), frame.itertuples(index=False), title, console)
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Iterable[object]], title: str, console: Console) -> None:
+    """A table of texts."""
+    table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for row in rows:
         table.add_row(*map(str, row))
     console.print(table)

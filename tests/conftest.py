@@ -1,14 +1,26 @@
 """Small worlds for the tests: a text, an experiment on it, a store."""
 
 import os
+import shutil
+import signal
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scionlab.spec import Experiment, Preset, Trial
 
+# Where Debian, Ubuntu, Fedora and macOS put a Chromium that a package manager installed.
+BROWSERS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 WORDS = ["the", "state", "of", "the", "union", "is", "strong", "and", "its", "people", "are", "free", "to", "speak"]
 
 
@@ -88,3 +100,46 @@ def spec_file(tmp_path: Path, text_file: Path) -> Callable[..., Path]:
 def clean_environment() -> dict[str, str]:
     """The environment of a user's shell, for subprocesses: no test runner's variables."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "RAY", "TUNE"))}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium under Playwright; a test without one is skipped."""
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine: install it with the system's package manager, as .ci does")
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """Runs `scionlab ARGUMENTS` in this process, in an empty folder."""
+    from scionlab.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["scionlab", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(ended.value.code or 0), *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)

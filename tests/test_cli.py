@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from test_sweep import numbers
 
+from scionlab.status import statuses
 from scionlab.store import RunStore
 
 
@@ -168,6 +169,7 @@ def test_a_killed_driver_loses_no_finished_trial(cli, clean_environment, tmp_pat
     before = written(store)
     assert 4 <= len(before) < 24
     assert store.sweeps()["status"].item() == "running"  # nobody was left to say otherwise
+    assert [(found.state, found.left) for found in statuses(store)] == [("killed", 24 - len(before))]
 
     done = cli("run", spec, "--preset", "smoke", "--results", "killed", "--workers", "2", "--stack", "4")
     assert done.returncode == 0, done.stderr

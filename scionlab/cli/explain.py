@@ -1,13 +1,7 @@
 """`scionlab explain`: what Scion would do with a model that the caller wrote."""
 
-import importlib
 import json
-import os
-import sys
-import traceback
 from dataclasses import fields
-from functools import reduce
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from scionlab.cli.options import app, err, out
-from scionlab.errors import UserError, unknown
+from scionlab.errors import UserError
+from scionlab.loading_code import find, told
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +24,10 @@ if TYPE_CHECKING:
 @app.command()
 def explain(
     model: Annotated[
-        str, typer.Argument(metavar="MODULE:FACTORY", help="a function without arguments that makes the model")
+        str,
+        typer.Argument(
+            metavar="MODULE:FACTORY", help="a function that makes the model, without arguments or of width and depth"
+        ),
     ],
     preset: Annotated[str, typer.Option(help="norms and radii by role: text, text-tied, image or image-mlp")] = "text",
     rule: Annotated[
@@ -39,6 +37,8 @@ def explain(
             help="role of the parameters whose names match, before everything else; repeatable",
         ),
     ] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="call FACTORY(width, depth), as trials do")] = None,
+    depth: Annotated[int, typer.Option(min=1, help="depth that goes with --width")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
 ) -> None:
     """Print the shape, role, norm, radius and initialization of every parameter of a PyTorch model.
@@ -53,11 +53,13 @@ def explain(
       scionlab explain my_models:build_gpt --rule '.*c_attn\\.weight=hidden,layout=in_out,blocks=3'
 
       scionlab explain torchvision.models:resnet18 --preset image
+
+      scionlab explain my_model:build --width 64 --depth 2
     """
     from scionlab.optim.groups import explain as explain_model
     from scionlab.optim.roles import UnclaimedError
 
-    made = load_model(model)
+    made = load_model(model, () if width is None else (width, depth))
     try:
         rows = explain_model(made, preset, rule or ())
     except UnclaimedError as error:
@@ -72,58 +74,25 @@ def explain(
         out.print(f"Frozen, so without a role: {', '.join(frozen)}")
 
 
-def load_model(target: str) -> "nn.Module":
-    """The model that MODULE:FACTORY names; UserError, with the line of the caller's code where there is one."""
+def load_model(target: str, arguments: tuple[int, ...] = ()) -> "nn.Module":
+    """The model that MODULE:FACTORY makes; UserError, with the line of the caller's code where there is one."""
     from torch import nn
 
-    name, colon, path = target.partition(":")
-    if not (name and colon and path):
-        raise UserError(f"model: {target!r} is not allowed: it must read MODULE:FACTORY, as in my_models:build_gpt")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` does
-    module = _import(name)
-    try:
-        found: Any = reduce(getattr, path.split("."), module)
-    except AttributeError:
-        own = [known for known, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
-        raise unknown(f"model: attribute of {name}", path, own) from None
+    module, found = find("model", target, "MODULE:FACTORY", "my_models:build_gpt")
     if not isinstance(found, nn.Module):
         if not callable(found):
             raise UserError(
                 f"model: {target!r} is of type {type(found).__name__}; it must be a function that makes a model"
             )
         try:
-            found = found()
+            found = found(*arguments)
         except Exception as error:
-            raise UserError(f"model: {target!r} raised {_told(error, module)}") from error
+            raise UserError(f"model: {target!r} raised {told(error, module)}") from error
     if not isinstance(found, nn.Module):
         raise UserError(
             f"model: {target!r} makes an object of type {type(found).__name__}; it must make a torch.nn.Module"
         )
     return found
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UserError(
-                f"model: there is no module {name!r}; it must be a name as in `import`, looked up in the current "
-                "directory, too"
-            ) from None
-        raise UserError(f"model: importing {name!r} raised {_told(error, None)}") from error
-    except Exception as error:
-        raise UserError(f"model: importing {name!r} raised {_told(error, None)}") from error
-
-
-def _told(error: Exception, module: ModuleType | None) -> str:
-    """Type and message of an exception in the caller's code, and its last line there."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-    frames = [frame for frame in frames if "importlib" not in frame.filename]
-    own = [frame for frame in frames if module is not None and frame.filename == module.__file__] or frames
-    where = f" ({own[-1].filename.removeprefix(os.getcwd() + os.sep)}, line {own[-1].lineno})" if own else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def _record(row: "Explanation") -> dict[str, Any]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scionlab.cli.options import Results, app, out
+from scionlab.cli.options import HERE, Json, Runs, app, out, print_json
 from scionlab.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from analysis.foreign import ForeignRuns
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+LONGEST_NAME = 100  # it becomes the name of files
+NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{LONGEST_NAME - 1}}}")
 LISTED = 8  # values of a column that are printed one by one
 
 
@@ -32,7 +33,8 @@ def import_runs(
     name: Annotated[
         str | None, typer.Option(help="name of the import, the --experiment of its report; default: the file's")
     ] = None,
-    results: Results = Path("results"),
+    results: Runs = HERE,
+    as_json: Json = False,
 ) -> None:
     """Take runs from a table that you have; an import of the same name is replaced.
 
@@ -52,17 +54,28 @@ def import_runs(
     """
     from analysis.foreign import TARGETS, read_runs
     from analysis.foreign_table import Problems, read_table
-    from scionlab.store import RunStore
 
     chosen = _name(name, file)
     maps = assignments("map", mapping or [], TARGETS)
     sets = assignments("set", constants or [], TARGETS)
     problems = Problems(file.name)
     runs = read_runs(read_table(file, problems), chosen, maps, sets, problems)
-    store = RunStore(results / "runs")
+    store = results.store()
     store.check_writable()
     replaced = len(store.imports(chosen))
     store.write_import(chosen, runs.rows)
+    if as_json:
+        print_json(
+            {
+                "name": chosen,
+                "runs": len(runs.rows),
+                "diverged": runs.n_diverged,
+                "replaced": replaced,
+                "taken": runs.sources,
+                "unused": runs.unused,
+            }
+        )
+        return
     _print(runs, chosen, replaced)
     command = f"scionlab report --experiment {chosen} --preset imported --results {shlex.quote(str(results))}"
     out.print(f"next: {command}")
@@ -85,11 +98,13 @@ def assignments(option: str, texts: Iterable[str], targets: Iterable[str]) -> di
 
 def _name(given: str | None, file: Path) -> str:
     if given is None:
-        given = re.sub(r"[^a-z0-9_-]+", "-", file.stem.lower()).strip("-_")
+        given = re.sub(r"[^a-z0-9_-]+", "-", file.stem.lower()).strip("-_")[:LONGEST_NAME]
         if not given:
             raise UserError(f"name: {file.name!r} does not make one; give --name")
     if not NAME.fullmatch(given):
-        raise UserError(f"name: {given!r} is not allowed; it must be lower-case letters, digits, - and _")
+        raise UserError(
+            f"name: {given!r} is not allowed; it must be lower-case letters, digits, - and _, {LONGEST_NAME} at most"
+        )
     return given
 
 

@@ -1,21 +1,81 @@
 """What commands share: the application, its consoles, and options that mean the same everywhere."""
 
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from scionlab.cli.completion import complete_preset, complete_stored
+from scionlab.errors import UserError
+from scionlab.where import ResultsPlace
+
+EXIT_CODES = "Exit status: 0 done, 1 some trials failed, 2 a mistake in the input, 130 stopped by Ctrl-C or SIGTERM."
+
 app = typer.Typer(
     help="Measure how hyperparameters transfer across width, batch size and token budget, and plan a large run.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-PresetName = Annotated[str, typer.Option("--preset", help="size of the grid: smoke, laptop, full or gpu")]
-Results = Annotated[Path, typer.Option(help="folder that holds runs, fits, figures and the report")]
+PresetName = Annotated[
+    str,
+    typer.Option("--preset", help="size of the grid: smoke, laptop, full or gpu", autocompletion=complete_preset),
+]
+Stored = Annotated[
+    str | None,
+    typer.Option(
+        "--experiment", help="name of the experiment; default: the last one run", autocompletion=complete_stored
+    ),
+]
+
+
+def _on_disk(results: Path) -> Path:
+    if ":/" in str(results):
+        raise UserError(f"results: {str(results)!r} is not allowed here: this command needs a folder on a disk")
+    return results
+
+
+Results = Annotated[Path, typer.Option(callback=_on_disk, help="folder that holds runs, fits, figures and the report")]
+Runs = Annotated[
+    ResultsPlace,
+    typer.Option(
+        "--results",
+        parser=ResultsPlace.of,
+        metavar="FOLDER|URL",
+        help="folder of runs, fits, figures and the report; or s3://bucket/prefix of the runs",
+    ),
+]
+HERE = ResultsPlace("results")  # its default
+To = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="where fits, figures and report go; default: the results folder, or ./results"),
+]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 
 # Logs have no width: tables in them are not squeezed into 80 columns.
 out = Console(soft_wrap=True, highlight=False, markup=False, width=None if Console().is_terminal else 120)
 err = Console(stderr=True, highlight=False, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout: paths and times as text, what is not a finite number as null."""
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Path) else value

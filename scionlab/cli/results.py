@@ -1,22 +1,24 @@
 """`scionlab fit`, `figures`, `report`: from the runs in the store to numbers, pictures and a page."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from scionlab.cli.compact import suggest
-from scionlab.cli.options import PresetName, Results, app, out
-
-Which = Annotated[str | None, typer.Option("--experiment", help="name of the experiment; default: the last one run")]
+from scionlab.cli.completion import complete_study
+from scionlab.cli.options import HERE, Json, PresetName, Runs, Stored, To, app, out, print_json
 
 
 @app.command()
 def fit(
-    what: Annotated[str | None, typer.Argument(help="which fit: lr-transfer, batch-scaling, …")] = None,
-    experiment: Which = None,
+    what: Annotated[
+        str | None, typer.Argument(help="which fit: lr-transfer, batch-scaling, …", autocompletion=complete_study)
+    ] = None,
+    experiment: Stored = None,
     preset: PresetName = "laptop",
-    results: Results = Path("results"),
+    results: Runs = HERE,
+    to: To = None,
+    as_json: Json = False,
 ) -> None:
     """Fit the runs in the store; writes results/fits/EXPERIMENT/ and prints the numbers.
 
@@ -25,12 +27,18 @@ def fit(
       scionlab fit lr-transfer
 
       scionlab fit batch-scaling --experiment my-import --preset imported
+
+      scionlab fit lr-transfer --json | jq .fit.transfers
     """
     from analysis.pipeline import fit_results
     from scionlab import terminal
 
     suggest(results)
-    fitted = fit_results(results, experiment, preset, what)
+    fitted = fit_results(results.writing_to(to), experiment, preset, what)
+    if as_json:
+        about = {"experiment": fitted.tables.experiment, "preset": preset, "study": fitted.study.name}
+        print_json({**about, "files": fitted.files, "fit": fitted.fit.as_dict()})
+        return
     terminal.print_summaries(fitted.fit, out)
     for path in fitted.files:
         out.print(f"written: {path}")
@@ -38,29 +46,64 @@ def fit(
 
 @app.command()
 def figures(
-    experiment: Which = None,
+    experiment: Stored = None,
     preset: PresetName = "laptop",
-    results: Results = Path("results"),
+    results: Runs = HERE,
+    to: To = None,
+    figure: Annotated[
+        str | None, typer.Option(metavar="NAME", help="draw this one alone, such as transfer; default: all")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Fit and draw; writes results/figures/EXPERIMENT/: SVG, PNG and the CSV behind each."""
+    """Fit and draw; writes results/figures/EXPERIMENT/: SVG, PNG and the CSV behind each.
+
+    Examples:
+
+      scionlab figures
+
+      scionlab figures --experiment width --figure transfer
+    """
     from analysis.pipeline import draw_results
 
     suggest(results)
-    for figure in draw_results(results, experiment, preset).figures:
-        out.print(f"written: {figure.path}.svg, .png, .csv")
+    drawn = draw_results(results.writing_to(to), experiment, preset, figure=figure)
+    if as_json:
+        written = [
+            {"name": saved.name, "title": saved.title, "alt": saved.alt}
+            | {suffix: saved.path.with_suffix(f".{suffix}") for suffix in ("svg", "png", "csv")}
+            for saved in drawn.figures
+        ]
+        print_json({"experiment": drawn.fitted.tables.experiment, "preset": preset, "figures": written})
+        return
+    for saved in drawn.figures:
+        out.print(f"written: {saved.path}.svg, .png, .csv")
 
 
 @app.command()
 def report(
-    experiment: Which = None,
+    experiment: Stored = None,
     preset: PresetName = "laptop",
-    results: Results = Path("results"),
+    results: Runs = HERE,
+    to: To = None,
+    as_json: Json = False,
 ) -> None:
-    """Fit, draw and write the experiment's page below results/report/: one self-contained file."""
+    """Fit, draw and write the experiment's page below results/report/: one self-contained file.
+
+    Beside it lies index.html, which lists the pages of all experiments with their findings.
+
+    Examples:
+
+      scionlab report
+
+      scionlab report --experiment width --preset full --results /data/results
+    """
     from analysis.pipeline import report_results
     from scionlab import terminal
 
     suggest(results)
-    fitted, path = report_results(results, experiment, preset)
+    fitted, path = report_results(results.writing_to(to), experiment, preset)
+    if as_json:
+        print_json({"experiment": path.stem, "preset": preset, "report": path, "index": path.with_name("index.html")})
+        return
     terminal.print_summaries(fitted, out)
     out.print(f"report: {path}")

@@ -1,36 +1,68 @@
 """`scionlab run`: train what an experiment asks for."""
 
 import signal
-from pathlib import Path
-from typing import Annotated
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scionlab.cli.options import PresetName, Results, app, err, out
+from scionlab.cli.completion import choices, complete_experiment, complete_optimizer
+from scionlab.cli.options import HERE, Json, PresetName, Runs, app, err, out, print_json
+
+if TYPE_CHECKING:
+    from scionlab.spec import Experiment
+    from scionlab.store import RunStore
+    from scionlab.sweep import SweepResult
 
 
 @app.command()
 def run(
-    experiment: Annotated[str, typer.Argument(help="name of an experiment, or path to your own .py file")],
+    experiment: Annotated[
+        str,
+        typer.Argument(help="name of an experiment, or path to your own .py file", autocompletion=complete_experiment),
+    ],
     preset: PresetName = "laptop",
-    results: Results = Path("results"),
+    results: Runs = HERE,
     optimizer: Annotated[
-        str | None, typer.Option(help="train the grid with this optimizer instead of the experiment's own")
+        str | None,
+        typer.Option(
+            help="train the grid with this optimizer instead of the experiment's own", autocompletion=complete_optimizer
+        ),
     ] = None,
-    executor: Annotated[str, typer.Option(help="ray (trials in parallel) or inline (this process)")] = "ray",
+    executor: Annotated[
+        str,
+        typer.Option(help="ray (trials in parallel) or inline (this process)", autocompletion=choices("ray", "inline")),
+    ] = "ray",
     workers: Annotated[
         int | None, typer.Option(min=1, help="trials at a time; default: one per core, or per GPU")
     ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to run on: auto (this machine is part of it) or HOST:PORT")
+    ] = None,
     compile: Annotated[
-        str, typer.Option(help="take gradients from compiled graphs: auto (where it pays), always or never")
+        str,
+        typer.Option(
+            help="take gradients from compiled graphs: auto (where it pays), always or never",
+            autocompletion=choices("auto", "always", "never"),
+        ),
     ] = "auto",
     stack: Annotated[
         int | None,
         typer.Option(min=1, help="trials of one shape trained together as one model; default: what is fastest"),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="also write to tensorboard (below RESULTS/tensorboard) or wandb; repeatable",
+            autocompletion=choices("tensorboard", "wandb"),
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the cells and their cost, train nothing")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train the trials of an experiment that are not in the store yet.
+
+    Progress is on stderr: a few live lines in a terminal, now and then a plain one elsewhere.
 
     Examples:
 
@@ -42,33 +74,85 @@ def run(
 
       scionlab run width --compile never --stack 1
 
+      scionlab run width --preset laptop --track tensorboard
+
       scionlab run width --preset gpu --dry-run
+
+      scionlab run width --address auto --results s3://bucket/prefix
     """
     from analysis.studies import study
     from scionlab import terminal
     from scionlab.loading import load_experiment
-    from scionlab.store import RunStore
-    from scionlab.sweep import How, default_workers, plan_sweep, run_sweep
+    from scionlab.sweep import How, run_sweep
+    from scionlab.trackers import start_trackers
 
     spec = load_experiment(experiment, optimizer)
     # A name or settings that the report would not know are better refused before hours of training.
     study(spec.study).check(spec.settings)
     how = How(compile, stack)
-    store = RunStore(results / "runs")
+    store = results.store()
     if dry_run:
-        plan = plan_sweep(spec, preset, store)
-        out.print(f"{spec.name}/{preset}: {spec.preset(preset).about}")
-        terminal.print_plan(plan, store.runs(), workers or default_workers(plan), out)
+        _dry_run(spec, preset, store, workers, as_json)
         return
+    trackers = start_trackers(track or [], results.folder, spec.name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be asked to stop is to be interrupted
-    result = run_sweep(spec, preset, store, err, executor, workers, how)
-    if result.interrupted:
+    result = run_sweep(spec, preset, store, err, executor, workers, how, trackers, address)
+    if as_json:
+        print_json(_record(result, spec.name, preset, store))
+    elif result.interrupted:
         kept = len(store.finished())
-        out.print(f"Stopped. {kept} finished trials are kept in {store.root}; run the same command to go on.")
+        out.print(f"Stopped. {kept} finished trials are kept in {store}; run the same command to go on.")
+    else:
+        terminal.print_result(result, f"{spec.name}/{preset}", out)
+    if result.interrupted:
         raise typer.Exit(130)
-    terminal.print_result(result, f"{spec.name}/{preset}", out)
     if errors := result.errors():
         err.print(
             f"Failed: {len(errors)} (run the same command to try them again). The first:\n{errors[0]}", soft_wrap=True
         )
         raise typer.Exit(1)
+
+
+def _dry_run(spec: "Experiment", preset: str, store: "RunStore", workers: int | None, as_json: bool) -> None:
+    from scionlab import terminal
+    from scionlab.sweep import default_workers, plan_sweep
+    from scionlab.sweep.estimate import estimate_seconds
+
+    plan = plan_sweep(spec, preset, store)
+    at_once = workers or default_workers(plan)
+    if not as_json:
+        out.print(f"{spec.name}/{preset}: {spec.preset(preset).about}")
+        terminal.print_plan(plan, store.runs(), at_once, out)
+        return
+    print_json(
+        {
+            "experiment": spec.name,
+            "preset": preset,
+            "trials": len(plan.cells),
+            "left": len(plan.todo),
+            "tokens": sum(cell.trial.exact_tokens for cell in plan.todo),
+            "flops": sum(cell.flops for cell in plan.todo),
+            "workers": at_once,
+            "seconds": estimate_seconds(plan.todo, store.runs()) / at_once,
+        }
+    )
+
+
+def _record(result: "SweepResult", experiment: str, preset: str, store: "RunStore") -> dict[str, object]:
+    """What --json prints of a sweep; `failures` are tracebacks by trial."""
+    count = Counter(report.status for report in result.reports)
+    return {
+        "experiment": experiment,
+        "preset": preset,
+        "store": str(store),
+        "interrupted": result.interrupted,
+        "trials": len(result.plan.cells),
+        "trained": len(result.reports),
+        "ok": count["ok"],
+        "diverged": count["diverged"],
+        "failed": count["error"],
+        "workers": result.workers,
+        "wall_time_s": result.wall_time_s,
+        "trial_seconds": result.trial_seconds,
+        "failures": {report.trial_id: report.error for report in result.reports if report.error},
+    }
