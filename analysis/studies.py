@@ -22,6 +22,8 @@ from analysis.lr_transfer import fit_lr_transfer
 from analysis.lr_transfer_result import LrTransferSettings
 from analysis.norm_control import fit_norm_control
 from analysis.norm_transfer import fit_norm_transfer
+from analysis.proxy.fit import fit_proxy
+from analysis.proxy.settings import ProxySettings
 from analysis.restarts import fit_restarts
 from analysis.settings import Settings
 from analysis.tables import SweepTables
@@ -84,6 +86,7 @@ STUDIES: dict[str, Study] = {
         Study("norm-control", "norm_control", "norm-control", fit_norm_control),
         Study("norm-transfer", "norm_transfer", "norm-transfer", fit_norm_transfer),
         Study("convergence", "convergence", "convergence", fit_convergence, ConvergenceSettings),
+        Study("transfer", "proxy", "transfer", fit_proxy, ProxySettings),
     )
 }
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from scionlab.errors import UserError
 from scionlab.store import FINISHED, RunStore
+from scionlab.where import ResultsPlace
 
 IMPORTED = "imported"
 LOSSES = ["trial_id", "step", "tokens", "train_loss"]
@@ -30,6 +31,7 @@ class SweepTables:
     given_curves: pd.DataFrame | None = None
     given_layers: pd.DataFrame | None = None
     store: RunStore | None = None
+    given_tunings: pd.DataFrame | None = None
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -60,6 +62,12 @@ class SweepTables:
         if self.given_layers is not None or self.store is None:
             return pd.DataFrame() if self.given_layers is None else self.given_layers
         return self.store.layers(self._ids)
+
+    def tunings(self, studies: Collection[str]) -> pd.DataFrame:
+        """The trials of some searches, by their names."""
+        if self.given_tunings is not None or self.store is None:
+            return pd.DataFrame() if self.given_tunings is None else self.given_tunings
+        return self.store.tunings(studies)
 
     @property
     def with_curve(self) -> set[str]:
@@ -95,12 +103,12 @@ class SweepTables:
         return len(self.sweep["trial_ids"]) - len(self.runs)
 
 
-def load_sweep(results: Path, experiment: str | None, preset: str) -> SweepTables:
+def load_sweep(results: Path | ResultsPlace, experiment: str | None, preset: str) -> SweepTables:
     """Tables of the newest sweep, or of an import (preset "imported"); UserError if there is none, or it is empty.
 
     Without an experiment it is the sweep that was called last, of whatever experiment.
     """
-    store = RunStore(results / "runs")
+    store = ResultsPlace.of(results).store()
     if preset == IMPORTED:
         return _load_import(store, experiment)
     sweeps = store.sweeps()
@@ -111,12 +119,12 @@ def load_sweep(results: Path, experiment: str | None, preset: str) -> SweepTable
     chosen = sweeps[sweeps["experiment"] == experiment]
     if chosen.empty:
         of = f" of {experiment!r}" if experiment else ""
-        raise UserError(f"results: no sweep{of} with preset {preset!r} in {str(store.root)!r}; {hint}")
+        raise UserError(f"results: no sweep{of} with preset {preset!r} in {str(store)!r}; {hint}")
     sweep = {str(name): value for name, value in chosen.iloc[-1].items()}
     ids = list(sweep["trial_ids"])
     runs = store.runs(ids)
     if not runs["status"].isin(FINISHED).any():
-        raise UserError(f"results: the sweep of {experiment!r} has no finished trial in {str(store.root)!r}; {hint}")
+        raise UserError(f"results: the sweep of {experiment!r} has no finished trial in {str(store)!r}; {hint}")
     order = ["optimizer", "width", "tokens_budget", "batch_size", "seq_len", "lr", "seed"]
     runs = runs.sort_values(order, ignore_index=True)
     return SweepTables(sweep, chosen, runs, store=store)
@@ -134,7 +142,7 @@ def _load_import(store: RunStore, name: str | None) -> SweepTables:
     runs = store.imports(name)
     if runs.empty:
         hint = f"make one with `scionlab import FILE --name {name}`"
-        raise UserError(f"results: no import called {name!r} in {str(store.root)!r}; {hint}")
+        raise UserError(f"results: no import called {name!r} in {str(store)!r}; {hint}")
     sweep = {
         "sweep_id": f"import-{name}",
         "experiment": name,

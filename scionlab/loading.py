@@ -5,11 +5,16 @@ import importlib.util
 import pkgutil
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from scionlab.errors import UserError, unknown
 from scionlab.spec import Experiment
+from scionlab.tuning_spec import TransferExperiment
+
+# Experiments that search for values instead of training a grid: their SPEC is a TransferExperiment.
+TRANSFERS = ("transfer",)
 
 
 def load_experiment(name_or_path: str, optimizer: str | None = None) -> Experiment:
@@ -17,13 +22,7 @@ def load_experiment(name_or_path: str, optimizer: str | None = None) -> Experime
 
     With `optimizer`, what the module's function `for_optimizer` returns for it: the same question of another method.
     """
-    if name_or_path.endswith(".py"):
-        module = _import_file(Path(name_or_path))
-    else:
-        names = experiment_names()
-        if name_or_path not in names:
-            raise unknown("experiment", name_or_path, [*names, "PATH.py"])
-        module = importlib.import_module(f"experiments.{name_or_path.replace('-', '_')}")
+    module = _module(name_or_path, experiment_names())
     if optimizer is None:
         return _spec(module, name_or_path)
     if not hasattr(module, "for_optimizer"):
@@ -31,11 +30,32 @@ def load_experiment(name_or_path: str, optimizer: str | None = None) -> Experime
     return _checked(module.for_optimizer(optimizer), name_or_path)
 
 
+def load_transfer(name_or_path: str) -> TransferExperiment:
+    """The `SPEC` of an experiment that searches for values, by name or by a path in .py; UserError for none."""
+    spec = getattr(_module(name_or_path, TRANSFERS), "SPEC", None)
+    if isinstance(spec, TransferExperiment):
+        return spec
+    found = "no SPEC" if spec is None else f"a SPEC of type {type(spec).__name__}"
+    raise UserError(
+        f"experiment: {name_or_path!r} has {found}; it must define SPEC = scionlab.tuning_spec.TransferExperiment(...)"
+    )
+
+
 def experiment_names() -> list[str]:
-    """Names of the experiments that come with the project: their files', with hyphens."""
+    """Names of the grids that come with the project: their files', with hyphens."""
     import experiments
 
-    return [module.name.replace("_", "-") for module in pkgutil.iter_modules(experiments.__path__)]
+    found = [module.name.replace("_", "-") for module in pkgutil.iter_modules(experiments.__path__)]
+    return [name for name in found if name not in TRANSFERS]
+
+
+def _module(name_or_path: str, names: Sequence[str]) -> ModuleType:
+    """The user's file, or the project's module of one of these names."""
+    if name_or_path.endswith(".py"):
+        return _import_file(Path(name_or_path))
+    if name_or_path in {*names, *TRANSFERS}:
+        return importlib.import_module(f"experiments.{name_or_path.replace('-', '_')}")
+    raise unknown("experiment", name_or_path, [*names, "PATH.py"])
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -68,6 +88,11 @@ def _spec(module: ModuleType, name: str) -> Experiment:
 
 
 def _checked(spec: object, name: str) -> Experiment:
+    if isinstance(spec, TransferExperiment):
+        raise UserError(
+            f"experiment: {name!r} has no grid to train, it searches for values: use `scionlab tune {name}` and then "
+            f"`scionlab transfer {name}`"
+        )
     if not isinstance(spec, Experiment):
         found = "no SPEC" if spec is None else f"a SPEC of type {type(spec).__name__}"
         raise UserError(f"experiment: {name!r} has {found}; it must define SPEC = scionlab.spec.Experiment(...)")

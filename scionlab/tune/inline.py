@@ -1,0 +1,22 @@
+"""Searches in this process, one trial after another: Optuna's own ask and tell, for debugging and for tests."""
+
+from collections.abc import Sequence
+
+from scionlab.store import RunStore
+from scionlab.tune.attempt import RUNNING, Attempt
+from scionlab.tune.studies import Study
+from scionlab.tune.turns import OnEnd, Turns
+
+
+def run(studies: Sequence[Study], store: RunStore, workers: int, on_end: OnEnd) -> None:
+    """Make the trials that are missing; `workers` does not matter."""
+    turns = Turns(studies)
+    while turns.total:
+        study = turns.order()[0]
+        turns.take(study)
+        trial = study.ask()
+        attempt = Attempt(study.search, trial.params, store)
+        now = attempt.advance()
+        while now.state == RUNNING and not study.hopeless(trial, now):
+            now = attempt.advance()
+        on_end(study, study.tell(trial, now))

@@ -1,0 +1,123 @@
+"""What a transfer experiment asks for, as typed values: searches on a small model, and targets for what they find.
+
+A `TransferPreset` spans methods × places. The places are the `proxy`, the smallest model, and the `targets`, each named
+and given by the fields of a trial that differ there. At every place the same search can be made: `trials` trials whose
+values come from the method's `space`, all with `search_seed`. What the searches found is then trained with `seeds`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from scionlab.errors import UserError, unknown
+from scionlab.spec import Trial, Value
+
+PROXY = "proxy"
+SEARCHED_FIELDS = ("lr", "momentum")  # every other name in a space is an option of the optimizer
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+
+Name = Annotated[str, Field(pattern=NAME)]
+Positive = Annotated[float, Field(gt=0)]
+Options = Mapping[str, float | int | str | bool]
+
+
+class Method(Value):
+    """An optimizer, the options that stay as they are, and the range of what is searched, on a log scale."""
+
+    optimizer: str = Field(min_length=1)
+    options: Options = Field(default={})
+    space: Mapping[str, tuple[Positive, Positive]] = Field(min_length=1)
+
+    @field_validator("space")
+    @classmethod
+    def _rising(cls, space: Mapping[str, tuple[float, float]]) -> Mapping[str, tuple[float, float]]:
+        for name, (low, high) in space.items():
+            if not low < high:
+                raise ValueError(f"{name} goes from {low:g} to {high:g}; its first value must be the smaller one")
+        return space
+
+    @property
+    def middle(self) -> dict[str, float]:
+        """The geometric middle of every range."""
+        return {name: math.sqrt(low * high) for name, (low, high) in self.space.items()}
+
+    @property
+    def corners(self) -> tuple[dict[str, float], dict[str, float]]:
+        """The low ends of all ranges, and the high ends."""
+        low, high = ({name: ends[i] for name, ends in self.space.items()} for i in (0, 1))
+        return low, high
+
+
+class TransferPreset(Value):
+    """Methods, the proxy and its targets under a name: `smoke`, `laptop`, `full` or `gpu`."""
+
+    about: str = ""
+    fixed: Mapping[str, Any] = Field(default={}, description="fields of every trial")
+    methods: Mapping[Name, Method] = Field(min_length=1)
+    proxy: Mapping[str, Any] = Field(min_length=1, description="the proxy's own fields")
+    targets: Mapping[Name, Mapping[str, Any]] = Field(min_length=1, description="what differs from the proxy")
+    rule: str = Field(default="bst", description="how batch size and learning rate go to another token budget")
+    trials: int = Field(default=24, ge=1, le=10_000, description="trials of every search")
+    search_seed: int = Field(default=0, ge=0, lt=2**31)
+    seeds: tuple[int, ...] = Field(default=(1, 2, 3, 4), min_length=2, description="of the final comparison")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if PROXY in self.targets:
+            raise ValueError(f"targets: {PROXY!r} is not allowed as a target's name")
+        if len({self.search_seed, *self.seeds}) <= len(self.seeds):
+            raise ValueError(
+                f"seeds: {', '.join(map(str, self.seeds))} are not allowed: they must differ from one another and from "
+                f"search_seed {self.search_seed}, whose luck the search has used"
+            )
+        for place in (PROXY, *self.targets):
+            self._check_place(place)
+        return self
+
+    def _check_place(self, place: str) -> None:
+        where = "proxy" if place == PROXY else f"targets.{place}"
+        for name in self.fields(place):
+            if name not in Trial.model_fields:
+                raise ValueError(f"{where}: {unknown('field', name, Trial.model_fields)}")
+            if name in ("optimizer", "options", "seed", "stages"):
+                raise ValueError(f"{where}: {name!r} is not allowed among a place's fields")
+        for name, method in self.methods.items():
+            try:
+                self.trial(name, self.fields(place), method.middle, self.search_seed)
+            except UserError as error:
+                raise ValueError(f"{where}, methods.{name}: {error}") from None
+
+    def fields(self, place: str) -> dict[str, Any]:
+        """The fields of a trial at a place, apart from its method, values and seed. UserError for an unknown place."""
+        if place != PROXY and place not in self.targets:
+            raise unknown("target", place, self.targets)
+        return {**self.fixed, **self.proxy, **({} if place == PROXY else self.targets[place])}
+
+    def trial(
+        self, method: str, fields: Mapping[str, Any], values: Mapping[str, float], seed: int, lr_factor: float = 1.0
+    ) -> Trial:
+        """A trial of a method with values of its space, at the place with these fields; its rate times `lr_factor`."""
+        chosen = self.methods[method]
+        options = {**chosen.options, **{name: value for name, value in values.items() if name not in SEARCHED_FIELDS}}
+        searched = {name: value for name, value in values.items() if name in SEARCHED_FIELDS}
+        whole = {**fields, **searched, "optimizer": chosen.optimizer, "options": options, "seed": seed}
+        if "lr" in whole:
+            whole["lr"] = whole["lr"] * lr_factor
+        return Trial(**whole)
+
+
+class TransferExperiment(Value):
+    """The question what tuning a small model loses against tuning the large one, at several prices."""
+
+    name: Name
+    title: str
+    question: str
+    presets: Mapping[Name, TransferPreset] = Field(min_length=1)
+
+    def preset(self, name: str) -> TransferPreset:
+        """The preset called `name`; a UserError that lists the names otherwise."""
+        if name not in self.presets:
+            raise unknown("preset", name, self.presets)
+        return self.presets[name]

@@ -1,0 +1,469 @@
+"""Searches: specs that are refused, what a study remembers, what a call that goes on does, and the commands."""
+
+import io
+import json
+import textwrap
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from scionlab.cli import app
+from scionlab.cli.tune import places
+from scionlab.errors import UserError
+from scionlab.loading import load_experiment, load_transfer
+from scionlab.store import RunStore
+from scionlab.sweep import run_sweep
+from scionlab.tune import attempt, inline
+from scionlab.tune import run as run_module
+from scionlab.tune.attempt import SHARES, Attempt
+from scionlab.tune.final import final_experiment
+from scionlab.tune.run import best_rows, tune
+from scionlab.tune.search import make_search
+from scionlab.tune.studies import Study, database, opened
+from scionlab.tune.turns import Turns, parallel
+from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
+
+SPACE = {"lr": (2**-8, 2**-3), "momentum": (0.05, 0.5)}
+PROXY = {"width": 16, "tokens": 16 * 64, "batch_size": 4}
+VOLATILE = ["wall_time_s", "started_at"]
+
+
+@pytest.fixture
+def preset(text_file):
+    """A search of a fraction of a second, and what can be changed of it."""
+
+    def make(**changes):
+        fixed = {
+            "head_dim": 8, "depth": 1, "seq_len": 16, "val_tokens": 256, "val_seq_len": 16,
+            "data": f"path:{text_file}", "device": "cpu",
+        }  # fmt: skip
+        fields = {
+            "fixed": fixed,
+            "methods": {
+                "scion": Method(optimizer="scion", space=SPACE | {"radius_hidden": (1.0, 9.0)}),
+                "adam": Method(optimizer="adam", space=SPACE),
+            },
+            "proxy": PROXY,
+            "targets": {"wider": {"width": 32}, "longer": {"tokens": 8 * 16 * 64}},
+            "trials": 7,
+            "seeds": (1, 2),
+        }
+        return TransferPreset(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture
+def experiment(preset):
+    def make(**changes):
+        return TransferExperiment(name="mine", title="Mine", question="?", presets={"smoke": preset(**changes)})
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.fixture
+def search(experiment, store):
+    """Searches of an experiment on the proxy."""
+
+    def make(names=("scion",), trials=None, place=0, **changes):
+        spec = experiment(**changes)
+        where = places(spec.presets["smoke"], "bst")[place]
+        return [make_search(spec, "smoke", name, where, store, trials) for name in names]
+
+    return make
+
+
+@pytest.fixture
+def make_trials(tmp_path, store):
+    def make(searches, into=None, **how):
+        console = Console(file=io.StringIO(), width=100)
+        return tune(
+            searches, into or store, (into or store).root.parent / "tuning", console, **{"executor": "inline", **how}
+        )
+
+    return make
+
+
+def rows_of(store):
+    return store.tunings().drop(columns=VOLATILE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": (0, 1)}, "seeds: 0, 1 are not allowed: they must differ from one another and from search_seed 0"),
+        ({"seeds": (1, 1)}, "seeds: 1, 1 are not allowed"),
+        ({"targets": {"proxy": {"width": 32}}}, "targets: 'proxy' is not allowed"),
+        ({"targets": {"wider": {"widht": 32}}}, "targets.wider: field: 'widht' is not known (did you mean 'width'?)"),
+        ({"targets": {"wider": {"width": 33}}}, "targets.wider, methods.scion: head_dim: 8 does not divide width 33"),
+        ({"targets": {"wider": {"seed": 3}}}, "targets.wider: 'seed' is not allowed"),
+        ({"methods": {"adam": {"optimizer": "adam", "space": {"lr": (1.0, 0.1)}}}}, "lr goes from 1 to 0.1"),
+        ({"methods": {"adam": {"optimizer": "adam", "space": {"lr": (0.0, 0.1)}}}}, "methods.adam.space.lr.0: 0.0"),
+        ({"methods": {"adam": {"optimizer": "adam", "space": {"momentum": (0.1, 0.2)}}}}, "lr: is missing"),
+    ],
+)
+def test_a_spec_that_cannot_work_is_refused_in_a_sentence(preset, changes, message):
+    with pytest.raises(UserError) as refused:
+        preset(**changes)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [({"lr": (0.1, 0.2), "radius": (1.0, 2.0)}, "radius"), ({"lr": (0.1, 3.0)}, "lr")],
+)
+def test_values_that_the_method_refuses_are_refused_before_anything_is_made(search, tmp_path, space, message):
+    with pytest.raises(UserError, match=message):
+        search(methods={"scion": Method(optimizer="scion", space=space)})
+    assert not (tmp_path / "tuning").exists()
+
+
+def test_the_middle_of_a_space_is_its_geometric_one():
+    assert Method(optimizer="scion", space={"lr": (0.25, 4.0), "momentum": (0.02, 0.5)}).middle == {
+        "lr": 1.0,
+        "momentum": pytest.approx(0.1),
+    }
+
+
+def test_the_bst_rule_quadruples_the_batch_and_halves_the_rate_for_eight_times_the_tokens(preset):
+    proxy, wider, longer = places(preset(), "bst")
+    assert (proxy.name, proxy.lr_factor, proxy.fields["batch_size"]) == ("proxy", 1.0, 4)
+    assert (wider.lr_factor, wider.fields["batch_size"], wider.fields["width"]) == (1.0, 4, 32)
+    assert (longer.lr_factor, longer.fields["batch_size"]) == (pytest.approx(0.5), 16)
+
+
+def test_other_rules_can_be_chosen_and_a_batch_size_of_the_targets_own_stays(preset):
+    assert places(preset(), "no-change")[2].lr_factor == 1.0
+    own = places(preset(targets={"longer": {"tokens": 8 * 16 * 64, "batch_size": 8}}), "bst")[1]
+    assert (own.fields["batch_size"], own.lr_factor) == (8, pytest.approx(0.25))
+    with pytest.raises(UserError, match="rule: 'bts' is not known"):
+        places(preset(), "bts")
+
+
+def test_every_whole_trial_of_a_search_is_a_row_like_any_other(search, make_trials, store, tmp_path):
+    searches = search(names=("scion", "adam"))
+    result = make_trials(searches)
+    rows = store.tunings()
+    assert len(result.made) == len(rows) == 14
+    assert list(rows.groupby("study")["number"].apply(list)) == [list(range(7))] * 2
+    whole = rows[rows["state"] == "complete"]
+    runs = store.runs().set_index("trial_id")
+    assert set(whole["trial_id"]) == set(runs.index)
+    assert np.array_equal(runs.loc[whole["trial_id"], "val_loss"], whole["val_loss"])
+    assert np.array_equal(runs.loc[whole["trial_id"], "flops"], whole["flops"])
+    for _, row in whole.iterrows():
+        spec = json.loads(runs.loc[row["trial_id"], "spec"])
+        sampled = json.loads(row["params"])
+        assert spec["lr"] == sampled.pop("lr")
+        assert spec["momentum"] == sampled.pop("momentum")
+        assert spec["options"] | sampled == spec["options"]
+    first = json.loads(rows["params"][0])
+    assert first == searches[0 if rows["method"][0] == "scion" else 1].method.middle
+
+
+def test_optuna_opens_the_study_and_agrees(search, make_trials, store, tmp_path):
+    (one,) = search()
+    result = make_trials([one])
+    study = optuna.load_study(study_name=one.study, storage=f"sqlite:///{database(tmp_path / 'tuning', 'mine')}")
+    assert study.best_value == result.best(one)["val_loss"] == best_rows(store, [one])[one.study]["val_loss"]
+    assert study.best_params == json.loads(result.best(one)["params"])
+    states = store.tunings()["state"]
+    assert [trial.state.name for trial in study.trials] == [
+        {"complete": "COMPLETE", "pruned": "PRUNED", "diverged": "PRUNED"}[state] for state in states
+    ]
+
+
+def test_hopeless_trials_are_pruned_and_are_no_rows(search, make_trials, store):
+    """The low rates of these ranges learn nothing: the median of five whole trials is far below them."""
+    make_trials(search(trials=16))
+    rows = store.tunings()
+    pruned = rows[rows["state"] == "pruned"]
+    assert len(pruned) > 0
+    assert pruned[["trial_id", "val_loss"]].isna().all(axis=None)
+    assert (pruned["steps_done"] < 16).all()
+    assert (pruned["steps_done"] >= round(0.4 * 16)).all()
+    assert (pruned["flops"] < rows["flops"].max()).all()
+    assert len(store.runs()) == (rows["state"] == "complete").sum()
+    whole = rows[rows["state"] == "complete"]
+    assert len(whole) >= 5
+    lowest = {json.loads(text)["lr"] for text in whole.sort_values("val_loss")["params"][:2]}
+    assert min(lowest) > min(json.loads(text)["lr"] for text in pruned["params"])
+
+
+def test_a_trial_that_diverges_ends_as_such_and_is_a_row(search, make_trials, store):
+    methods = {"adam": Method(optimizer="adam", space={"lr": (100.0, 1000.0)})}
+    (one,) = search(names=["adam"], trials=3, methods=methods, proxy=PROXY | {"divergence_factor": 1.001})
+    result = make_trials([one])
+    assert set(store.tunings()["state"]) == {"diverged"}
+    assert set(store.runs()["status"]) == {"diverged"}
+    assert set(store.tunings()["trial_id"]) == set(store.runs()["trial_id"])
+    assert result.best(one) is None
+    with pytest.raises(UserError, match="'adam' has no finished trial on the proxy of mine/smoke; run `scionlab tune`"):
+        best_rows(store, [one])
+
+
+def test_a_search_that_is_called_again_goes_on_and_trains_nothing_twice(search, make_trials, store, monkeypatch):
+    assert len(make_trials(search(trials=3)).made) == 3
+    assert len(make_trials(search(trials=3)).made) == 0
+    again = make_trials(search(trials=5))
+    assert len(again.made) == 2
+    assert list(store.tunings()["number"]) == [0, 1, 2, 3, 4]
+
+
+def test_a_killed_search_goes_on_to_the_same_numbers(search, make_trials, store, tmp_path, monkeypatch):
+    whole = RunStore(tmp_path / "whole" / "runs")
+    make_trials(search(trials=9), into=whole)
+
+    real, begun = Attempt.advance, []
+
+    def killed(self):
+        begun.append(self)
+        if len(begun) == 23:
+            raise KeyboardInterrupt
+        return real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Attempt, "advance", killed)
+        result = make_trials(search(trials=9))
+    assert result.interrupted
+    done = len(store.tunings().query("state != 'failed'"))
+    assert 0 < done < 9
+    assert list(store.tunings()["state"])[-1] == "failed"  # nobody leaves it running
+    make_trials(search(trials=9))
+    mine = rows_of(store).query("state != 'failed'").drop(columns="number").reset_index(drop=True)
+    pd.testing.assert_frame_equal(mine, rows_of(whole).drop(columns="number"), check_dtype=False, check_exact=True)
+
+
+def test_a_process_that_died_leaves_running_trials_and_they_are_made_up_for(search, make_trials, store, tmp_path):
+    (one,) = search(trials=2)
+    with opened(tmp_path / "tuning", "mine") as storage:
+        Study(one, storage).ask()
+    make_trials([one])
+    assert list(store.tunings()["state"]) == ["failed", "complete", "complete"]
+    assert store.tunings()["flops"].isna().tolist() == [True, False, False]
+
+
+def test_a_trial_of_the_store_is_not_trained_again_and_says_the_same(search, make_trials, store, tmp_path, monkeypatch):
+    make_trials(search(trials=9))
+    fresh = tmp_path / "again"
+    monkeypatch.setattr(attempt, "Run", None)  # whoever trains fails
+    searches = search(trials=1)
+    trial = json.loads(store.tunings()["params"][0])
+    told = [Attempt(searches[0], trial, store).advance()]
+    assert told[0].state == "running"
+    complete = Attempt(searches[0], trial, store)
+    states = [complete.advance() for _ in range(SHARES)]
+    assert [now.state for now in states] == ["running"] * (SHARES - 1) + ["complete"]
+    assert states[-1].val_loss == store.tunings()["val_loss"][0]
+    assert states[-1].flops == store.tunings()["flops"][0]
+    assert not fresh.exists()
+
+
+def test_what_a_stored_trial_says_share_by_share_is_what_it_said_in_training(search, store):
+    (one,) = search()
+    values = one.method.middle
+    first = Attempt(one, values, store)
+    trained = [first.advance() for _ in range(SHARES)]
+    second = Attempt(one, values, store)
+    told = [second.advance() for _ in range(SHARES)]
+    assert second.run is None
+    for was, now in zip(trained, told, strict=True):
+        assert (now.state, now.steps_done, now.loss, now.val_loss) == (
+            was.state,
+            was.steps_done,
+            was.loss,
+            was.val_loss,
+        )
+        assert now.flops == pytest.approx(was.flops)
+
+
+def test_a_trial_that_raises_fails_alone_and_the_next_call_makes_up_for_it(search, make_trials, store, monkeypatch):
+    real, count = attempt.data_of, []
+
+    def breaks(trial):
+        count.append(trial)
+        if len(count) == 2:
+            raise RuntimeError("boom")
+        return real(trial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt, "data_of", breaks)
+        result = make_trials(search(trials=3))
+    assert list(store.tunings()["state"]) == ["complete", "failed", "complete"]
+    assert "boom" in result.errors()[0]
+    failed = store.tunings().query("state == 'failed'")["trial_id"].item()
+    assert store.runs([failed])["status"].item() == "error"
+    assert len(make_trials(search(trials=3)).made) == 1
+    assert list(store.tunings()["state"]) == ["complete", "failed", "complete", "complete"]
+    assert store.tunings()["params"].nunique() == 4  # values that fail whenever they are tried block nothing
+
+
+def test_other_ranges_seeds_or_fields_are_other_searches_and_more_trials_are_not(search):
+    (one,), (more,) = search(), search(trials=50)
+    assert more.study == one.study
+    others = [
+        search(**changes)[0].study
+        for changes in (
+            {"methods": {"scion": Method(optimizer="scion", space=SPACE)}},
+            {"search_seed": 3},
+            {"proxy": PROXY | {"width": 32}},
+        )
+    ]
+    assert len({one.study, *others}) == 4
+    assert all(name.startswith("mine.smoke.scion.proxy.") for name in others)
+
+
+def test_searches_take_turns_by_the_work_left_and_share_the_workers(search, tmp_path):
+    searches = [*search(names=("scion", "adam"), trials=2), *search(names=("scion",), trials=2, place=1)]
+    with opened(tmp_path / "tuning", "mine") as storage:
+        turns = Turns([Study(one, storage) for one in searches])
+        assert turns.order()[0].search is searches[2]  # the wider one
+        turns.take(turns.order()[0])
+        turns.take(turns.order()[0])
+        assert turns.total == 4
+        assert searches[2] not in [study.search for study in turns.order()]
+    assert [parallel(2, 4), parallel(2, 1), parallel(8, 3)] == [1, 2, 3]
+
+
+def test_two_calls_on_one_database_are_refused(search, make_trials, tmp_path):
+    with opened(tmp_path / "tuning", "mine"), pytest.raises(UserError, match="another process is tuning"):
+        make_trials(search())
+
+
+def test_a_file_that_is_no_database_is_refused_in_a_sentence(search, make_trials, tmp_path):
+    (tmp_path / "tuning").mkdir()
+    database(tmp_path / "tuning", "mine").write_text("not a database, by any stretch")
+    with pytest.raises(UserError, match=r"mine\.db' cannot be opened as Optuna's storage: .*not a database"):
+        make_trials(search())
+
+
+def test_the_comparison_trains_both_ways_with_the_same_fresh_seeds(experiment, store, make_trials):
+    spec = experiment(trials=3)
+    proxy, *targets = places(spec.presets["smoke"], "bst")
+    proxies = [make_search(spec, "smoke", "scion", proxy, store)]
+    directs = [make_search(spec, "smoke", "scion", place, store) for place in targets]
+    make_trials([*proxies, *directs])
+    found = best_rows(store, [*proxies, *directs])
+    found[proxies[0].study]["params"] = json.dumps({"lr": 2**-4, "momentum": 0.2, "radius_hidden": 2.0})
+    found[directs[0].study]["params"] = json.dumps({"lr": 2**-4, "momentum": 0.2, "radius_hidden": 2.0})
+    final = final_experiment(spec, "smoke", "bst", found, proxies, directs, store)
+    wider, longer = final.settings["cells"]
+    assert wider["zero_shot"] == wider["direct"]  # the same values are the same trials, trained once
+    assert len(final.presets["smoke"].trials) == 2 + 2 * 2
+    assert longer["changes"] == "tokens 8192 (1024), batch_size 16 (4), lr × 0.5"
+    run_sweep(final, "smoke", store, Console(file=io.StringIO()), "inline")
+    rows = store.runs(longer["zero_shot"])
+    assert set(rows["lr"]) == {2**-5}
+    assert set(rows["momentum"]) == {0.2}
+    assert set(rows["seed"]) == {1, 2} == set(store.runs(longer["direct"])["seed"])
+    assert store.sweeps()["study"].item() == "transfer"
+
+
+OWN = """
+    from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
+
+    SPEC = TransferExperiment(
+        name="mine", title="Mine", question="Does it transfer?",
+        presets={{
+            "smoke": TransferPreset(
+                fixed=dict(
+                    head_dim=8, depth=1, seq_len=16, val_tokens=256, val_seq_len=16, data="path:{text}", device="cpu"
+                ),
+                methods={{"scion": Method(optimizer="scion", space={{"lr": (2**-7, 2**-3)}})}},
+                proxy=dict(width=16, tokens=1024, batch_size=4), targets={{"wider": dict(width=32)}},
+                trials=2, seeds=(1, 2),
+            )
+        }},
+    )
+"""
+
+
+@pytest.fixture
+def own_file(tmp_path, text_file):
+    path = tmp_path / "mine.py"
+    path.write_text(textwrap.dedent(OWN.format(text=text_file)))
+    return path
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_commands_go_from_a_users_file_to_a_report(own_file, tmp_path):
+    how = ["--preset", "smoke", "--results", tmp_path / "r"]
+    early = call("transfer", own_file, *how, "--executor", "inline")
+    assert isinstance(early.exception, UserError)
+    assert "run `scionlab tune` with the same preset and results first" in str(early.exception)
+    done = call("tune", own_file, *how, "--executor", "inline")
+    assert done.exit_code == 0, done.output
+    assert f"optuna-dashboard sqlite:///{tmp_path / 'r' / 'tuning' / 'mine.db'}" in done.output
+    said = call("tune", own_file, *how, "--executor", "inline", "--trials", "3", "--json")
+    document = json.loads(said.stdout)
+    assert document["made"] == 1
+    assert document["searches"][0]["trials"] == {"complete": 3}
+    assert set(document["searches"][0]["best"]["params"]) == {"lr"}
+    moved = call("transfer", own_file, *how, "--executor", "inline", "--json")
+    assert moved.exit_code == 0, moved.output
+    assert json.loads(moved.stdout)["comparison"]["trials"] == len(
+        RunStore(tmp_path / "r" / "runs").sweeps()["trial_ids"][0]
+    )
+    fitted = call("fit", "--experiment", "mine", *how)
+    assert fitted.exit_code == 0, fitted.output
+    assert (tmp_path / "r" / "fits" / "mine" / "proxy.json").exists()
+
+
+def test_mistakes_on_the_command_line_are_sentences(own_file, tmp_path):
+    for arguments, message in (
+        (["tune", "width"], "experiment: 'width' is not known; choose one of PATH.py, transfer"),
+        (["tune", "--preset", "lapto"], "preset: 'lapto' is not known (did you mean 'laptop'?)"),
+        (["tune", own_file, "--preset", "smoke", "--method", "scoin"], "method: 'scoin' is not known"),
+        (["transfer", own_file, "--preset", "smoke", "--rule", "bts"], "rule: 'bts' is not known"),
+        (["run", "transfer"], "it searches for values: use `scionlab tune transfer` and then `scionlab transfer"),
+        (["tune", own_file, "--preset", "smoke", "--executor", "dask"], "executor: 'dask' is not known"),
+    ):
+        done = call(*arguments, "--results", tmp_path / "r")
+        assert isinstance(done.exception, UserError), (arguments, done.output)
+        assert message in str(done.exception)
+
+
+def test_the_experiment_that_ships_can_be_searched_in_every_preset(store):
+    spec = load_transfer("transfer")
+    assert list(spec.presets) == ["smoke", "laptop", "full", "gpu"]
+    for name, chosen in spec.presets.items():
+        assert chosen.about
+        for place in places(chosen, chosen.rule):
+            for method in chosen.methods:
+                trial = chosen.trial(method, place.fields, chosen.methods[method].middle, 1, place.lr_factor)
+                assert trial.steps > 1, (name, place.name)
+    with pytest.raises(UserError, match="it searches for values"):
+        load_experiment("transfer")
+
+
+def test_an_interrupted_search_says_so_and_exits_with_130(own_file, tmp_path, monkeypatch):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(run_module.EXECUTORS, "inline", stopped)
+    done = call("tune", own_file, "--preset", "smoke", "--results", tmp_path / "r", "--executor", "inline")
+    assert done.exit_code == 130
+    assert inline.run is not stopped
+
+
+@pytest.mark.slow
+def test_ray_finds_what_inline_finds_while_each_search_has_one_trial_at_a_time(search, make_trials, store, tmp_path):
+    searches = search(names=("scion", "adam"), trials=8)
+    make_trials(searches)
+    other = RunStore(tmp_path / "ray" / "runs")
+    result = make_trials(searches, into=other, executor="ray", workers=2)
+    assert not result.errors()
+    assert rows_of(other).equals(rows_of(store))
