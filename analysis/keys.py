@@ -15,7 +15,15 @@ import pandas as pd
 from scionlab.errors import UserError
 
 # Fields that specs leave out at their defaults.
-LEFT_OUT = {"stages": [], "probe": 0, "watch": 0, "momentum_schedule": "constant", "train_limit": 0}
+LEFT_OUT = {
+    "stages": [],
+    "probe": 0,
+    "watch": 0,
+    "momentum_schedule": "constant",
+    "train_limit": 0,
+    "rules": [],
+    "roles": "auto",
+}
 # What changes no number of a trial: how often it is measured, and by which of its names its data was asked for.
 WITHOUT_EFFECT = ("probe", "watch", "data")
 OPTION = "options."

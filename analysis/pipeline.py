@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.studies import Fit, Study, study
 from analysis.tables import SweepTables, load_sweep
-from scionlab.errors import UserError
+from scionlab.errors import UserError, unknown
+from scionlab.where import ResultsPlace
 
 if TYPE_CHECKING:
     from analysis.figures import SavedFigure
@@ -41,7 +42,7 @@ class Drawn:
     figures: "list[SavedFigure]"
 
 
-def fit_results(results: Path, experiment: str | None, preset: str, what: str | None = None) -> Fitted:
+def fit_results(results: Path | ResultsPlace, experiment: str | None, preset: str, what: str | None = None) -> Fitted:
     """Fit the newest sweep of an experiment; writes fits/<experiment>/<stem>.json and the CSVs beside it.
 
     `what` is a study; by default the experiment's own, whose settings only that one is told. Without an experiment it
@@ -52,27 +53,44 @@ def fit_results(results: Path, experiment: str | None, preset: str, what: str | 
     if chosen.name != (tables.study or DEFAULT):
         tables = replace(tables, sweep=tables.sweep | {"settings": None})
     fit = chosen.fit(tables)
-    return Fitted(chosen, tables, fit, _write_fit(results, chosen, tables, fit))
+    return Fitted(chosen, tables, fit, _write_fit(ResultsPlace.of(results).folder, chosen, tables, fit))
 
 
-def draw_results(results: Path, experiment: str | None, preset: str, what: str | None = None) -> Drawn:
-    """Fit and draw; writes figures/<experiment>/*.svg, .png and .csv, too."""
+def draw_results(
+    results: Path | ResultsPlace,
+    experiment: str | None,
+    preset: str,
+    what: str | None = None,
+    figure: str | None = None,
+) -> Drawn:
+    """Fit and draw; writes figures/<experiment>/*.svg, .png and .csv, too. With `figure`, that one alone."""
     fitted = fit_results(results, experiment, preset, what)
     from analysis.figures import save_all  # matplotlib takes a second to import
 
-    with _writing(results / "figures" / fitted.tables.experiment) as folder:
-        return Drawn(fitted, save_all(fitted.study.figures(), fitted.tables, fitted.fit, folder))
+    figures = fitted.study.figures()
+    if figure is not None:
+        if figure not in figures:
+            raise unknown("figure", figure, figures)
+        figures = {figure: figures[figure]}
+    with _writing(ResultsPlace.of(results).folder / "figures" / fitted.tables.experiment) as folder:
+        saved = save_all(figures, fitted.tables, fitted.fit, folder)
+    if figure is not None and not saved:
+        raise UserError(f"figure: {figure!r} has nothing to show in the runs of {fitted.tables.experiment!r}")
+    return Drawn(fitted, saved)
 
 
-def report_results(results: Path, experiment: str | None, preset: str, what: str | None = None) -> tuple[Fit, Path]:
+def report_results(
+    results: Path | ResultsPlace, experiment: str | None, preset: str, what: str | None = None
+) -> tuple[Fit, Path]:
     """Fit, draw and report; writes report/<experiment>.html and the index, too, and returns the page's path."""
     from analysis.report.build import render
     from analysis.report.index import index
 
-    drawn = draw_results(results, experiment, preset, what)
+    place = ResultsPlace.of(results)
+    drawn = draw_results(place, experiment, preset, what)
     fitted = drawn.fitted
-    page = render(fitted.study.page(), fitted.tables, fitted.fit, drawn.figures)
-    with _writing(results / "report") as folder:
+    page = render(fitted.study.page(), fitted.tables, fitted.fit, drawn.figures, place)
+    with _writing(place.folder / "report") as folder:
         path = folder / f"{fitted.tables.experiment}.html"
         path.write_text(page, encoding="utf-8")
         (folder / "index.html").write_text(index(folder), encoding="utf-8")

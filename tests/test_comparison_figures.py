@@ -10,6 +10,7 @@ from analysis.figures import FIGURES, comparison_curves, comparison_rates, compa
 from analysis.report import comparison
 from analysis.report.build import render
 from analysis.tables import SweepTables, load_sweep
+from scionlab.where import ResultsPlace
 
 FIGURES_OF = FIGURES["comparison"]
 ACROSS = {"across": "batch_size"}
@@ -81,7 +82,7 @@ def test_the_page_has_claims_rankings_and_every_cell(name, tmp_path):
     fill_comparison(tmp_path / "runs", **PAGES[name])
     tables = load_sweep(tmp_path, "arms", "laptop")
     fit = fit_comparison(tables)
-    html = render(comparison, tables, fit, [])
+    html = render(comparison, tables, fit, [], ResultsPlace.of(tmp_path))
     for claim in fit.claims:
         assert f'<span class="tag">{claim.verdict}</span> {claim.text}' in html
     assert ("<strong>Scion &lt;tolerates&gt; larger batches than Adam</strong>" in html) == (name != "one place")

@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -14,19 +15,11 @@ from typer.testing import CliRunner
 
 from analysis.figures import FIGURES, style
 from analysis.pipeline import draw_results, fit_results, report_results
+from analysis.report.build import POLICY
 from analysis.report.index import first_sentence, index
 from analysis.tables import load_sweep
 from scionlab.cli import app
 from scionlab.errors import UserError
-
-# Where Debian, Ubuntu, Fedora and macOS put a Chromium that a package manager installed.
-BROWSERS = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-)
-
 
 STUDY_OF = {
     "width": "lr-transfer",
@@ -63,7 +56,7 @@ def html_of(results, experiment):
 class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
-        self.tags, self.words = [], []
+        self.html, self.tags, self.words = html, [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
@@ -96,7 +89,14 @@ def test_the_planted_law_reaches_the_report(results):
 
 def test_the_index_lists_every_page(results):
     links = [attributes["href"] for tag, attributes in Page(html_of(results, "index")).tags if tag == "a"]
-    assert sorted(links) == sorted(f"{experiment}.html" for experiment in STUDY_OF)
+    assert sorted(links) == sorted(["#main", *(f"{experiment}.html" for experiment in STUDY_OF)])
+
+
+def test_the_index_says_when_how_large_and_of_how_many_trials(results):
+    html = html_of(results, "index")
+    assert html.count('<span class="tag">2026-01-01 00:00 UTC</span>') == len(STUDY_OF)
+    assert html.count('<span class="tag">laptop</span>') == len(STUDY_OF)
+    assert '<span class="tag">127 trials</span>' in html
 
 
 def test_the_index_repeats_questions_and_findings_in_a_sentence_each(results):
@@ -117,7 +117,7 @@ def test_a_first_sentence_ends_before_a_capital():
 def test_a_page_without_findings_is_listed_by_its_title_or_name(tmp_path):
     (tmp_path / "old.html").write_text("<head><title>Old &amp; grey · scionlab</title></head><title>no</title>")
     (tmp_path / "bare.html").write_text("<p>nothing</p>")
-    assert re.findall(r"<h2><a href=\"(.*?)\">(.*?)</a>", index(tmp_path)) == [
+    assert re.findall(r"<h2 id=\"card-.\"><a href=\"(.*?)\">(.*?)</a>", index(tmp_path)) == [
         ("bare.html", "bare"), ("old.html", "Old &amp; grey"),
     ]  # fmt: skip
 
@@ -152,11 +152,56 @@ def test_every_figure_of_a_page_is_drawn(any_page):
 
 def test_a_page_is_self_contained(any_page):
     _, page = any_page
+    policies = [attributes["content"] for _, attributes in page.tags if "http-equiv" in attributes]
+    assert policies == [POLICY]
+    assert POLICY.startswith("default-src 'none'")  # no connection, font, frame or anything else it does not name
     for tag, attributes in page.tags:
-        assert tag not in ("script", "iframe", "object")
+        assert tag not in ("iframe", "object")
         for name in ("src", "href"):
-            assert attributes.get(name, "data:").startswith(("data:", "#")), (tag, attributes)
-    assert "url(" not in (text := "".join(page.words)), text
+            target = attributes.get(name, "data:")
+            assert target.startswith(("data:", "#")) or (tag, target) == ("a", "index.html"), (tag, attributes)
+    style = "".join(re.findall(r"<style>(.*?)</style>", page.html, flags=re.DOTALL))
+    assert len(re.findall(r"url\((?!data:)", style)) == 0
+    assert len(page.html) < 4e6
+
+
+def test_the_parts_of_a_page_have_one_order(any_page):
+    _, page = any_page
+    parts = re.findall(r'<h2 id="([a-z_-]*?)(?:-\d+)?">', page.html)
+    named = [part for part in parts if part in ("findings", "trials", "grid", "provenance", "curves", "rates")]
+    assert [part for part in named if part not in ("curves", "rates")] == ["findings", "trials", "grid", "provenance"]
+    assert set(named[1 : named.index("trials")]) <= {"curves", "rates"}
+    figures = [i for i, part in enumerate(parts) if part.startswith("figure-")]
+    assert figures
+    assert parts.index("findings") < min(figures)
+    assert max(figures) < parts.index("trials")
+
+
+def test_headings_go_down_one_level_at_a_time_and_the_contents_list_them(any_page):
+    _, page = any_page
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    targets = [attributes["href"][1:] for tag, attributes in page.tags if attributes.get("href", "")[:1] == "#"]
+    sections = [attributes["id"] for tag, attributes in page.tags if tag == "h2"]
+    assert targets == ["main", *(section for section in sections if section != "contents")]
+    labels = [attributes["aria-labelledby"] for _, attributes in page.tags if "aria-labelledby" in attributes]
+    assert set(labels) <= set(ids)
+
+
+def test_every_table_has_a_caption_and_scrolls_by_itself(any_page):
+    _, page = any_page
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("table") == tags.count("caption") > 1
+    for (tag, attributes), (inside, _) in pairwise(page.tags):
+        if inside in ("table", "img"):
+            assert tag == "div"
+            assert attributes["class"].split()[0] == "scroll"
+            assert attributes["tabindex"] == "0"
+            assert attributes["aria-label"]
 
 
 def test_every_figure_has_alternative_text_and_a_caption(any_page):
@@ -264,20 +309,6 @@ def test_an_optimizer_has_one_colour_even_if_nobody_knows_it():
     assert len(set(style.COLOURS.values())) == len(style.COLOURS)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)], ids=["desktop", "phone"])
 @pytest.mark.parametrize("experiment", STUDY_OF)
@@ -289,7 +320,7 @@ def test_the_report_in_a_browser(browser, results, experiment, width, height):
     page.on("request", lambda request: requests.append(request.url))
     page.goto((results / "report" / f"{experiment}.html").as_uri())
     assert complaints == []
-    assert all(re.match("file:|data:", url) for url in requests), requests
+    assert all(re.match("file:|data:|blob:", url) for url in requests), requests
 
     images = page.locator("img")
     assert images.count() == len(FIGURES[STUDY_OF[experiment]])

@@ -5,52 +5,85 @@ A page is a module `analysis/report/<stem>.py` with `VARYING` (fields of a trial
 findings: `of` what, `verdict` in a word or two, and `text`, whose first sentence the index repeats. A page whose grid
 depends on the experiment's settings has `varying` and `grid` in its context instead. `DIVERGED` says what became of
 diverged trials where it is not what most pages do.
+
+Every page has the same parts in the same order: question, findings, figures, all trials to explore, the grid,
+provenance. It holds its libraries itself and may ask nothing of a network (`POLICY`).
 """
 
 import base64
+import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from analysis import keys
 from analysis.figures import SavedFigure
 from analysis.intervals import CONFIDENCE, RESAMPLES
+from analysis.report import assets
+from analysis.report.charts import explore
+from analysis.report.trials import trials
 from analysis.tables import IMPORTED, SweepTables
+from scionlab.where import ResultsPlace
 
 DIVERGED = (
     "They are drawn at the top edge; a learning rate at which any seed diverged counts as infinitely bad and takes no "
     "part in a parabola."
 )
+# What a browser lets the page load: what it holds. DataTables is a module from a blob; Vega compiles its expressions.
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval' blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
 
 
 def environment() -> Environment:
     """Where templates live and how they are filled."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("analysis.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["headings"] = headings
+    made.globals.update(own=assets.own, policy=POLICY)
+    return made
 
 
-def render(page: ModuleType, tables: SweepTables, fit: Any, figures: Sequence[SavedFigure]) -> str:
-    """The page as text; figures are embedded, nothing is linked."""
+def headings(html: str) -> list[tuple[str, Markup]]:
+    """Id and text of every `<h2>` of a part of a page, for its table of contents."""
+    return [(name, Markup(text)) for name, text in re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', html)]
+
+
+def render(
+    page: ModuleType, tables: SweepTables, fit: Any, figures: Sequence[SavedFigure], results: ResultsPlace
+) -> str:
+    """The page as text; figures are embedded, nothing is linked. `results` is what its commands name."""
     template = page.__name__.rpartition(".")[2] + ".html.j2"
     context = page.context(tables, fit)
     varying = context.pop("varying") if "varying" in context else page.VARYING
     grid = context.pop("grid") if "grid" in context else page.grid(tables.runs)
+    table = trials(tables.runs)
+    charts = explore(tables, table)
+    imported = tables.sweep["preset"] == IMPORTED  # which has its file already
     return (
         environment()
         .get_template(template)
         .render(
             sweep=tables.sweep,
             carried=[_carried(finding) for finding in context["verdicts"]],
-            figures={figure.name: _figure(figure, tables.experiment) for figure in figures},
+            figures={figure.name: _figure(figure, tables, results) for figure in figures},
+            trials=table,
+            charts=charts,
+            vega=assets.vega() if charts else "",
+            datatables=assets.datatables(),
+            export="" if imported else _command("export", tables, results, "--to", f"{tables.experiment}.csv"),
+            about=_about(tables),
             grid=grid,
             excluded=_excluded(tables, getattr(page, "DIVERGED", DIVERGED)),
             provenance=_provenance(tables),
@@ -67,7 +100,20 @@ def _carried(finding: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(escape(finding[name])) for name in ("of", "verdict", "text")}
 
 
-def _figure(figure: SavedFigure, experiment: str) -> dict[str, str]:
+def _about(tables: SweepTables) -> list[str]:
+    """What the index says of a page beside its question and findings."""
+    sweep = tables.sweep
+    when = [f"{sweep['started_at']:%Y-%m-%d %H:%M} UTC"] if "started_at" in sweep else []
+    return [*when, str(sweep["preset"]), f"{len(tables.runs):,} trials"]
+
+
+def _command(name: str, tables: SweepTables, results: ResultsPlace, *more: str) -> str:
+    """A command on the sweep of the page, quoted for a shell."""
+    which = ["--experiment", tables.experiment, "--preset", str(tables.sweep["preset"]), "--results", str(results)]
+    return shlex.join(["scionlab", name, *which, *more])
+
+
+def _figure(figure: SavedFigure, tables: SweepTables, results: ResultsPlace) -> dict[str, str]:
     svg = figure.path.with_suffix(".svg").read_bytes()
     return {
         "name": figure.name,
@@ -75,7 +121,8 @@ def _figure(figure: SavedFigure, experiment: str) -> dict[str, str]:
         "alt": figure.alt,
         "caption": figure.caption,
         "source": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),
-        "csv": f"figures/{experiment}/{figure.name}.csv",
+        "csv": f"figures/{tables.experiment}/{figure.name}.csv",
+        "command": _command("figures", tables, results, "--figure", figure.name, *results.to_option),
     }
 
 

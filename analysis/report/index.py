@@ -21,11 +21,14 @@ def index(folder: Path) -> str:
 
 
 class _Head(HTMLParser):
-    """What a page's head says of it: its title, `<meta name=question>` and a `<meta name=finding>` for each finding."""
+    """What a page's head says of it: its title, `<meta name=question>`, `<meta name=about>` with when it was run, its
+    preset and its number of trials, and a `<meta name=finding>` for each finding.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.title, self.question = "", ""
+        self.about: list[str] = []
         self.findings: list[dict[str, Markup]] = []
         self._in_title = False
         self.feed(path.read_text(encoding="utf-8").partition("</head>")[0])
@@ -33,7 +36,7 @@ class _Head(HTMLParser):
 
     def as_dict(self) -> dict[str, Any]:
         """For the template."""
-        return {"title": self.title, "question": self.question, "verdicts": self.findings}
+        return {"title": self.title, "question": self.question, "about": self.about, "verdicts": self.findings}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note what a `<meta>` carries, and where the title begins."""
@@ -42,6 +45,8 @@ class _Head(HTMLParser):
         self._in_title = tag == "title"
         if fields.get("name") == "question":
             self.question = content
+        elif fields.get("name") == "about":
+            self.about = json.loads(content)
         elif fields.get("name") == "finding":
             finding = json.loads(content)
             texts = {**finding, "text": first_sentence(finding["text"])}
