@@ -10,6 +10,7 @@ with backticks, `like this`; a text that is a column's whole name needs no quote
 
 import ast
 import re
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -64,8 +65,12 @@ def parse(text: str, columns: Collection[str]) -> Expression:
     code = re.sub("`([^`]*)`", placeholder, text).strip()
     builder = _Builder(text, columns, quoted, [])
     try:
-        function = builder.build(ast.parse(code, mode="eval").body)
-    except (SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python has doubts about, as in 1if x, is no arithmetic either
+            function = builder.build(ast.parse(code, mode="eval").body)
+    except UserError:
+        raise
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # ValueError: characters that no source may have
         raise builder.refusal() from None
     return Expression(text, tuple(dict.fromkeys(builder.used)), function)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from analysis.expression import Expression, parse
-from analysis.foreign_table import Bools, Numbers, Problems, Table, is_empty
+from analysis.foreign_table import Bools, Numbers, Problems, Table, is_empty, shown
 from analysis.parabola import Floats
 from scionlab.errors import UserError, unknown
 
@@ -112,8 +112,8 @@ def read_runs(
     used = {column for source in sources.values() for column in source.columns}
     return ForeignRuns(
         rows=[{"trial_id": _trial_id(name, row), **row} for row in rows],
-        sources={target: source.text for target, source in sources.items()},
-        unused=tuple(column for column in table.columns if column not in used),
+        sources={target: shown(source.text) for target, source in sources.items()},
+        unused=tuple(shown(column) for column in table.columns if column not in used),
     )
 
 
@@ -150,7 +150,7 @@ def _sources(
             elif not about.optional:
                 close = difflib.get_close_matches(target, table.columns, n=1, cutoff=0.5)
                 guess = f" (did you mean {close[0]!r}?)" if close else ""
-                raise UserError(f"no such column; map it or set it, columns are {', '.join(table.columns)}{guess}")
+                raise UserError(f"no such column{guess}; map it or set it, columns are {', '.join(table.columns)}")
         except UserError as error:
             problems.add(0, f"{target}: {error}")
     if 0 in problems.rows:
@@ -169,7 +169,7 @@ def _mapped(target: str, text: str, table: Table) -> _Source:
 
 def _constant(target: str, text: str) -> _Source:
     if target in TEXTS:
-        if not text or (target == "status" and text not in STATUSES):
+        if not text or not text.isprintable() or (target == "status" and text not in STATUSES):
             raise UserError(f"{text!r} is not allowed; it must be {TEXTS[target].about}")
         return _Source(text)
     try:
@@ -208,7 +208,8 @@ class _Reading:
         with np.errstate(all="ignore"):
             steps = values["tokens"] / (values["batch_size"] * values["seq_len"])
         values["steps"] = np.where(np.isnan(values["steps"]), steps, values["steps"])
-        values["val_loss"], diverged = self.number("val_loss", np.array([text == "diverged" for text in status]))
+        lost = np.array([text == "diverged" for text in status], dtype=bool)
+        values["val_loss"], diverged = self.number("val_loss", lost)
         return {
             "optimizer": self.text("optimizer"),
             "status": ["diverged" if lost else "ok" for lost in diverged],
@@ -224,6 +225,8 @@ class _Reading:
         for row, cell in zip(self.table.rows, cells, strict=True):
             if not cell and not TEXTS[target].optional:
                 self.problems.add(row, f"column {source.text!r}: is empty")
+            if not cell.isprintable():  # it is printed by every table and figure
+                self.problems.add(row, f"column {source.text!r}: {cell!r} has characters that cannot be printed")
         return cells
 
     def status(self) -> list[str]:
@@ -290,6 +293,8 @@ def _check_rows(rows: list[dict[str, Any]], problems: Problems) -> None:
                 f"batch_size × seq_len: a step of {step:.6g} tokens is longer than the budget of {row['tokens']:.6g} "
                 "tokens; is batch_size in tokens (then --set seq_len=1)?",
             )
+        elif not 0 < row["steps"] < math.inf:
+            problems.add(row["row"], f"tokens ÷ (batch_size × seq_len): {row['steps']:.6g} steps cannot be")
         same = first.setdefault(tuple(row[key] for key in IDENTITY), row["row"])
         if same != row["row"]:
             problems.add(

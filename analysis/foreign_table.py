@@ -2,19 +2,22 @@
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.parabola import Floats
-from scionlab.errors import UserError
+from scionlab.errors import UserError, printable
 
 SHOWN = 20  # problems that are printed; the others are counted
+LONGEST = 500  # characters of a problem that are printed
 
 Bools = NDArray[np.bool_]
 
@@ -25,6 +28,9 @@ class Problems:
 
     file: str
     found: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.file = shown(self.file)
 
     def add(self, row: int, text: str) -> None:
         """Something wrong with a row; the same words count once."""
@@ -37,7 +43,7 @@ class Problems:
 
     def raise_any(self) -> None:
         """UserError if there is anything: one problem in one line, several in a line each."""
-        texts = sorted(self.found, key=self.found.__getitem__)
+        texts = [shown(text) for text in sorted(self.found, key=self.found.__getitem__)]
         if len(texts) == 1:
             raise UserError(f"{self.file}: {texts[0]}")
         if texts:
@@ -78,7 +84,13 @@ class Numbers:
 
 def is_empty(cell: Any) -> bool:
     """Nothing but blanks, or null."""
-    return cell is None or cell is pd.NA or (isinstance(cell, str) and not cell.strip())
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+def shown(text: str) -> str:
+    """The text in one line that a terminal can show; what is too long is cut."""
+    line = printable(text[:LONGEST])
+    return line if len(line) <= LONGEST >= len(text) else f"{line[: LONGEST - 2]} …"
 
 
 def read_table(path: Path, problems: Problems) -> Table:
@@ -94,7 +106,7 @@ def read_table(path: Path, problems: Problems) -> Table:
     try:
         table = reader(path, problems)
     except OSError as error:
-        raise UserError(f"file: {str(path)!r} cannot be read: {error.strerror or error}") from None
+        raise UserError(f"file: {str(path)!r} cannot be read: {shown(error.strerror or str(error))}") from None
     except UnicodeDecodeError:
         raise UserError(f"file: {str(path)!r} is not UTF-8 text") from None
     if not table.rows and not problems.found:
@@ -113,22 +125,31 @@ def _read_csv(path: Path, problems: Problems) -> Table:
         except csv.Error as error:
             raise UserError(f"file: {str(path)!r}, line {reader.line_num}: is not CSV: {error}") from None
     names = [name.strip() for name in lines[0][1]] if lines else []
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"file: {str(path)!r} has two columns called {twice!r}")
+    _refuse_twins(path, names)
     whole = [(row, line) for row, line in lines[1:] if len(line) == len(names)]
     for row, line in lines[1:]:
         if len(line) != len(names):
             problems.add(row, f"has {len(line)} cells where the header has {len(names)}")
     columns = {name: [line[i] for _, line in whole] for i, name in enumerate(names)}
-    return Table(path.name, columns, [row for row, _ in whole])
+    return Table(shown(path.name), columns, [row for row, _ in whole])
 
 
 def _read_parquet(path: Path, problems: Problems) -> Table:
     try:
-        frame = pd.read_parquet(path, dtype_backend="pyarrow")  # its types tell an empty cell from a NaN
-    except (ValueError, NotImplementedError) as error:
-        raise UserError(f"file: {str(path)!r} is not Parquet: {str(error).splitlines()[0]}") from None
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()  # pandas keeps columns that were an index apart
-    return Table(path.name, {str(name): frame[name].tolist() for name in frame}, list(range(1, len(frame) + 1)))
+        with pq.ParquetFile(path) as file:
+            # Of the columns, not of pandas' notes on them: its index is a column like the others.
+            found = file.read()
+        _refuse_twins(path, found.column_names)
+        columns = {name: found[name].to_pylist() for name in found.column_names}
+    except UserError:
+        raise
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise UserError(f"file: {str(path)!r} is not Parquet: {shown(str(error))}") from None
+    return Table(shown(path.name), columns, list(range(1, len(found) + 1)))
+
+
+def _refuse_twins(path: Path, names: Sequence[str]) -> None:
+    """UserError for two columns of one name: neither could be meant."""
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"file: {str(path)!r} has two columns called {shown(repr(twice))}")
