@@ -22,7 +22,7 @@ sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)" $(HOW); status=$$?
     $(LAB) report --experiment $(1)$(3) $(FROM) && exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test bench coverage check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-convergence fit-lr-transfer fit-batch-scaling figures report clean distclean
+.PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-convergence tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report clean distclean
 
 help: ## print this list
 	@echo "make TARGET [PRESET=smoke|laptop|full|gpu] [RESULTS=folder] [EXECUTOR=ray|inline] [OPTIMIZER=name] [EXPERIMENT=name]"
@@ -52,6 +52,9 @@ bench: $(BIN)/.ready-dev ## time what has to be fast: steps, stacking, sweeps, t
 
 coverage: $(BIN)/.ready-dev ## check the coverage of the intervals by simulation (minutes)
 	$(BIN)/python benchmarks/coverage.py
+
+docs: $(BIN)/.ready-dev ## render the documentation and every docstring into site/
+	$(BIN)/python docs/tools/render.py
 
 check: $(BIN)/.ready-dev ## lint, formatting and types
 	$(BIN)/ruff check .
@@ -119,6 +122,16 @@ sweep-schedules: $(BIN)/.ready ## schedules of theory and practice
 sweep-convergence: $(BIN)/.ready ## rates of convergence on a known problem
 	@$(call sweep,convergence)
 
+# Searches are never stacked or compiled; EXPERIMENT may be a path to your own .py file here.
+SEARCHED = $(if $(EXPERIMENT),"$(EXPERIMENT)",transfer)
+
+tune-proxy: $(BIN)/.ready ## search for the smallest model's best values: Adam, μP, Muon, Scion
+	@$(LAB) tune $(SEARCHED) $(FROM) --executor "$(EXECUTOR)"
+
+transfer: $(BIN)/.ready ## use them at larger models as they are, against tuning those: regret and compute
+	@$(LAB) transfer $(SEARCHED) $(FROM) --executor "$(EXECUTOR)"; status=$$?; [ $$status -le 1 ] || exit $$status; \
+	    $(LAB) report $(FROM) && exit $$status
+
 fit-lr-transfer: $(BIN)/.ready ## fit learning-rate transfer to the runs in the store
 	$(LAB) fit lr-transfer $(FROM)
 
@@ -137,7 +150,7 @@ report: $(BIN)/.ready ## fit, draw and write the HTML report from the runs in th
 clean: ## remove what runs made (the contents of RESULTS)
 	@test -n "$(RESULTS)" || { echo "RESULTS is empty: name a folder" >&2; exit 2; }
 	rm -rf "$(RESULTS)/runs" "$(RESULTS)/fits" "$(RESULTS)/figures" "$(RESULTS)/report" \
-	    "$(RESULTS)/cache" "$(RESULTS)/bench"
+	    "$(RESULTS)/cache" "$(RESULTS)/bench" "$(RESULTS)/tuning"
 
 distclean: clean ## remove the environment, too
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,27 +9,49 @@ ROOT = Path(__file__).parent.parent
 
 # Rooms, and the modules each may import from the project. The command line is the only place that knows them all.
 GEOMETRY = {"scionlab.geometry", "scionlab.errors"}
+# What code of the caller's needs: to be found and told about, hashed, and given random states of its own.
+OWN_CODE = {"scionlab.loading_code", "scionlab.code_identity", "scionlab.randomness"}
 ROOMS = {
-    "experiments": {"scionlab.spec", "scionlab.grid", "experiments"},
+    "experiments": {"scionlab.spec", "scionlab.tuning_spec", "scionlab.grid", "experiments"},
+    "scionlab.tuning_spec": {"scionlab.spec", "scionlab.errors"},
     "scionlab.geometry": GEOMETRY,
     "scionlab.optim": {"scionlab.optim", "scionlab.spec", *GEOMETRY},
     "scionlab.models": {"scionlab.models", "scionlab.data.base", "scionlab.spec", "scionlab.errors"},
-    "scionlab.data": {"scionlab.data", "scionlab.errors"},
+    "scionlab.data": {"scionlab.data", "scionlab.errors", *OWN_CODE},
+    "scionlab.loading_code": {"scionlab.errors"},
+    "scionlab.code_identity": set(),
+    "scionlab.randomness": set(),
+    "scionlab.own": {
+        "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.spec", "scionlab.errors", *OWN_CODE,
+    },
     "scionlab.probe": GEOMETRY,
     "scionlab.watch": GEOMETRY,
     "scionlab.prepare": {
         "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.watch", "scionlab.spec", "scionlab.errors",
+        "scionlab.own", "scionlab.code_identity", "scionlab",
     },
     "scionlab.training": {
         "scionlab.training", "scionlab.data", "scionlab.optim", "scionlab.prepare", "scionlab.probe", "scionlab.spec",
-        "scionlab.errors", "scionlab.watch",
+        "scionlab.errors", "scionlab.watch", "scionlab.own", "scionlab.loading_code", "scionlab.randomness",
     },
     "scionlab.store": {"scionlab.store", "scionlab.schema", "scionlab.errors"},
     "scionlab.sweep": {
         "scionlab.sweep", "scionlab.prepare", "scionlab.training", "scionlab.probe", "scionlab.data", "scionlab.store",
-        "scionlab.spec", "scionlab.errors", "scionlab.provenance", "scionlab",
+        "scionlab.spec", "scionlab.errors", "scionlab.provenance", "scionlab.trackers", "scionlab.times",
+        "scionlab.schema", "scionlab.own", "scionlab",
     },
-    "analysis": {"analysis", "scionlab.store", "scionlab.errors"},
+    "scionlab.trackers": {"scionlab.trackers", "scionlab.errors"},
+    "scionlab.status": {"scionlab.store", "scionlab.errors"},
+    "scionlab.export": {"scionlab.store", "scionlab.errors"},
+    "scionlab.doctor": {
+        "scionlab.doctor", "scionlab.data", "scionlab.training", "scionlab.sweep", "scionlab.spec", "scionlab.store",
+        "scionlab.schema", "scionlab.provenance", "scionlab.errors", "scionlab",
+    },
+    "scionlab.tune": {
+        "scionlab.tune", "scionlab.tuning_spec", "scionlab.sweep", "scionlab.training", "scionlab.prepare",
+        "scionlab.store", "scionlab.spec", "scionlab.times", "scionlab.errors", "scionlab.provenance", "scionlab",
+    },
+    "analysis": {"analysis", "scionlab.store", "scionlab.where", "scionlab.errors"},
 }  # fmt: skip
 # Who may import these at all.
 LIBRARIES = {
@@ -41,13 +63,22 @@ LIBRARIES = {
         "scionlab.probe",
         "scionlab.watch",
         "scionlab.prepare",
+        "scionlab.own",
+        "scionlab.randomness",
         "scionlab.training",
         "scionlab.sweep",
+        "scionlab.tune",
         "scionlab.cli.explain",
+        "scionlab.trackers.tensorboard",
+        "scionlab.doctor",
     ),
-    "ray": ("scionlab.sweep.ray_tune",),
-    "pyarrow": ("scionlab.store", "scionlab.schema"),
+    "ray": ("scionlab.sweep.ray_tune", "scionlab.sweep.cluster", "scionlab.tune.ray_search"),
+    "optuna": ("scionlab.tune",),
+    "pyarrow": ("scionlab.store", "scionlab.schema", "analysis.foreign_table"),
     "matplotlib": ("analysis.figures",),
+    "altair": ("analysis.report.charts",),
+    "vl_convert": ("analysis.report.assets",),
+    "itables": ("analysis.report.assets",),
 }
 
 

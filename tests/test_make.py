@@ -8,8 +8,8 @@ TARGETS = [
     "setup", "test", "check", "smoke", "sweep-width", "sweep-batch", "sweep-seq", "sweep-restarts", "fit-lr-transfer",
     "sweep-width-mlp", "sweep-width-cnn", "sweep-depth", "sweep-batch-tolerance", "sweep-momentum", "sweep-norm-choice",
     "sweep-coordinates", "sweep-norm-control", "sweep-epochs", "sweep-clipping", "sweep-schatten",
-    "sweep-norm-transfer", "sweep-schedules", "sweep-convergence",
-    "fit-batch-scaling", "figures", "report", "clean", "bench", "coverage",
+    "sweep-norm-transfer", "sweep-schedules", "sweep-convergence", "tune-proxy", "transfer",
+    "fit-batch-scaling", "figures", "report", "clean", "bench", "coverage", "docs",
 ]  # fmt: skip
 
 
@@ -40,7 +40,18 @@ def test_clean_without_a_folder_is_refused():
 
 
 @pytest.mark.parametrize(
-    "target", ["fit-lr-transfer", "fit-batch-scaling", "figures", "report", "sweep-width", "sweep-batch", "bench"]
+    "target",
+    [
+        "fit-lr-transfer",
+        "fit-batch-scaling",
+        "figures",
+        "report",
+        "sweep-width",
+        "sweep-batch",
+        "bench",
+        "tune-proxy",
+        "transfer",
+    ],
 )
 def test_a_folder_with_a_space_is_one_argument(target):
     printed = make("-n", target, "RESULTS=/some/where else").stdout

@@ -1,12 +1,15 @@
 """The examples of the README, run."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 from synthetic import fill
 
+from scionlab.cli import app
 from scionlab.loading import load_experiment
 
 ROOT = Path(__file__).parent.parent
@@ -57,5 +60,35 @@ def test_every_target_and_file_it_names_exists():
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / link).exists(), link
-    for room in re.findall(r"^\| `((?:experiments|scionlab|analysis)/[^`]*)`", README, flags=re.MULTILINE):
-        assert (ROOT / room).exists(), room
+
+
+def rooms():
+    """Paths in the first column of the map; what follows a comma lies beside the first."""
+    for row in re.findall(
+        r"^\| (`(?:experiments|scionlab|analysis|benchmarks|docs)/[^|]*) \|", README, flags=re.MULTILINE
+    ):
+        first, *others = re.findall(r"`([^`]+)`", row)
+        yield from (
+            first,
+            *(other if "/" in other.rstrip("/") else f"{Path(first).parent}/{other}" for other in others),
+        )
+
+
+def test_rooms_of_the_map_exist_and_every_package_is_in_one():
+    shown = [(ROOT / room).resolve() for room in rooms()]
+    assert all(path.exists() for path in shown), shown
+    packages = [
+        path.parent for room in ("scionlab", "analysis", "experiments") for path in (ROOT / room).glob("*/__init__.py")
+    ]
+    assert len(packages) > 10
+    for package in packages:
+        assert package.resolve() in shown, package
+
+
+def test_the_commands_of_the_first_hour_parse():
+    section = README.split("## The first hour")[1].split("\n## ")[0]
+    commands = re.findall(r"^\| \d+ \| `scionlab ([^`]+)`", section, flags=re.MULTILINE)
+    assert len(commands) >= 4
+    known = typer.main.get_command(app).commands
+    for name, *arguments in map(shlex.split, commands):
+        known[name].make_context(name, arguments)

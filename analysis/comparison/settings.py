@@ -13,12 +13,12 @@ Kind = Literal["better", "flatter", "no-worse", "grows", "falls"]
 class Claim(Settings):
     """One claim. `of` and `than` are arms as they are labelled, or by the values of their keys joined by commas.
 
-    better     `of` ends better than `than`, at the place `at`, or each at its own best place
-    no-worse   likewise, it ends worse by less than `margin`
-    flatter    from its own best place to the last one, `of` loses less than `than`
-    grows      the best place rises along the key `with`, over several arms, or over those that share all other keys
-               with one; by default over all
-    falls      likewise, it falls
+    - better: `of` ends better than `than`, at the place `at`, or each at its own best place
+    - no-worse: likewise, it ends worse by less than `margin`
+    - flatter: from its own best place to the last one, `of` loses less than `than`
+    - grows: the best place rises along the key `with`, over several arms, or over those that share all other keys with
+      one; by default over all
+    - falls: likewise, it falls
     """
 
     model_config = ConfigDict(populate_by_name=True)

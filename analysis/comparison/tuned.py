@@ -1,11 +1,12 @@
 """Tuned values: the lowest cost of a cell's curve over learning rates, where it lies, and what that is worth.
 
-cost    that of the parabola through the best rate and its neighbours in log₂ lr, or of the only rate
-state   inside              the best rate has neighbours that trained, to either side
-        beside divergence   one of them diverged: the optimum lies between grid points, at most a step away
-        grid's edge         the best rate ends the grid: the arm may do better beyond
-        one rate            nothing was tuned, by design
-        diverged            no rate trained for all seeds
+The *cost* is that of the parabola through the best rate and its neighbours in log₂ lr, or of the only rate. *State*:
+
+- inside: the best rate has neighbours that trained, to either side
+- beside divergence: one of them diverged: the optimum lies between grid points, at most a step away
+- grid's edge: the best rate ends the grid: the arm may do better beyond
+- one rate: nothing was tuned, by design
+- diverged: no rate trained for all seeds
 """
 
 from dataclasses import dataclass, replace

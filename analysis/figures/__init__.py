@@ -36,6 +36,7 @@ from analysis.figures import (
     norm_control,
     norm_transfer,
     norm_transfer_scale,
+    proxy,
     restarts,
     scaling_law,
     style,
@@ -84,6 +85,9 @@ FIGURES: dict[str, dict[str, ModuleType]] = {
     "convergence": {
         "convergence": convergence,
         "descent": convergence_descent,
+    },
+    "transfer": {
+        "proxy": proxy,
     },
 }
 

@@ -35,9 +35,10 @@ LINES: dict[str, Any] = {"best": "-", "largest": "--", "corner": "-."}
 def table(tables: SweepTables, fit: BatchScaling) -> pd.DataFrame:
     """Rows of three types, per optimizer and `panel` (batch in tokens a step, lr), with `value` at a budget `tokens`.
 
-    point   of the paths `kind` best and largest, with its interval; `resolved` if it counts for the line
-    tied    the lowest and the highest batch that cannot be told apart from the best
-    line    at the first and the last budget: of `kind` best, largest, corner (of the surface) and rule, with `exponent`
+        point   of the paths `kind` best and largest, with its interval; `resolved` if it counts for the line
+        tied    the lowest and the highest batch that cannot be told apart from the best
+        line    at the first and the last budget: of `kind` best, largest, corner (of the surface) and rule; it has an
+                `exponent`
 
     Empty with fewer than two budgets.
     """

@@ -32,11 +32,11 @@ POINTS = 65  # of a line of the surface
 def table(tables: SweepTables, fit: BatchScaling) -> pd.DataFrame:
     """Rows of five kinds, per optimizer and budget (`tokens`), with tokens a step `batch_tokens` and loss `loss`.
 
-    point     a cell; `low` and `high` are its loss's interval
-    best      BS*, at the lowest loss; `low` and `high` are the batch's interval
-    largest   BS°, likewise, at its own loss
-    surface   the smooth surface with a free exponent, over the optimizer's batch sizes
-    regime    which term of the surface is largest from `low` to `high`, at the largest budget
+        point     a cell; `low` and `high` are its loss's interval
+        best      BS*, at the lowest loss; `low` and `high` are the batch's interval
+        largest   BS°, likewise, at its own loss
+        surface   the smooth surface with a free exponent, over the optimizer's batch sizes
+        regime    which term of the surface is largest from `low` to `high`, at the largest budget
 
     Empty if no budget was trained with several batch sizes.
     """

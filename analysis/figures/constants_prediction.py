@@ -26,10 +26,10 @@ CAPTION = (
 def table(tables: SweepTables, fit: BatchScaling) -> pd.DataFrame:
     """Per optimizer, tokens a step at budgets `tokens`, of four kinds.
 
-    measured    the largest batch without loss BS° (what c is fitted to), and
-    best        the best batch BS*, both with intervals and `resolved`
-    predicted   from the constants of run `trial_id`, times its own `constant`, with the `error` left in octaves
-    own         from run `trial_id` at its own budget, times the geometric mean of all runs' constants
+        measured    the largest batch without loss BS° (what c is fitted to), and
+        best        the best batch BS*, both with intervals and `resolved`
+        predicted   from the constants of run `trial_id`, times its own `constant`, with the `error` left in octaves
+        own         from run `trial_id` at its own budget, times the geometric mean of all runs' constants
 
     Empty where no run's constants predict anything.
     """

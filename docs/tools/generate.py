@@ -1,0 +1,131 @@
+"""The parts of README and docs that follow from the code: the data dictionary, and the grids of the experiments.
+
+    python docs/tools/generate.py            # rewrites them in place
+
+A generated part stands between two comments, `<!-- generated: NAME -->` and `<!-- end -->`; `PARTS` says what each NAME
+stands for. A test holds the pages to it.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scionlab.loading import load_experiment, load_transfer
+from scionlab.schema import data_dictionary
+from scionlab.spec import Preset, Trial
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PART = re.compile(r"(<!-- generated: (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+MOST = 8  # values of a field that are listed one by one
+
+
+def grids(name: str) -> str:
+    """Markdown: the presets of the experiment called `name`, and what varies in the default one."""
+    presets = load_experiment(name).presets
+    lines = ["| preset | trials | tokens in all | |", "|---|---|---|---|"]
+    for preset_name, preset in presets.items():
+        tokens = sum(trial.exact_tokens for trial in preset.trials)
+        lines.append(f"| `{preset_name}` | {len(preset.trials):,} | {_short(tokens)} | {preset.about} |")
+    lines += ["", "What varies in `laptop`:", "", "| field | values |", "|---|---|"]
+    lines += [f"| `{field}` | {text} |" for field, text in _varied(presets["laptop"])]
+    return "\n".join(lines) + "\n"
+
+
+def searches(name: str) -> str:
+    """Markdown: the presets of an experiment that searches for values, and the ranges of the default one."""
+    presets = load_transfer(name).presets
+    lines = ["| preset | methods | trials a search | targets | |", "|---|---|---|---|---|"]
+    for preset_name, preset in presets.items():
+        targets = "; ".join(f"{place}: {_fields(fields)}" for place, fields in preset.targets.items())
+        lines.append(f"| `{preset_name}` | {len(preset.methods)} | {preset.trials} | {targets} | {preset.about} |")
+    laptop = presets["laptop"]
+    lines += ["", f"The proxy of `laptop` has {_fields(laptop.proxy)}. What is searched, on a log scale:", ""]
+    lines += ["| method | ranges |", "|---|---|"]
+    for method_name, method in laptop.methods.items():
+        ranges = (f"{field} {_value(low)} to {_value(high)}" for field, (low, high) in method.space.items())
+        lines.append(f"| `{method_name}` | {'; '.join(ranges)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _fields(fields: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {_value(value)}" for name, value in fields.items())
+
+
+def _varied(preset: Preset) -> list[tuple[str, str]]:
+    rows = [_flat(trial) for trial in preset.trials]
+    fields = dict.fromkeys(field for row in rows for field in row)
+    found = []
+    for field in fields:
+        values = list(dict.fromkeys(row.get(field) for row in rows))
+        if len(values) > 1:
+            found.append((field, _listed(values)))
+    return found
+
+
+def _flat(trial: Trial) -> dict[str, Any]:
+    """Fields, options each on their own, and how many stages come after the first."""
+    fields = {name: getattr(trial, name) for name in Trial.model_fields if name not in ("options", "stages")}
+    fields |= {f"options.{name}": value for name, value in trial.options.items()}
+    fields["stages"] = len(trial.stages)
+    return fields
+
+
+def _listed(values: Iterable[Any]) -> str:
+    """Numbers in order, the others as they come; with many numbers only their ends."""
+    values = list(values)
+    present = [value for value in values if value not in (None, "")]
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in present)
+    ordered = sorted(present) if numbers else present
+    texts = [_value(value) for value in ordered]
+    if numbers and len(texts) > MOST:
+        return f"{texts[0]} to {texts[-1]}, {len(texts)} values"
+    return ", ".join(texts + ["unset"] * (len(present) < len(values)))
+
+
+def _value(value: Any) -> str:
+    """Small fractions and large counts that are powers of two as such."""
+    if isinstance(value, int | float) and (0 < value < 1 / 2 or value >= 2**10) and math.log2(value).is_integer():
+        return f"2^{int(math.log2(value))}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _short(tokens: int) -> str:
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if tokens >= size:
+            return f"{tokens / size:.3g}{unit}"
+    return str(tokens)
+
+
+PARTS: dict[str, Callable[..., str]] = {"data-dictionary": data_dictionary, "grids": grids, "searches": searches}
+
+
+def pages() -> list[Path]:
+    """README and everything in docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def generated(text: str) -> str:
+    """A page with its generated parts as they should be."""
+
+    def part(match: re.Match[str]) -> str:
+        opening, name, argument, end = match.groups()
+        made = PARTS[name](*([argument] if argument else []))
+        return f"{opening}\n{made.strip()}\n\n{end}"
+
+    return PART.sub(part, text)
+
+
+def main() -> None:
+    """Rewrite every page whose generated parts have changed."""
+    for page in pages():
+        old = page.read_text(encoding="utf-8")
+        new = generated(old)
+        if new != old:
+            page.write_text(new, encoding="utf-8")
+            print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
