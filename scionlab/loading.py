@@ -66,6 +66,8 @@ def _import_file(path: Path) -> ModuleType:
         raise AssertionError("a path that ends in .py has a loader")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)  # as `python FILE` does: it may import what lies beside it
     try:
         spec.loader.exec_module(module)
     except UserError as error:

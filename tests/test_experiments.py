@@ -1,6 +1,7 @@
 """Every experiment as it ships: its presets can be trained, its study knows its settings, its claims name its arms."""
 
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -82,3 +83,17 @@ def test_claims_name_arms_and_places_of_the_grid(name, preset):
         for arm in filter(None, arms):
             assert design.arm(arm) is not None, (arm, [found.name for found in design.arms])
         assert claim.at is None or design.find_place(claim.at) is not None, claim.at
+
+
+def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "my_sizes_for_this_test.py").write_text("WIDTHS = [16, 32, 64]\n")
+    mine = tmp_path / "my_experiment.py"
+    mine.write_text(
+        "from my_sizes_for_this_test import WIDTHS\n"
+        "from scionlab.grid import trials\n"
+        "from scionlab.spec import Experiment, Preset\n"
+        "GRID = trials({'optimizer': 'scion', 'lr': 0.1}, width=WIDTHS)\n"
+        "SPEC = Experiment(name='mine', title='', question='', presets={'laptop': Preset(trials=GRID)})\n"
+    )
+    assert [trial.width for trial in load_experiment(str(mine)).preset("laptop").trials] == [16, 32, 64]

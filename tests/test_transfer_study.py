@@ -151,7 +151,7 @@ def test_a_way_that_diverges_is_said_to():
     assert (cell.zero_shot, cell.regret, cell.verdict) == (None, None, "diverges")
     assert found.degrees == 3 * (len(SEEDS) - 1)
     said = finding("adam", found.of("adam"))
-    assert said["verdict"] == "diverges"
+    assert said["verdict"] == "diverges: wider"
     assert "wider: a run diverged" in said["text"]
     data = figure.table(tables_of(CELLS, runs), found)
     assert "adam zero-shot diverged" in figure.alt(data)
@@ -181,7 +181,7 @@ def test_without_noise_to_estimate_there_is_no_interval():
 
 def test_a_finding_counts_every_target_and_all_together(fit):
     said = finding("adam", fit.of("adam"))
-    assert said["verdict"] == "loses"
+    assert said["verdict"] == "loses: wider"
     assert said["text"].startswith(
         f"The proxy's values lose, in nats: wider {fit.cells[0].regret.text('+.3f')}; deeper "
     )
@@ -213,14 +213,20 @@ def test_the_figure_has_a_line_a_star_and_a_circle_for_every_method_and_target(t
     star = data[(data["way"] == "zero-shot") & (data["method"] == "adam")].iloc[0]
     assert star["flops"] == pytest.approx(3.25 * PROXY_FLOPS + 2e9)
     drawn = figure.draw(data)
-    axes = drawn.axes
-    assert [axis.get_title().strip() for axis in axes] == ["wider", "deeper"]
-    assert all(axis.get_xscale() == "log" for axis in axes)
-    for axis in axes:
+    losses, regrets = drawn.axes[:2], drawn.axes[2:]
+    assert [axis.get_title().strip() for axis in losses] == ["wider", "deeper"]
+    assert all(axis.get_xscale() == "log" for axis in losses)
+    for axis in losses:
         low, high = axis.get_ylim()
         inside = [line for line in axis.lines if line.get_marker() in "*o"]
         assert len(inside) == 4
         assert all(low < y < high for line in inside for y in line.get_ydata())
+    for axis, target in zip(regrets, ("wider", "deeper"), strict=True):
+        stars = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "*"]
+        assert stars == [cell.regret.value for cell in fit.cells if cell.target == target]
+        assert {cell.regret.text("+.3f") for cell in fit.cells if cell.target == target} == {
+            t.get_text() for t in axis.texts
+        }
     assert f"wider: adam {fit.cells[0].regret.text('+.3f')}; scion" in figure.alt(data)
 
 
@@ -238,7 +244,7 @@ def test_the_page_has_the_findings_the_figure_and_the_tables(tmp_path):
     assert len(fitted.cells) == 4
     html = path.read_text()
     for text in (
-        "loses</span> The proxy",
+        "loses: wider</span> The proxy",
         f"wider {fitted.cells[0].regret.text('+.3f')};",
         "4.0× FLOPs",
         "lr 0.03",

@@ -7,23 +7,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figures import style
 from analysis.intervals import Estimate
 from analysis.proxy.costs import descent
-from analysis.proxy.result import ProxyTransfer, regret_text
+from analysis.proxy.result import MARGIN, ProxyTransfer, regret_text
 from analysis.tables import SweepTables
 
 TITLE = "What tuning costs, and what it buys"
 CAPTION = (
     "Lines: lowest validation loss so far of tuning at the target, at the search's own seed. Stars: tuning the proxy, "
     "and one run at the target with the values found there. Circles: the values that direct tuning found. Stars and "
-    "circles are means over the same fresh seeds, so they, not the lines, are compared; numbers are their differences, "
-    "the regrets, with 95% intervals. FLOPs include trials that were ended early."
+    "circles are means over the same fresh seeds, so they, not the lines, are compared. Below: their differences, the "
+    "regrets, with 95% intervals; within the grey band a regret counts as none. FLOPs include trials that were ended "
+    "early."
 )
 SEARCH, ZERO_SHOT, DIRECT = "direct search", "zero-shot", "direct"
 FROM = 3  # trials of a search after which its line is sure to be within the scale
-WIDTH, HEIGHT = 3.6, 3.5  # of a panel, inches
+WIDTH, HEIGHT, ROW = 3.6, 3.0, 0.4  # of a panel, and of a method's row below it, inches
 
 
 def table(tables: SweepTables, fit: ProxyTransfer) -> pd.DataFrame:
@@ -43,16 +45,20 @@ def table(tables: SweepTables, fit: ProxyTransfer) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """A panel per target, each on its own scale of loss."""
+    """A column per target: losses against FLOPs, each on its own scale of loss, and the regrets below on one scale."""
     targets = list(dict.fromkeys(data["target"]))
     methods = data.drop_duplicates("method")
     colours = style.colours(methods["method"], methods["optimizer"])
-    figure = Figure(figsize=(WIDTH * max(2, len(targets)), HEIGHT + 0.6))
-    axes = figure.subplots(1, len(targets), squeeze=False)[0]
-    for axis, target in zip(axes, targets, strict=True):
-        _panel(axis, data[data["target"] == target], colours)
-        axis.set_xlabel("FLOPs spent")
-    axes[0].set_ylabel("validation loss (nats per token)")
+    below = 0.5 + ROW * len(colours)
+    figure = Figure(figsize=(WIDTH * max(2, len(targets)), HEIGHT + below + 0.6))
+    losses, regrets = figure.subplots(2, len(targets), squeeze=False, height_ratios=[HEIGHT, below])
+    for axis, regret_axis, target in zip(losses, regrets, targets, strict=True):
+        regret_axis.sharex(regrets[0])
+        rows = data[data["target"] == target]
+        _losses(axis, rows, colours)
+        _regrets(regret_axis, rows[rows["way"] == ZERO_SHOT], colours)
+        regret_axis.tick_params(labelleft=regret_axis is regrets[0])
+    losses[0].set_ylabel("validation loss (nats per token)")
     handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     handles += [
         Line2D(
@@ -66,10 +72,10 @@ def draw(data: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panel(axis: Axes, data: pd.DataFrame, colours: dict[str, str]) -> None:
+def _losses(axis: Axes, data: pd.DataFrame, colours: dict[str, str]) -> None:
     tops: list[float] = []
     lows: list[float] = []
-    for i, (method, colour) in enumerate(colours.items()):
+    for method, colour in colours.items():
         rows = data[data["method"] == method]
         if rows.empty:
             continue
@@ -78,19 +84,45 @@ def _panel(axis: Axes, data: pd.DataFrame, colours: dict[str, str]) -> None:
         look: dict[str, Any] = {"color": colour, "linestyle": "", "zorder": 4}
         axis.plot(circle["flops"], circle["loss"], marker="o", markerfacecolor="white", markersize=6, **look)
         axis.plot(star["flops"], star["loss"], marker="*", markersize=12, markeredgecolor="white", **look)
-        axis.text(0.98, 0.98 - 0.07 * i, _regret(star.iloc[0]), color=colour, fontsize=8, ha="right", va="top",
-                  transform=axis.transAxes, bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
-                  )  # fmt: skip
         ends = [*star["loss"], *circle["loss"]]
         tops += [*ends, *search["loss"].iloc[FROM : FROM + 1]]
         lows += [*ends, search["loss"].min()]
     low, high = np.nanmin(lows), np.nanmax(tops)
     room = max(high - low, 0.05)
-    axis.set_ylim(low - 0.08 * room, high + 0.45 * room)  # the upper part is for the numbers
+    axis.set_ylim(low - 0.08 * room, high + 0.08 * room)
     axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axis.xaxis.set_major_formatter(FuncFormatter(_scientific))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel("FLOPs spent")
     first = data.iloc[0]
     axis.set_title(f"{first['target']}\n", fontweight="bold")
     axis.text(0.5, 1.02, first["changes"], transform=axis.transAxes, ha="center", va="bottom", fontsize=8)
+
+
+def _regrets(axis: Axes, stars: pd.DataFrame, colours: dict[str, str]) -> None:
+    """A row per method: the regret, its interval, and both as text; what counts as no regret is grey."""
+    axis.axvspan(-MARGIN, MARGIN, color=style.GREY, alpha=0.18, linewidth=0)
+    axis.axvline(0, color=style.GREY, linewidth=0.8)
+    for i, (method, colour) in enumerate(colours.items()):
+        for star in stars[stars["method"] == method].to_dict("records"):
+            axis.plot(star["regret"], i, "*", color=colour, markersize=9, zorder=3)
+            style.intervals(axis, [i], [star["regret_low"]], [star["regret_high"]], "x", color=colour, linewidth=2)
+            text = "zero-shot diverged" if pd.isna(star["loss"]) else star["regret_text"]
+            axis.annotate(
+                text, (0.5, i - 0.24), xycoords=("axes fraction", "data"), ha="center", va="bottom", fontsize=8
+            )
+    axis.set_yticks(range(len(colours)), list(colours))
+    axis.set_ylim(len(colours) - 0.6, -0.75)
+    axis.grid(visible=False, axis="y")
+    axis.set_xlabel("regret (nats)")
+
+
+def _scientific(value: float, _: Any) -> str:
+    """1 · 10^11 as 10^11, and 3 · 10^11 as it is."""
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    factor = round(value / 10.0**exponent)
+    return f"$10^{{{exponent}}}$" if factor == 1 else f"${factor}\\cdot10^{{{exponent}}}$"
 
 
 def _regret(star: "pd.Series[Any]") -> str:

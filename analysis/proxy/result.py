@@ -165,9 +165,10 @@ def values_text(values: Mapping[str, float]) -> str:
 
 
 def finding(method: str, cells: Sequence[Cell]) -> dict[str, str]:
-    """What the method's cells together allow to say; the first sentence has the regrets, the second the compute."""
+    """What the method's cells allow to say: the worst verdict and where, all regrets, and the compute."""
     verdicts = {cell.verdict for cell in cells}
-    together = next((word for word in (DIVERGES, LOSES, CANNOT_TELL) if word in verdicts), TRANSFERS)
+    worst = next((word for word in (DIVERGES, LOSES, CANNOT_TELL) if word in verdicts), TRANSFERS)
+    where = "" if len(verdicts) == 1 else ": " + ", ".join(cell.target for cell in cells if cell.verdict == worst)
     parts = [
         f"{cell.target} {regret_text(cell)}" if cell.regret else f"{cell.target}: a run diverged" for cell in cells
     ]
@@ -176,7 +177,7 @@ def finding(method: str, cells: Sequence[Cell]) -> dict[str, str]:
     each = "" if len(verdicts) == 1 else " " + "; ".join(f"{cell.target}: {cell.verdict}" for cell in cells) + "."
     return {
         "of": method,
-        "verdict": together,
+        "verdict": worst + where,
         "text": f"The proxy's values lose, in nats: {'; '.join(parts)}.{each} Tuning at the target took {ratios} times "
         f"the FLOPs of tuning the proxy, all targets together {total:.1f} times.",
     }
