@@ -98,9 +98,10 @@ class ProxyTransfer:
         return {"transfer_regret": pd.DataFrame(_numbers(cell) for cell in self.cells)}
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
-        """The table as text."""
+        """The table as text; what the searches took, each by itself, has room on the page only."""
         title = f"Transfer regret (nats), rule {self.rule}; transfers: interval below {MARGIN:g}"
-        return [(title, pd.DataFrame(texts(cell) for cell in self.cells))]
+        rows = pd.DataFrame(texts(cell) for cell in self.cells)
+        return [(title, rows.drop(columns=["proxy search", "direct search"]))]
 
 
 def _numbers(cell: Cell) -> dict[str, Any]:
