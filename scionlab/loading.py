@@ -5,7 +5,8 @@ import importlib.util
 import pkgutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -66,15 +67,25 @@ def _import_file(path: Path) -> ModuleType:
         raise AssertionError("a path that ends in .py has a loader")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, folder)  # as `python FILE` does: it may import what lies beside it
     try:
-        spec.loader.exec_module(module)
+        with _beside(path):
+            spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"experiment: {path}{_line(error, path)}: {error}") from None
     except Exception as error:
         raise UserError(f"experiment: {path}{_line(error, path)}: {type(error).__name__}: {error}") from error
     return module
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[None]:
+    """The block may import what lies beside a file, as `python FILE` may; workers, later, may not."""
+    before = list(sys.path)
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _line(error: Exception, path: Path) -> str:

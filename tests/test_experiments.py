@@ -85,8 +85,8 @@ def test_claims_name_arms_and_places_of_the_grid(name, preset):
         assert claim.at is None or design.find_place(claim.at) is not None, claim.at
 
 
-def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.path", [*sys.path])
+def test_a_file_may_import_what_lies_beside_it(tmp_path):
+    before = list(sys.path)
     (tmp_path / "my_sizes_for_this_test.py").write_text("WIDTHS = [16, 32, 64]\n")
     mine = tmp_path / "my_experiment.py"
     mine.write_text(
@@ -97,3 +97,4 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path, monkeypatch):
         "SPEC = Experiment(name='mine', title='', question='', presets={'laptop': Preset(trials=GRID)})\n"
     )
     assert [trial.width for trial in load_experiment(str(mine)).preset("laptop").trials] == [16, 32, 64]
+    assert sys.path == before
