@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -62,6 +63,11 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document and 
 # Logs have no width: tables in them are not squeezed into 80 columns.
 out = Console(soft_wrap=True, highlight=False, markup=False, width=None if Console().is_terminal else 120)
 err = Console(stderr=True, highlight=False, markup=False)
+
+
+def stop_when_asked() -> None:
+    """From here on SIGTERM is as Ctrl-C: to be asked to stop is to be interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def print_json(value: Any) -> None:

@@ -1,13 +1,12 @@
 """`scionlab run`: train what an experiment asks for."""
 
-import signal
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scionlab.cli.completion import choices, complete_experiment, complete_optimizer
-from scionlab.cli.options import HERE, Json, PresetName, Runs, app, err, out, print_json
+from scionlab.cli.options import HERE, Json, PresetName, Runs, app, err, out, print_json, stop_when_asked
 
 if TYPE_CHECKING:
     from scionlab.spec import Experiment
@@ -95,7 +94,7 @@ def run(
         _dry_run(spec, preset, store, workers, as_json)
         return
     trackers = start_trackers(track or [], results.folder, spec.name)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be asked to stop is to be interrupted
+    stop_when_asked()
     result = run_sweep(spec, preset, store, err, executor, workers, how, trackers, address)
     if as_json:
         print_json(_record(result, spec.name, preset, store))

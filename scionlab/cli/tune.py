@@ -1,7 +1,6 @@
 """`scionlab tune` and `scionlab transfer`: search on the smallest model, use what was found, and say what it loses."""
 
 import json
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scionlab.cli.completion import choices
-from scionlab.cli.options import Json, PresetName, Results, app, err, out, print_json
+from scionlab.cli.options import Json, PresetName, Results, app, err, out, print_json, stop_when_asked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +58,7 @@ def tune(
     chosen = spec.preset(preset)
     place = places(chosen, chosen.rule)[0]
     searches = [make_search(spec, preset, name, place, store, trials) for name in chosen_methods(chosen, method)]
-    _listen()
+    stop_when_asked()
     result = make(searches, store, results / "tuning", err, executor, workers)
     if as_json:
         print_json(_document(result, results, spec.name))
@@ -106,7 +105,7 @@ def transfer(
     proxies = [make_search(spec, preset, name, proxy, store, trials) for name in names]
     directs = [make_search(spec, preset, name, place, store, trials) for place in targets for name in names]
     best_rows(store, proxies)  # before hours of training
-    _listen()
+    stop_when_asked()
     result = make(directs, store, results / "tuning", err, executor, workers)
     if result.interrupted:
         if as_json:
@@ -161,11 +160,6 @@ def _store(results: Path) -> Any:
     from scionlab.store import RunStore
 
     return RunStore(results / "runs")
-
-
-def _listen() -> None:
-    """To be asked to stop is to be interrupted."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _end(result: "TuneResult", results: Path, experiment: str, quiet: bool, failed: Sequence[str] = ()) -> None:

@@ -9,7 +9,7 @@ from scionlab import provenance
 from scionlab.doctor import Finding
 
 GB = 1e9
-# A worker takes about this much, Ray itself the rest (`scionlab.sweep.run`).
+# A worker takes about this much, Ray itself the rest (`scionlab.sweep.workers`).
 WORKER_BYTES, RAY_BYTES = 0.4 * GB, 0.6 * GB
 SHARED_BYTES = 100e6  # Ray's object store, and something to spare
 

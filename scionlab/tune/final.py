@@ -41,7 +41,8 @@ def final_experiment(
             ZERO_SHOT: _trials(direct, found[proxy.study], direct.place.lr_factor),
             DIRECT: _trials(direct, found[direct.study]),
         }
-        ids = {way: [_identity(trial, store, spec.name, preset_name) for trial in some] for way, some in ways.items()}
+        plans = {way: make_plan(some, store, spec.name, preset_name) for way, some in ways.items()}
+        ids = {way: [cell.trial_id for cell in plan.cells] for way, plan in plans.items()}
         for way, some in ways.items():
             trials |= dict(zip(ids[way], some, strict=True))
         cells.append(
@@ -78,7 +79,3 @@ def described(place: Place, proxy: Place) -> str:
 def _trials(search: Search, best: Mapping[str, Any], lr_factor: float = 1.0) -> list[Trial]:
     preset, values = search.preset, json.loads(best["params"])
     return [preset.trial(search.method_name, search.place.fields, values, seed, lr_factor) for seed in preset.seeds]
-
-
-def _identity(trial: Trial, store: RunStore, experiment: str, preset: str) -> str:
-    return make_plan([trial], store, experiment, preset).cells[0].trial_id

@@ -44,11 +44,6 @@ class Search:
         """The method that is searched."""
         return self.preset.methods[self.method_name]
 
-    @property
-    def cost(self) -> float:
-        """What all its trials would cost; it only orders searches."""
-        return float(self.trials * self.flops)
-
     def trial(self, values: Mapping[str, float]) -> Trial:
         """The trial with these values; learning rates are those of the place itself."""
         return self.preset.trial(self.method_name, self.place.fields, values, self.preset.search_seed)
