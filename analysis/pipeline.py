@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.studies import Fit, Study, study
-from analysis.tables import SweepTables, load_sweep
+from analysis.studies.table import Fit, Study, study
+from analysis.tables.sweep import SweepTables, load_sweep
 from scionlab.errors import UserError, unknown
 from scionlab.where import ResultsPlace
 
 if TYPE_CHECKING:
-    from analysis.figures import SavedFigure
+    from analysis.drawing.saving import SavedFigure
 
 DEFAULT = "lr-transfer"
 
@@ -65,7 +65,7 @@ def draw_results(
 ) -> Drawn:
     """Fit and draw; writes figures/<experiment>/*.svg, .png and .csv, too. With `figure`, that one alone."""
     fitted = fit_results(results, experiment, preset, what)
-    from analysis.figures import save_all  # matplotlib takes a second to import
+    from analysis.drawing.saving import save_all  # matplotlib takes a second to import
 
     figures = fitted.study.figures()
     if figure is not None:

@@ -2,7 +2,7 @@
 
 Every case calls `scionlab run` in a shell's way, harms its disk or its process once three trials are in the store, and
 prints what was printed, the exit status and what the store holds; then it mends the harm, calls the same command again,
-and prints that, too. tests/test_bad_days.py holds the same to account.
+and prints that, too. tests/scionlab/sweep/test_bad_days.py holds the same to account.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python benchmarks/coverage.py [--draws 200] [--resamples 300] [--corner-resamples 100] [--noise 0.005] [--only TEXT]
 
-Every draw is a table of runs whose law is planted (tests/planted.py): four budgets, six batch sizes, five learning
+Every draw is a table of runs whose law is planted (tests/laws/planted.py): four budgets, six batch sizes, five learning
 rates and two, one or three seeds, with noise on every run and an offset of every seed in every cell, of `--noise` nats
-each. The table goes through `analysis.batch` as runs do. What an interval should contain is one of
+each. The table goes through `analysis.studies.batch_scaling` as runs do. What an interval should contain is one of
 
     grid    what the same estimator makes of the table without noise: an interval of seed noise promises this one
     law     the exponent of the law itself: q, q − 1, 1, −1, and for the best batch that of the surface's lowest point
@@ -30,15 +30,15 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "laws")]
 
 from planted import Law, planted_runs  # type: ignore[import-not-found]  # noqa: E402
 
-from analysis.batch import surface  # noqa: E402
-from analysis.batch.cells import budgets_of, table_of_cells  # noqa: E402
-from analysis.batch.exponents import Exponent, best_path, fit_corner, fit_path, fit_plane, largest_path  # noqa: E402
-from analysis.batch.noise import measure_noise, resample  # noqa: E402
-from analysis.batch.profile import TOLERANCE, profile  # noqa: E402
+from analysis.fits.cells import budgets_of, table_of_cells  # noqa: E402
+from analysis.fits.profile import TOLERANCE, profile  # noqa: E402
+from analysis.studies.batch_scaling import surface  # noqa: E402
+from analysis.studies.batch_scaling.exponents import Exponent, best_path, fit_corner, fit_path, fit_plane, largest_path  # noqa: E402
+from analysis.studies.batch_scaling.noise import measure_noise, resample  # noqa: E402
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.foreign import NUMBERS, STATUSES, TEXTS, ForeignRuns, read_runs
-from analysis.foreign_table import SHOWN, Problems, read_table
+from analysis.tables.foreign.runs import NUMBERS, STATUSES, TEXTS, ForeignRuns, read_runs
+from analysis.tables.foreign.table import SHOWN, Problems, read_table
 from benchmarks.fuzz_cases import Case, make_case
 from scionlab.cli.foreign import assignments
 from scionlab.errors import UserError

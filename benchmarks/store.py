@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "laws")]
 
 from synthetic import curve_rows  # type: ignore[import-not-found]  # noqa: E402
 from synthetic_scale import (  # type: ignore[import-not-found]  # noqa: E402

@@ -15,7 +15,7 @@ from scionlab.times import clock
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.studies import Fit
+    from analysis.studies.table import Fit
     from scionlab.sweep import SweepResult
     from scionlab.sweep.plan import Cell, Plan
 

@@ -1,6 +1,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ ROOT = Path(__file__).parent.parent
 
 # Rooms, and the modules each may import from the project. The command line is the only place that knows them all.
 GEOMETRY = {"scionlab.geometry", "scionlab.errors"}
+# Of the analysis: each of these may know those before it.
+TABLES = {"analysis.tables", "scionlab.store", "scionlab.where", "scionlab.errors"}
+FITS = {"analysis.fits", *TABLES}
+LAWS = {"analysis.laws", *FITS}
 # What code of the caller's needs: to be found and told about, hashed, and given random states of its own.
 OWN_CODE = {"scionlab.loading_code", "scionlab.code_identity", "scionlab.randomness"}
 ROOMS = {
@@ -51,8 +56,17 @@ ROOMS = {
         "scionlab.tune", "scionlab.tuning_spec", "scionlab.sweep", "scionlab.training", "scionlab.prepare",
         "scionlab.store", "scionlab.spec", "scionlab.times", "scionlab.errors", "scionlab.provenance", "scionlab",
     },
-    "analysis": {"analysis", "scionlab.store", "scionlab.where", "scionlab.errors"},
+    "analysis.tables": TABLES,
+    "analysis.fits": FITS,
+    "analysis.laws": LAWS,
+    "analysis.drawing": {"analysis.drawing", *TABLES},
+    "analysis.report": {"analysis.report", "analysis.drawing", *FITS},
+    "analysis.studies": {"analysis.studies", "analysis.drawing", "analysis.report.texts", *LAWS},
+    "analysis.pipeline": {"analysis", *TABLES},
 }  # fmt: skip
+# Studies do not import each other, but for these.
+STUDIES = sorted(path.parent.name for path in (ROOT / "analysis" / "studies").glob("*/fit.py"))
+BORROWED = {("norm_transfer", "analysis.studies.batch_scaling.noise")}
 # Who may import these at all.
 LIBRARIES = {
     "torch": (
@@ -74,8 +88,8 @@ LIBRARIES = {
     ),
     "ray": ("scionlab.sweep.ray_tune", "scionlab.sweep.cluster", "scionlab.tune.ray_search"),
     "optuna": ("scionlab.tune",),
-    "pyarrow": ("scionlab.store", "scionlab.schema", "analysis.foreign_table"),
-    "matplotlib": ("analysis.figures",),
+    "pyarrow": ("scionlab.store", "scionlab.schema", "analysis.tables.foreign.table"),
+    "matplotlib": ("analysis.drawing", *(f"analysis.studies.{name}.figures" for name in STUDIES)),
     "altair": ("analysis.report.charts",),
     "vl_convert": ("analysis.report.assets",),
     "itables": ("analysis.report.assets",),
@@ -112,6 +126,24 @@ def test_arrows_point_one_way(room):
                 assert allowed, f"{name} imports {imported}"
 
 
+@pytest.mark.parametrize("study", STUDIES)
+def test_studies_do_not_import_each_other(study):
+    own = f"analysis.studies.{study}"
+    for name, path in modules():
+        for imported in imports(path) if inside(name, own) else ():
+            alone = not inside(imported, "analysis.studies") or inside(imported, own)
+            assert alone or (study, imported) in BORROWED, f"{name} imports {imported}"
+
+
+def test_a_study_is_a_folder_and_a_line():
+    from analysis.studies.table import STUDIES as TABLE
+
+    assert [name.replace("-", "_") for name in sorted(TABLE)] == STUDIES
+    for study in TABLE.values():
+        assert study.figures()
+        assert Path(study.page().__file__).with_name("page.html.j2").exists()
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_libraries_stay_in_their_rooms(library):
     for name, path in modules():
@@ -133,9 +165,11 @@ def test_files_can_be_read_in_one_sitting():
     assert not too_long
 
 
-def test_every_package_is_installed():
-    listed = (ROOT / "pyproject.toml").read_text()
+def test_every_package_and_every_file_of_it_is_installed():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     for package in ("scionlab", "experiments", "analysis"):
-        for path in (ROOT / package).rglob("__init__.py"):
-            name = ".".join(path.parent.relative_to(ROOT).parts)
-            assert f'"{name}"' in listed, f"{name} is missing from [tool.setuptools] packages"
+        assert f"{package}*" in setuptools["packages"]["find"]["include"]
+        for path in (path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix != ".pyc"):
+            assert (path.parent / "__init__.py").exists(), f"{path.parent} is no package"
+            kept = any(path.match(pattern) for pattern in ("*.py", *setuptools["package-data"]["*"]))
+            assert kept, f"{path} is missing from [tool.setuptools.package-data]"

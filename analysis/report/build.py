@@ -1,10 +1,10 @@
 """Fill a page: what all pages share, and the study's own part.
 
-A page is a module `analysis/report/<stem>.py` with `VARYING` (fields of a trial that its grid varies), `grid(runs)` and
-`context(tables, fit)`, and a template `<stem>.html.j2` that extends `base.html.j2`. Its context has `verdicts`, the
-findings: `of` what, `verdict` in a word or two, and `text`, whose first sentence the index repeats. A page whose grid
-depends on the experiment's settings has `varying` and `grid` in its context instead. `DIVERGED` says what became of
-diverged trials where it is not what most pages do.
+A page is a module `page.py` of its study's folder with `VARYING` (fields of a trial that its grid varies), `grid(runs)`
+and `context(tables, fit)`, and beside it a template `page.html.j2` that extends `base.html.j2`. Its context has
+`verdicts`, the findings: `of` what, `verdict` in a word or two, and `text`, whose first sentence the index repeats. A
+page whose grid depends on the experiment's settings has `varying` and `grid` in its context instead. `DIVERGED` says
+what became of diverged trials where it is not what most pages do.
 
 Every page has the same parts in the same order: question, findings, figures, all trials to explore, the grid,
 provenance. It holds its libraries itself and may ask nothing of a network (`POLICY`).
@@ -14,20 +14,21 @@ import base64
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from analysis import keys
-from analysis.figures import SavedFigure
-from analysis.intervals import CONFIDENCE, RESAMPLES
+from analysis.drawing.saving import SavedFigure
+from analysis.fits.intervals import CONFIDENCE, RESAMPLES
 from analysis.report import assets
 from analysis.report.charts import explore
 from analysis.report.trials import trials
-from analysis.tables import IMPORTED, SweepTables
+from analysis.tables import keys
+from analysis.tables.sweep import IMPORTED, SweepTables
 from scionlab.where import ResultsPlace
 
 DIVERGED = (
@@ -41,10 +42,10 @@ POLICY = (
 )
 
 
-def environment() -> Environment:
-    """Where templates live and how they are filled."""
+def environment(*folders: Path) -> Environment:
+    """Where templates live, in `folders` or in this one, and how they are filled."""
     made = Environment(
-        loader=PackageLoader("analysis.report", "."),
+        loader=FileSystemLoader([*folders, assets.HERE]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -64,7 +65,7 @@ def render(
     page: ModuleType, tables: SweepTables, fit: Any, figures: Sequence[SavedFigure], results: ResultsPlace
 ) -> str:
     """The page as text; figures are embedded, nothing is linked. `results` is what its commands name."""
-    template = page.__name__.rpartition(".")[2] + ".html.j2"
+    folder = Path(str(page.__file__)).parent
     context = page.context(tables, fit)
     varying = context.pop("varying") if "varying" in context else page.VARYING
     grid = context.pop("grid") if "grid" in context else page.grid(tables.runs)
@@ -72,8 +73,8 @@ def render(
     charts = explore(tables, table)
     imported = tables.sweep["preset"] == IMPORTED  # which has its file already
     return (
-        environment()
-        .get_template(template)
+        environment(folder)
+        .get_template("page.html.j2")
         .render(
             sweep=tables.sweep,
             carried=[_carried(finding) for finding in context["verdicts"]],

@@ -11,10 +11,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from analysis.figures import style
+from analysis.drawing import style
 from analysis.report.trials import Column, Trials
-from analysis.tables import SweepTables
-from analysis.units import unit
+from analysis.tables.sweep import SweepTables
+from analysis.tables.units import unit
 
 MOST_TRIALS = 400  # lines that a browser still moves at once
 MOST_POINTS = 64  # of a curve

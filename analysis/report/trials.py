@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import keys
+from analysis.tables import keys
 from scionlab.errors import UserError
 
 MOST = 5000  # rows of the table; a page of more is slow to open
@@ -32,7 +32,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading and its cells, in the order of the trials; `key` is that of `analysis.keys`."""
+    """A heading and its cells, in the order of the trials; `key` is that of `analysis.tables.keys`."""
 
     key: str
     name: str

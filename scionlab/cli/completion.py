@@ -58,7 +58,7 @@ def optimizer_names() -> list[str]:
 
 def complete_study(incomplete: str) -> list[str]:
     """Names of studies."""
-    from analysis.studies import STUDIES
+    from analysis.studies.table import STUDIES
 
     return _beginning(STUDIES, incomplete)
 

@@ -12,7 +12,7 @@ from scionlab.cli.options import HERE, Json, Runs, app, out, print_json
 from scionlab.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from analysis.foreign import ForeignRuns
+    from analysis.tables.foreign.runs import ForeignRuns
 
 LONGEST_NAME = 100  # it becomes the name of files
 NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{LONGEST_NAME - 1}}}")
@@ -52,8 +52,8 @@ def import_runs(
 
       scionlab import runs.parquet --name mine --map "tokens=steps*bs,batch_size=bs/ctx,seq_len=ctx,momentum=1-beta"
     """
-    from analysis.foreign import TARGETS, read_runs
-    from analysis.foreign_table import Problems, read_table
+    from analysis.tables.foreign.runs import TARGETS, read_runs
+    from analysis.tables.foreign.table import Problems, read_table
 
     chosen = _name(name, file)
     maps = assignments("map", mapping or [], TARGETS)

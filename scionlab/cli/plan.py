@@ -13,9 +13,9 @@ from scionlab.cli.options import app, err, out
 from scionlab.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.evidence import Evidence
-    from analysis.plan import Plan, Target
-    from analysis.rules import KappaBst, Point
+    from analysis.laws.evidence import Evidence
+    from analysis.laws.plan import Plan, Target
+    from analysis.laws.rules import KappaBst, Point
 
 SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
@@ -72,8 +72,8 @@ def plan(
 
       scionlab plan --tokens 300M --from results --optimizer scion --round 8 --grow-seq
     """
-    from analysis.evidence import read_evidence
-    from analysis.plan import Target, choose_rules, make_plan
+    from analysis.laws.evidence import read_evidence
+    from analysis.laws.plan import Target, choose_rules, make_plan
 
     target = Target(positive("tokens", tokens), _multiple(round_), grow_seq)
     if from_ is None and optimizer is not None:
@@ -137,7 +137,7 @@ def _multiple(text: str) -> int | None:
 
 def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]]) -> "Point":
     """The base point from options {field: (option, text)}, the fit's where they are silent."""
-    from analysis.rules import Point
+    from analysis.laws.rules import Point
 
     given = {field: positive(option, text) for field, (option, text) in options.items() if text is not None}
     if given.get("momentum", 0.0) > 1:
@@ -158,7 +158,7 @@ def _kappa(
     evidence: "Evidence | None", exponent: str | None, shift: str | None, constants: float
 ) -> tuple["KappaBst | None", list[str]]:
     """BST with the given κ(B), else with the measured one; a measured one that has no solution is a warning."""
-    from analysis.rules import KappaBst
+    from analysis.laws.rules import KappaBst
 
     measured = evidence.kappa if evidence else None
     at = None if shift is None else number("kappa-batch-shift", shift)

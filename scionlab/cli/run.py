@@ -79,7 +79,7 @@ def run(
 
       scionlab run width --address auto --results s3://bucket/prefix
     """
-    from analysis.studies import study
+    from analysis.studies.table import study
     from scionlab import terminal
     from scionlab.loading import load_experiment
     from scionlab.sweep import How, run_sweep

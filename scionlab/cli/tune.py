@@ -131,7 +131,7 @@ def places(preset: "TransferPreset", rule: str) -> "list[Place]":
 
     A batch size that a target names itself stays, and the rate is the rule's for it. UserError for an unknown rule.
     """
-    from analysis.rules import RULES, Point
+    from analysis.laws.rules import RULES, Point
     from scionlab.errors import unknown
     from scionlab.tune.search import Place
     from scionlab.tuning_spec import PROXY

@@ -97,7 +97,7 @@ def ray_imports() -> Finding:
 def figures() -> Finding:
     """Matplotlib, its fonts, and a place for their cache."""
     try:
-        importlib.import_module("analysis.figures")
+        importlib.import_module("analysis.drawing.saving")
         pyplot = importlib.import_module("matplotlib.pyplot")
         figure = pyplot.figure()
         figure.text(0.5, 0.5, "γ × 2⁻⁵")

@@ -2,8 +2,9 @@
 
 `NORMS` is the one table of names, and `norm_named` reads it and the names that carry a parameter ("schatten-4"). To add
 a norm, write a file with a `Norm` and add its line to the table in `names.py`; the contract test in
-`tests/test_geometry.py` picks it up. `Layer` applies a norm to a tensor as it is stored, `NetworkNorm` puts one layer
-after the other together. `NewtonSchulz` holds the options of the iteration behind the spectral norms.
+`tests/scionlab/geometry/test_geometry.py` picks it up. `Layer` applies a norm to a tensor as it is stored,
+`NetworkNorm` puts one layer after the other together. `NewtonSchulz` holds the options of the iteration behind the
+spectral norms.
 """
 
 from scionlab.geometry.base import Norm

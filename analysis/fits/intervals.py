@@ -1,0 +1,77 @@
+"""Estimates with their intervals, and what an interval allows to say of a rule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.tables.arrays import Floats
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+TAIL = (1 - CONFIDENCE) / 2
+
+# What an interval can say of a rule's value; the report explains the words.
+INSIDE, OUTSIDE, CANNOT_TELL = "inside", "outside", "cannot tell"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval; `low` and `high` are None where there is nothing to resample."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, value: float, sample: Floats | None) -> "Estimate":
+        """With the percentile interval of a sample (R,)."""
+        return cls(float(value), *interval(sample))
+
+    def text(self, form: str) -> str:
+        """`value [low, high]`, as far as they are known."""
+        return with_interval(self.value, self.low, self.high, form)
+
+
+def interval(sample: Floats | None) -> tuple[float | None, float | None]:
+    """Percentile interval of a sample (R,); None for no sample, or one with a NaN among its values."""
+    if sample is None or len(sample) == 0 or np.isnan(sample).any():
+        return None, None
+    # An observation, not a mean of two: one of them may be infinite.
+    low, high = np.quantile(sample, [TAIL, 1 - TAIL], method="closest_observation")
+    return float(low), float(high)
+
+
+def student(values: "pd.Series[float]") -> Estimate | None:
+    """Mean and Student's interval; no interval for one value, None if a value is infinite or there is none."""
+    if len(values) == 0 or not np.isfinite(values).all():
+        return None
+    if len(values) == 1:
+        return Estimate(float(values[0]))
+    mean = float(values.mean())
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std() / np.sqrt(len(values)))
+    return Estimate(mean, mean - half, mean + half)
+
+
+def with_interval(value: float | None, low: float | None, high: float | None, form: str) -> str:
+    """`value [low, high]`, as far as they are known."""
+    if value is None:
+        return "–"
+    if low is None or high is None:
+        return format(value, form)
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def verdict(estimate: Estimate, rule: float, alternatives: Sequence[float], cut_off: bool = False) -> str:
+    """Whether a rule's exponent lies in the interval.
+
+    "inside" needs more than being there: the interval must exclude the `alternatives` (such as 0, no dependence), or
+    it says nothing for the rule. An interval that is `cut_off` by a grid's edge is too narrow to exclude anything.
+    """
+    if estimate.low is None or estimate.high is None or cut_off:
+        return CANNOT_TELL
+    if not estimate.low <= rule <= estimate.high:
+        return OUTSIDE
+    return CANNOT_TELL if any(estimate.low <= other <= estimate.high for other in alternatives) else INSIDE

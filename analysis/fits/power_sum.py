@@ -1,0 +1,192 @@
+"""A floor and a sum of powers, fitted to losses: L = E + Σ cᵢ xᵢ^-αᵢ, with no E, cᵢ or αᵢ negative.
+
+As Hoffmann et al. (arXiv 2203.15556, section 3.3) fit their law of two resources,
+
+    minimize Σ Huber(log L̂ − log L), δ = 1e-3,    log L̂ = LSE(log E, log cᵢ − αᵢ log xᵢ)
+
+with the gradient written out and the sum in units of δ²: where an optimizer stops on its small scale, the numbers are
+biased, as those published first (Besiroglu et al., arXiv 2404.10102). Resources are divided by their geometric means
+while fitting, which takes most of the correlation out of cᵢ and αᵢ. The optimizer is SLSQP: it reached the same optimum
+from every start, where L-BFGS-B (the published one) stopped early from some, and `least_squares(loss="huber")`, which
+minimizes the same sum, took four times as long.
+
+At fixed exponents the law is linear in E and cᵢ. Starts are therefore a grid of exponents alone, each with the
+non-negative least squares of the relative error; those with the lowest sums are run.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize, nnls
+
+from analysis.tables.arrays import Floats
+from scionlab.errors import UserError
+
+DELTA = 1e-3  # of Huber's loss, in the logarithm of the loss
+STARTS = (0.1, 0.25, 0.5, 1.0)  # exponents
+RUN = 8  # starts that are run
+# Below, a power is a constant and a logarithm, and cannot be told from E; above, no loss has been seen to fall.
+EXPONENTS = (0.01, 4.0)
+SMALLEST = 1e-4  # share of the lowest loss: where E and a term (at the geometric mean) count as 0 in logarithms
+SAME = 1.05  # values within this factor are one level: budgets are rounded to whole steps
+
+
+@dataclass(frozen=True)
+class PowerSum:
+    """Points to fit: resources x (k, n) and losses (n,), finite and positive.
+
+    Parameters are a vector (1 + 2k,) of E, the k coefficients and the k exponents.
+    """
+
+    x: Floats
+    loss: Floats
+
+    @property
+    def n_parameters(self) -> int:
+        """1 + 2k."""
+        return 1 + 2 * len(self.x)
+
+    @cached_property
+    def levels(self) -> NDArray[np.intp]:
+        """Which of its distinct values every resource has at every point, (k, n)."""
+        return np.array([levels(row) for row in self.x], dtype=np.intp).reshape(self.x.shape)
+
+    @property
+    def n_points(self) -> int:
+        """Distinct points."""
+        return _distinct(self.levels)
+
+    @cached_property
+    def centres(self) -> Floats:
+        """Geometric mean of every resource, (k,)."""
+        return np.asarray(np.exp(np.log(self.x).mean(axis=1)))
+
+    @cached_property
+    def _logs(self) -> Floats:
+        """log x over its geometric mean."""
+        return np.log(self.x / self.centres[:, None])
+
+    def correlation(self) -> tuple[float, int]:
+        """Largest multiple correlation of one resource's logarithm with the others', and that resource's index.
+
+        For two resources it is the absolute value of their correlation; 0 for one.
+        """
+        found = [0.0]
+        for i in range(len(self.x) if len(self.x) > 1 else 0):
+            others = np.delete(self._logs, i, axis=0).T
+            left = self._logs[i] - others @ np.linalg.lstsq(others, self._logs[i], rcond=None)[0]
+            found.append(float(np.sqrt(max(0.0, 1 - left @ left / (self._logs[i] @ self._logs[i])))))
+        worst = int(np.argmax(found))
+        return found[worst], max(0, worst - 1)
+
+    @cached_property
+    def _bounds(self) -> list[tuple[float, float]]:
+        low, high = np.log(self.loss.min()), np.log(self.loss.max())
+        floor, top = low + np.log(SMALLEST), high + 2.0
+        k = len(self.x)
+        return [(floor, high)] + [(floor, top)] * k + [EXPONENTS] * k
+
+    def fit(self) -> Floats:
+        """Parameters of the best local optimum over the starts."""
+        even = np.ones(len(self.loss))
+        starts = sorted(self._starts(), key=lambda start: self._objective(start, even)[0])
+        ends = [self._descend(start, even) for start in starts[:RUN]]
+        return self._parameters(min(ends, key=lambda end: self._objective(end, even)[0]))
+
+    def refit(self, parameters: Floats, weights: Floats) -> Floats:
+        """Parameters of the local optimum near `parameters` with every point weighted, weights (n,)."""
+        return self._parameters(self._descend(self._internal(parameters), weights))
+
+    def resampled(self, parameters: Floats, count: int, rng: np.random.Generator) -> Floats | None:
+        """Parameters (at most `count`, 1 + 2k) of resamples of the points, each fitted from `parameters`.
+
+        Resamples that cannot determine the parameters are left out; None where those are more than half.
+        """
+        n = len(self.loss)
+        drawn = [np.bincount(rng.integers(n, size=n), minlength=n).astype(float) for _ in range(count)]
+        usable = [weights for weights in drawn if self._determined(weights)]
+        if not usable or len(usable) < count / 2:
+            return None
+        return np.stack([self.refit(parameters, weights) for weights in usable])
+
+    def _determined(self, weights: Floats) -> bool:
+        """Whether the points that weigh anything are enough, and give every resource three levels."""
+        drawn = self.levels[:, weights > 0]
+        return _distinct(drawn) >= self.n_parameters and all(len(np.unique(row)) >= 3 for row in drawn)
+
+    def _starts(self) -> Iterator[Floats]:
+        least = SMALLEST * self.loss.min()
+        for exponents in product(STARTS, repeat=len(self.x)):
+            powers = np.exp(-np.array(exponents)[:, None] * self._logs)
+            design = np.vstack([np.ones_like(self.loss), powers]) / self.loss
+            factors, _ = nnls(design.T, np.ones_like(self.loss))
+            yield np.concatenate([np.log(np.maximum(factors, least)), exponents])
+
+    def _descend(self, start: Floats, weights: Floats) -> Floats:
+        found = minimize(
+            self._objective,
+            start,
+            (weights,),
+            method="SLSQP",
+            jac=True,
+            bounds=self._bounds,
+            options={"maxiter": 1000, "ftol": 1e-10},
+        )
+        return np.asarray(found.x)
+
+    def _objective(self, theta: Floats, weights: Floats) -> tuple[float, Floats]:
+        """Weighted sum of Huber's loss in units of δ², and its gradient."""
+        k = len(self.x)
+        terms = np.vstack(
+            [np.full_like(self.loss, theta[0]), theta[1 : k + 1, None] - theta[k + 1 :, None] * self._logs]
+        )
+        largest = terms.max(axis=0)
+        powers = np.exp(terms - largest)
+        total = powers.sum(axis=0)
+        residuals = (largest + np.log(total) - np.log(self.loss)) / DELTA
+        clipped = np.clip(residuals, -1, 1)  # the derivative of Huber's loss c (r − c/2), c the clipped r
+        slopes = powers / total * (weights * clipped / DELTA)  # by every term's logarithm
+        gradient = np.concatenate([slopes.sum(axis=1), -(slopes[1:] * self._logs).sum(axis=1)])
+        return float(weights @ (clipped * (residuals - clipped / 2))), gradient
+
+    def _parameters(self, theta: Floats) -> Floats:
+        """From the logarithms of E and of every term at the geometric means, and the exponents."""
+        k = len(self.x)
+        exponents = theta[k + 1 :]
+        return np.concatenate([np.exp(theta[:1]), np.exp(theta[1 : k + 1]) * self.centres**exponents, exponents])
+
+    def _internal(self, parameters: Floats) -> Floats:
+        """The inverse of `_parameters`."""
+        k = len(self.x)
+        exponents = parameters[k + 1 :]
+        at_centre = parameters[1 : k + 1] * self.centres**-exponents
+        return np.concatenate([np.log(parameters[:1]), np.log(at_centre), exponents])
+
+
+def checked_points(names: Sequence[str], x: Sequence[ArrayLike], loss: ArrayLike) -> tuple[Floats, Floats]:
+    """Resources (k, n) and losses (n,), n > 0; UserError if lengths differ or a value is not finite and positive."""
+    columns = [np.asarray(column, dtype=float) for column in (*x, loss)]
+    for name, column in zip((*names, "loss"), columns, strict=True):
+        if column.ndim != 1 or not 0 < len(column) == len(columns[-1]):
+            raise UserError(f"{name}: has shape {column.shape}; there must be one value for each of the losses")
+        if not (np.isfinite(column) & (column > 0)).all():
+            raise UserError(f"{name}: every value must be finite and positive")
+    return np.stack(columns[:-1]), columns[-1]
+
+
+def levels(values: Floats) -> NDArray[np.intp]:
+    """Index (n,) of every value's level, ascending: a value within `SAME` of the next smaller one shares its level."""
+    order = np.argsort(values)
+    steps = np.diff(np.log(values[order]), prepend=np.log(values[order[0]])) > np.log(SAME)
+    index = np.empty(len(values), dtype=np.intp)
+    index[order] = np.cumsum(steps)
+    return index
+
+
+def _distinct(index: NDArray[np.intp]) -> int:
+    """Number of distinct columns of (k, n)."""
+    return np.unique(index, axis=1).shape[1]

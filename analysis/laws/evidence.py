@@ -1,0 +1,127 @@
+"""What a plan starts from when runs were fitted: one optimizer's entry in fits/<experiment>/batch_scaling.json.
+
+The free power law is stored by its exponents and its logarithms at the base's budget T₀,
+
+    log₂ B·S = log2_batch_at_base + batch_exponent · log₂(T/T₀)        likewise the learning rate
+
+once for the measured runs, and once for every bootstrap resample.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.laws.rules import Point, PowerLaw
+from analysis.tables.arrays import Floats
+from scionlab.errors import UserError, unknown
+
+FILE = "batch_scaling.json"
+LAW = ("batch_exponent", "log2_batch_at_base", "lr_exponent", "log2_lr_at_base")  # in the order of a resample
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One optimizer's batch-scaling fit. `tokens`: smallest and largest measured budget; `kappa`: exponent and shift.
+
+    `resampled` holds the power law with resamples (R,) in its fields; None where the fit has no intervals.
+    """
+
+    optimizer: str
+    base: Point
+    at_edge: bool
+    resolved: bool
+    tokens: tuple[float, float]
+    power_law: PowerLaw | None = None
+    resampled: PowerLaw | None = None
+    kappa: tuple[float, float] | None = None
+
+
+def read_evidence(results: Path, optimizer: str | None, experiment: str | None = None) -> Evidence:
+    """The fit in results/fits/<experiment>/batch_scaling.json.
+
+    `optimizer` and `experiment` are needed where there are several. UserError if there is no such file, it is not such
+    a fit, or they do not settle on one experiment and one optimizer with a base point.
+    """
+    fits = results / "fits"
+    hint = f"`scionlab fit batch-scaling --results {results}` writes it"
+    found = [path.parent.name for path in sorted(fits.glob(f"*/{FILE}"))]
+    if experiment is None and not found:
+        raise UserError(f"from: there is no {FILE} in a folder of {str(fits)!r}; {hint}")
+    named = [experiment] if experiment else found
+    holding = {name: _entries(fits / name / FILE, hint) for name in named}
+    if optimizer is not None and any(optimizer in entries for entries in holding.values()):
+        holding = {name: entries for name, entries in holding.items() if optimizer in entries}
+    if len(holding) > 1:
+        raise UserError(f"experiment: {str(fits)!r} holds several fits; choose one of {', '.join(holding)}")
+    ((experiment, entries),) = holding.items()
+    path = fits / experiment / FILE
+    name = _one(entries, optimizer, path)
+    if entries[name].get("plan") is None:
+        raise UserError(f"from: {str(path)!r} has no base point for {name!r}: none of its settings trained")
+    try:
+        return _evidence(entries[name])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"from: the entry of {name!r} in {str(path)!r} is damaged ({error}); {hint}") from None
+
+
+def _entries(path: Path, hint: str) -> dict[str, Any]:
+    """The fit's entries by optimizer."""
+    try:
+        fit = json.loads(path.read_text(encoding="utf-8"))
+        return {str(entry["optimizer"]): entry for entry in fit["optimizers"]}
+    except OSError as error:
+        raise UserError(f"from: {str(path)!r} cannot be read: {error.strerror or error}; {hint}") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise UserError(f"from: {str(path)!r} is not a batch-scaling fit; {hint}") from None
+
+
+def _one(entries: Mapping[str, Any], optimizer: str | None, path: Path) -> str:
+    if not entries:
+        raise UserError(f"from: {str(path)!r} holds no optimizer")
+    if optimizer is None and len(entries) > 1:
+        raise UserError(f"optimizer: {str(path)!r} holds several; choose one of {', '.join(sorted(entries))}")
+    name = next(iter(entries)) if optimizer is None else optimizer
+    if name not in entries:
+        raise unknown("optimizer", name, entries)
+    return name
+
+
+def _evidence(entry: Mapping[str, Any]) -> Evidence:
+    plan, constants = entry["plan"], entry.get("constants") or {}
+    base = _point(plan["base"])
+    law, samples = plan["power_law"], np.asarray(plan["samples"], dtype=float)
+    exponent, shift = constants.get("kappa_batch_exponent"), constants.get("kappa_batch_shift")
+    return Evidence(
+        optimizer=str(entry["optimizer"]),
+        base=base,
+        at_edge=bool(plan["at_edge"]),
+        resolved=bool(plan["resolved"]),
+        tokens=(float(plan["tokens_min"]), float(plan["tokens_max"])),
+        power_law=_power_law(base, np.array([law[key] for key in LAW], dtype=float)) if law else None,
+        resampled=_power_law(base, samples.T) if law and samples.size else None,
+        kappa=None if exponent is None else (float(exponent), float(shift or 0.0)),
+    )
+
+
+def _point(fields: Mapping[str, Any]) -> Point:
+    tokens, batch_size, seq_len, lr = (float(fields[key]) for key in ("tokens", "batch_size", "seq_len", "lr"))
+    if not min(tokens, batch_size, seq_len, lr) > 0:
+        raise ValueError("its base point is not positive")
+    momentum = fields.get("momentum")
+    return Point(tokens, batch_size, seq_len, lr, None if momentum is None else float(momentum))
+
+
+def _power_law(base: Point, fields: Floats) -> PowerLaw:
+    """From the values of `LAW`, each of any one shape."""
+    batch_exponent, log_batch, lr_exponent, log_lr = fields
+    return PowerLaw(
+        tokens=float(base.tokens),
+        at_batch_tokens=2.0**log_batch,
+        at_lr=2.0**log_lr,
+        batch_exponent=batch_exponent,
+        lr_exponent=lr_exponent,
+    )

@@ -1,0 +1,158 @@
+"""Power laws in the token budget, with the rule's value beside each.
+
+    BS*(T) ∝ T^q and BS°(T) ∝ T^q        rule: q = 2/3
+    γ*(T) along each ∝ T^p               rule: p = −1/3
+    γ*(BS, T) = c BS^a T^b               rule: a = 1, b = −1
+    BS₂(T) ∝ T^q, γ* ∝ T^(aq + b) there  rule: q = 2/3, p = −1/3
+
+by least squares in logarithms over the budgets (for the plane: over the cells near each budget's best), once for the
+measured curves and once for every resample; the corner BS₂ is that of `analysis.studies.batch_scaling.surface`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.fits.intervals import CANNOT_TELL, TAIL, Estimate, verdict
+from analysis.fits.parabola import slope
+from analysis.fits.profile import Profile, Shape, best_batch, largest_batch, lr_along
+from analysis.studies.batch_scaling.surface import FLOOR, Surface
+from analysis.tables.arrays import Bools, Floats
+
+# The plane is fitted to cells whose loss lies within this many nats of their budget's lowest.
+NEAR_BEST = 0.1
+
+RULES = {"batch": 2 / 3, "lr": -1 / 3, "plane_batch": 1.0, "plane_budget": -1.0}
+# Exponents an interval must exclude before "inside" says anything: no dependence, and for the batch also growth with
+# the budget (a constant number of steps).
+ALTERNATIVES = {"batch": (0.0, 1.0), "lr": (0.0,), "plane_batch": (0.0,), "plane_budget": (0.0,)}
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """One exponent: what of, its estimate, the rule's value, and the verdict on it."""
+
+    name: str
+    kind: str
+    estimate: Estimate | None
+    rule: float
+    verdict: str
+    n_points: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Path:
+    """Batch sizes chosen at each of n budgets in R resamples, and the best learning rates there (both log₂, (R, n))."""
+
+    batch: Floats
+    batch_ok: Bools
+    lr: Floats
+    lr_ok: Bools
+
+    def at(self, budgets: Bools) -> "Path":
+        """Only some of the budgets."""
+        return Path(self.batch[:, budgets], self.batch_ok[:, budgets], self.lr[:, budgets], self.lr_ok[:, budgets])
+
+
+def best_path(profiles: Sequence[Profile], shape: Shape = "five") -> Path:
+    """Along BS*."""
+    return _path(profiles, [best_batch(p, shape) for p in profiles])
+
+
+def largest_path(profiles: Sequence[Profile], tolerance: float) -> Path:
+    """Along BS°."""
+    return _path(profiles, [largest_batch(p, tolerance) for p in profiles])
+
+
+def _path(profiles: Sequence[Profile], chosen: Sequence[tuple[Floats, Bools]]) -> Path:
+    batch, ok = (np.stack(part, axis=1) for part in zip(*chosen, strict=True))
+    rates = [lr_along(p, at) for p, (at, _) in zip(profiles, chosen, strict=True)]
+    lr, lr_ok = (np.stack(part, axis=1) for part in zip(*rates, strict=True))
+    return Path(batch, ok, lr, lr_ok)
+
+
+def fit_path(name: str, tokens: Floats, observed: Path, drawn: Path | None) -> list[Exponent]:
+    """The exponents of the batch and of the learning rate along a path, over the budgets at which each is resolved."""
+    sampled = None if drawn is None else (drawn.batch, drawn.batch_ok)
+    found = _fit(f"batch size, {name}", "batch", tokens, observed.batch, observed.batch_ok, sampled)
+    sampled = None if drawn is None else (drawn.lr, drawn.lr_ok & drawn.batch_ok)
+    along = _fit(f"learning rate, {name}", "lr", tokens, observed.lr, observed.lr_ok & observed.batch_ok, sampled)
+    return [found, along]
+
+
+def _fit(name: str, kind: str, tokens: Floats, y: Floats, ok: Bools, drawn: tuple[Floats, Bools] | None) -> Exponent:
+    keep = ok[0]
+    x = np.log2(tokens[keep])
+    left_out = [f"{t:,.0f}" for t in tokens[~keep]]
+    edge = "at a grid's edge" + (" or beside a divergence" if kind == "lr" else "")
+    note = f"without {', '.join(left_out)} tokens: {edge}" if left_out else ""
+    if len(x) < 2:
+        return Exponent(name, kind, None, RULES[kind], CANNOT_TELL, len(x), note or "one budget")
+    sample, cut_off = None, False
+    if drawn is not None:
+        sample = slope(x, drawn[0][:, keep])
+        cut_off = bool((1 - drawn[1][:, keep].mean(axis=0)).max() > TAIL)
+    if cut_off:
+        note = "; ".join(filter(None, [note, "an interval ends where the grid does"]))
+    estimate = Estimate.of(float(slope(x, y[:, keep])[0]), sample)
+    return _judged(name, kind, estimate, len(x), note, cut_off)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """a and b of γ*(BS, T) = c BS^a T^b over `n_cells` cells: measured (2,), and in every resample (2, R)."""
+
+    found: Floats
+    sample: Floats | None
+    n_cells: int
+
+    def exponents(self) -> list[Exponent]:
+        """Both, with their verdicts."""
+        names = (("learning rate against batch size", "plane_batch"), ("learning rate against budget", "plane_budget"))
+        return [
+            _judged(
+                name, kind, Estimate.of(self.found[i], None if self.sample is None else self.sample[i]), self.n_cells
+            )
+            for i, (name, kind) in enumerate(names)
+        ]
+
+
+def fit_plane(
+    tokens: Floats, observed: Sequence[Profile], drawn: Sequence[Profile] | None, near: float = NEAR_BEST
+) -> Plane | None:
+    """Over the resolved cells within `near` nats of their budget's lowest; None if they do not span a plane."""
+    chosen = [p.resolved[0] & (p.loss[0] <= p.loss[0].min() + near) for p in observed]
+    log_t = np.concatenate([np.full(keep.sum(), np.log2(t)) for t, keep in zip(tokens, chosen, strict=True)])
+    log_b = np.concatenate([p.x[keep] for p, keep in zip(observed, chosen, strict=True)])
+    design = np.stack([log_b, log_t, np.ones_like(log_b)], axis=1)
+    if len(log_b) < 4 or np.linalg.matrix_rank(design) < 3:
+        return None
+
+    def solve(profiles: Sequence[Profile]) -> Floats:
+        rates = np.concatenate([p.lr[:, keep] for p, keep in zip(profiles, chosen, strict=True)], axis=1)
+        return np.asarray(np.linalg.lstsq(design, rates.T, rcond=None)[0][:2])
+
+    return Plane(solve(observed)[:, 0], None if drawn is None else solve(drawn), len(log_b))
+
+
+def fit_corner(surface: Surface, sample: Floats | None, plane: Plane | None, n_cells: int) -> list[Exponent]:
+    """The corner's own exponent, and that of the best learning rate along it, from the plane."""
+    note = ""
+    if surface.at_bound:
+        note = "the floor E is 0" if surface.floor < FLOOR else "the corner lies outside the batch sizes measured"
+    found = [_judged("batch size, corner of the surface", "batch", surface.exponent, n_cells, note, surface.at_bound)]
+    if plane is not None:
+        (a, b), lr = plane.found, None
+        if sample is not None and plane.sample is not None:
+            drawn_a, drawn_b = plane.sample[:, : len(sample)]
+            lr = drawn_a * sample + drawn_b
+        estimate = Estimate.of(a * surface.exponent.value + b, lr)
+        found.append(_judged("learning rate, corner of the surface", "lr", estimate, n_cells, note, surface.at_bound))
+    return found
+
+
+def _judged(name: str, kind: str, estimate: Estimate, n_points: int, note: str = "", cut_off: bool = False) -> Exponent:
+    judged = verdict(estimate, RULES[kind], ALTERNATIVES[kind], cut_off)
+    return Exponent(name, kind, estimate, RULES[kind], judged, n_points, note)

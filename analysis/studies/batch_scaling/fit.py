@@ -1,0 +1,294 @@
+"""The whole batch-scaling fit of a table of runs."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.fits.cells import Budget, all_cells, budgets_of, table_of_cells
+from analysis.fits.intervals import RESAMPLES, Estimate
+from analysis.fits.profile import TOLERANCE, ties
+from analysis.laws.constants import Constants, fit_constants
+from analysis.laws.critical_batch import CriticalBatch
+from analysis.laws.rules import RULES, KappaBst, Rule
+from analysis.studies.batch_scaling.exponents import (
+    Exponent,
+    Path,
+    best_path,
+    fit_corner,
+    fit_path,
+    fit_plane,
+    largest_path,
+)
+from analysis.studies.batch_scaling.laws import chinchilla_of_runs, critical_batch_of_runs, three_term_of_runs
+from analysis.studies.batch_scaling.momentum import fit_momenta
+from analysis.studies.batch_scaling.noise import measure_noise, resample
+from analysis.studies.batch_scaling.regret import Contest, contest
+from analysis.studies.batch_scaling.result import (
+    BatchScaling,
+    BudgetOptimum,
+    CellOptimum,
+    OptimizerLaw,
+    OptimizerScaling,
+    PlanBase,
+    PowerLawFit,
+)
+from analysis.studies.batch_scaling.sensitivity import sensitivity
+from analysis.studies.batch_scaling.surface import Maximum, Surface, fit_surface
+from analysis.studies.batch_scaling.table import Table
+from scionlab.errors import UserError
+
+BEST, LARGEST = "best batch", "largest without loss"
+PLAN_SAMPLES = 200
+# What may differ between the trials of one optimizer, by the names of `scionlab.spec.Trial`.
+AXES = ["tokens", "batch_size", "seq_len", "lr", "momentum", "seed", "data", "probe"]
+# What may not, where the table has it: one text may have several names, and imports have no spec.
+FIXED = ["model", "width", "depth", "schedule", "data_sha256"]
+CELL = ["budget", "batch_size", "seq_len", "momentum", "lr", "seed"]
+
+
+def fit_batch_scaling(runs: pd.DataFrame, curves: pd.DataFrame | None = None, seed: int = 0) -> BatchScaling:
+    """Fit every optimizer of a table with the columns `cells.COLUMNS`; `curves` brings the probes, if there are any.
+
+    Several network sizes (`n_params`) of one optimizer are fitted apart. Raises UserError for missing columns, for a
+    table with nothing to fit, and for runs that differ in more than budget, batch, rate, momentum and seed.
+    """
+    cells = table_of_cells(runs)
+    curves = pd.DataFrame() if curves is None else curves
+    groups = _groups(cells)
+    found = [fit_optimizer(name, rows, curves, seed) for name, rows in groups]
+    trained = [rows for (_, rows), scaling in zip(groups, found, strict=True) if scaling.cells]
+    return BatchScaling(tuple(found), tuple(_laws(pd.concat([cells.iloc[:0], *trained]), seed)))
+
+
+def _laws(cells: pd.DataFrame, seed: int) -> list[OptimizerLaw]:
+    """L(N, T) and L(N, K, B) of every optimizer whose runs say how large their networks are."""
+    if "n_params" not in cells:
+        return []
+    known = cells[cells["n_params"].notna()]
+    groups = [(str(name), rows) for name, rows in known.groupby("optimizer", sort=True)]
+    laws = (chinchilla_of_runs, three_term_of_runs)
+    return [OptimizerLaw(name, law(rows, seed)) for name, rows in groups for law in laws]
+
+
+def _critical(rows: pd.DataFrame, seed: int) -> CriticalBatch | None:
+    if rows["budget"].nunique() < 2:
+        return None
+    size = {} if "n_params" in rows and rows["n_params"].notna().all() else {"n_params": 1.0}
+    return critical_batch_of_runs(rows.assign(**size), seed=seed)
+
+
+def _groups(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Every optimizer, and every network size of it, checked to be one experiment."""
+    groups = []
+    for optimizer, table in cells.groupby("optimizer", sort=True):
+        sizes = table["n_params"].dropna().unique() if "n_params" in table else np.empty(0)
+        if len(sizes) < 2:
+            groups.append((str(optimizer), table))
+        else:
+            groups += [(f"{optimizer}, {n:,.0f} parameters", rows) for n, rows in table.groupby("n_params", sort=True)]
+    for name, table in groups:
+        _check_one_experiment(name, table)
+    return groups
+
+
+def _check_one_experiment(name: str, table: pd.DataFrame) -> None:
+    settings = table[[column for column in FIXED if column in table]].astype(str)
+    if "spec" in table and table["spec"].notna().all():
+        spec = pd.DataFrame([json.loads(text) for text in table["spec"]], index=table.index).astype(str)
+        settings = pd.concat([settings, spec.drop(columns=[*AXES, *settings], errors="ignore")], axis=1)
+    for column in settings:
+        if settings[column].nunique() > 1:
+            values = ", ".join(sorted(settings[column].unique()))
+            raise UserError(f"runs: {column} of {name!r} takes several values ({values}); give each its own preset")
+    doubled = table[table.duplicated(CELL)]
+    if len(doubled):
+        cell = ", ".join(f"{key} {doubled.iloc[0][key]:g}" for key in CELL)
+        raise UserError(f"runs: several runs of {name!r} have {cell}; give each setting its own preset")
+
+
+def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int) -> OptimizerScaling:
+    """Fit one optimizer's finished runs (`cells.table_of_cells`); without one cell that trained, nothing is found."""
+    rng = np.random.default_rng(seed)
+    momentum = _usual_momentum(rows)
+    usual = rows if momentum is None else rows[rows["momentum"] == momentum]
+    budgets = budgets_of(usual)
+    if not budgets:
+        return _nothing(name, momentum)
+    noise = measure_noise(budgets, rng)
+    observed = Table.of(budgets, [budget.means for budget in budgets])
+    drawn = None
+    if noise.source != "none":
+        drawn = Table.of(budgets, [resample(budget, noise, RESAMPLES, rng) for budget in budgets])
+    optima, paths = _optima(observed, drawn)
+    surfaces = _surfaces(observed, drawn, seed)
+    measured = {o.tokens: o.largest.value for o in optima if not o.largest_at_edge}
+    constants = fit_constants(rows, curves, measured, surfaces[-1][0].floor if surfaces else None, seed)
+    contests = _contests(observed, drawn, constants)
+    return OptimizerScaling(
+        optimizer=name,
+        momentum=momentum,
+        noise=noise.level,
+        noise_source=noise.source,
+        n_seeds=max(cell.curve.n_seeds for cell in all_cells(budgets)),
+        cells=_cells(observed, drawn),
+        budgets=optima,
+        exponents=tuple(_exponents(observed, drawn, paths, surfaces)),
+        surfaces=tuple(surface for surface, _ in surfaces),
+        sensitivity=tuple(sensitivity(observed, drawn)),
+        momenta=fit_momenta(rows, noise, rng),
+        forward=contests[-1] if contests else None,
+        contests=contests,
+        constants=constants,
+        critical=_critical(rows, seed),
+        plan=_plan(optima, momentum, budgets, paths),
+    )
+
+
+def _nothing(name: str, momentum: float | None) -> OptimizerScaling:
+    alone: Any = dict.fromkeys(("momenta", "forward", "constants", "critical", "plan"))
+    many: Any = dict.fromkeys(("cells", "budgets", "exponents", "surfaces", "sensitivity", "contests"), ())
+    return OptimizerScaling(name, momentum, noise=0.0, noise_source="none", n_seeds=0, **alone, **many)
+
+
+def _usual_momentum(rows: pd.DataFrame) -> float | None:
+    """The momentum that most cells were trained with, the smallest of several such: the main fit's."""
+    cells = rows.drop_duplicates(["budget", "batch_size", "seq_len", "momentum"])
+    values, counts = np.unique(cells["momentum"].dropna(), return_counts=True)
+    return float(values[np.argmax(counts)]) if len(values) else None
+
+
+def _cells(observed: Table, drawn: Table | None) -> tuple[CellOptimum, ...]:
+    found = []
+    for i, budget in enumerate(observed.budgets):
+        of, sample = observed.profiles[i], drawn.profiles[i] if drawn else None
+        tied = ties(of, sample)
+        for c, cell in enumerate(budget.cells):
+            best = int(np.argmin(cell.curve.mean))
+            lr_sample = None if sample is None or not of.resolved[0, c] else 2 ** sample.lr[:, c]
+            found.append(
+                CellOptimum(
+                    tokens=budget.tokens,
+                    batch_size=cell.batch_size,
+                    seq_len=cell.seq_len,
+                    batch_tokens=cell.batch_tokens,
+                    lr=Estimate.of(2 ** of.lr[0, c], lr_sample),
+                    loss=Estimate.of(of.loss[0, c], None if sample is None else sample.loss[:, c]),
+                    at_edge=best in (0, len(cell.curve.x) - 1),
+                    resolved=bool(of.resolved[0, c]),
+                    tied=None if tied is None else tied[c],
+                    n_seeds=cell.curve.n_seeds,
+                    n_diverged=int(np.isinf(cell.curve.losses).sum()),
+                )
+            )
+    return tuple(found)
+
+
+Paths = dict[str, tuple[Path, Path | None]]
+Fitted = tuple[Surface, np.ndarray | None]  # a surface, and the exponents of its resamples
+
+
+def _optima(observed: Table, drawn: Table | None) -> tuple[tuple[BudgetOptimum, ...], Paths]:
+    """Every budget's best and largest batch, and both as paths over the budgets."""
+    paths: Paths = {
+        BEST: (best_path(observed.profiles), None if drawn is None else best_path(drawn.profiles)),
+        LARGEST: (
+            largest_path(observed.profiles, TOLERANCE),
+            None if drawn is None else largest_path(drawn.profiles, TOLERANCE),
+        ),
+    }
+
+    def estimate(path: str, field: str, i: int, resolved: bool) -> Estimate:
+        at, sample = paths[path]
+        draws = 2 ** getattr(sample, field)[:, i] if sample is not None and resolved else None
+        return Estimate.of(2 ** getattr(at, field)[0, i], draws)
+
+    found = []
+    for i, budget in enumerate(observed.budgets):
+        best, largest = paths[BEST][0], paths[LARGEST][0]
+        tied = ties(observed.profiles[i], drawn.profiles[i] if drawn else None)
+        inside, without = bool(best.batch_ok[0, i]), bool(largest.batch_ok[0, i])
+        found.append(
+            BudgetOptimum(
+                tokens=budget.tokens,
+                batch=estimate(BEST, "batch", i, inside),
+                batch_at_edge=not inside,
+                lr=estimate(BEST, "lr", i, bool(best.lr_ok[0, i])),
+                lr_resolved=bool(best.lr_ok[0, i]),
+                largest=estimate(LARGEST, "batch", i, without),
+                largest_at_edge=not without,
+                lr_largest=estimate(LARGEST, "lr", i, bool(largest.lr_ok[0, i])),
+                lr_largest_resolved=bool(largest.lr_ok[0, i]),
+                loss=float(observed.profiles[i].loss.min()),
+                tied=None if tied is None else tuple(2 ** observed.profiles[i].x[tied]),
+            )
+        )
+    return tuple(found), paths
+
+
+def _exponents(observed: Table, drawn: Table | None, paths: Paths, surfaces: Sequence[Fitted]) -> list[Exponent]:
+    """Along both paths, along the corner of the smooth surface with a free exponent, and of the plane."""
+    found = []
+    for name, (path, sample) in paths.items():
+        found += fit_path(name, observed.tokens, path, sample)
+    plane = fit_plane(observed.tokens, observed.profiles, drawn.profiles if drawn else None)
+    for surface, drawn_exponents in surfaces:
+        if surface.free_exponent and surface.form == "smooth":
+            found += fit_corner(surface, drawn_exponents, plane, sum(len(budget.cells) for budget in observed.budgets))
+    return found + (plane.exponents() if plane else [])
+
+
+def _surfaces(observed: Table, drawn: Table | None, seed: int) -> list[Fitted]:
+    """Maximum and smooth maximum, each with the theory's exponent and with a free one."""
+    kinds: tuple[tuple[Maximum, bool], ...] = (("max", False), ("smooth", False), ("max", True), ("smooth", True))
+    sample = drawn.profiles if drawn else None
+    found = [fit_surface(observed.tokens, observed.profiles, sample, form, free, seed) for form, free in kinds]
+    return [surface for surface in found if surface is not None]
+
+
+def _contests(observed: Table, drawn: Table | None, constants: Constants | None) -> tuple[Contest, ...]:
+    """Every budget held out once, the largest last."""
+    rules: list[Rule] = list(RULES.values())
+    exponent = constants.kappa_batch_exponent if constants else None
+    if exponent is not None and exponent < 3 / 2:
+        rules.append(KappaBst(exponent=exponent))
+    tables = observed, drawn
+    found = [contest(*tables, index, rules) for index in range(len(observed.budgets))]
+    return tuple(c for c in found if c is not None)
+
+
+def _plan(optima: Sequence[BudgetOptimum], momentum: float | None, budgets: Sequence[Budget], paths: Paths) -> PlanBase:
+    """The largest budget whose best batch lies inside its grid (else the largest), and the power law there."""
+    inside = [i for i, optimum in enumerate(optima) if not optimum.batch_at_edge]
+    chosen = inside[-1] if inside else len(optima) - 1
+    base, seq_len = optima[chosen], budgets[chosen].cells[0].seq_len
+    path, sample = paths[BEST]
+    known = [i for i in inside if optima[i].lr_resolved]
+    x = np.log2([budgets[i].tokens / base.tokens for i in known])
+    law, samples = None, np.empty((0, 4))
+    if len(known) > 1:
+        law = PowerLawFit(*_power_law(x, path, known)[0])
+        samples = np.empty((0, 4)) if sample is None else _power_law(x, sample, known)[:PLAN_SAMPLES]
+    return PlanBase(
+        base={
+            "tokens": base.tokens,
+            "batch_size": base.batch.value / seq_len,
+            "seq_len": seq_len,
+            "lr": base.lr.value,
+            "momentum": momentum,
+        },
+        at_edge=base.batch_at_edge,
+        resolved=base.lr_resolved and not base.batch_at_edge,
+        tokens_min=optima[0].tokens,
+        tokens_max=optima[-1].tokens,
+        samples=tuple((float(q), float(b), float(p), float(r)) for q, p, b, r in samples),
+        power_law=law,
+    )
+
+
+def _power_law(x: np.ndarray, path: Path, budgets: list[int]) -> np.ndarray:
+    """(batch exponent, lr exponent, log₂ batch, log₂ lr) at the base budget, x = 0, for every resample: (R, 4)."""
+    batch, lr = np.polyfit(x, path.batch[:, budgets].T, 1), np.polyfit(x, path.lr[:, budgets].T, 1)
+    return np.stack([batch[0], lr[0], batch[1], lr[1]], axis=1)

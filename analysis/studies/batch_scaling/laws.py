@@ -1,0 +1,98 @@
+"""Scaling laws and the critical batch size of one optimizer's runs: at which cells they are read, and what with.
+
+`profiled` makes the runs a table of cells, one at every N, T and B; the laws themselves know no runs (`analysis.laws`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.fits.cells import budgets_of, table_of_cells
+from analysis.fits.intervals import RESAMPLES
+from analysis.fits.profile import profile
+from analysis.laws.critical_batch import CriticalBatch, fit_critical_batch
+from analysis.laws.scaling_laws import ScalingLaw, fit_chinchilla, fit_three_term
+from analysis.studies.batch_scaling.noise import measure_noise, resample
+from scionlab.errors import UserError
+
+# Columns, where the table has them, of what tells settings of one optimizer apart; the best of them counts.
+SETTING = ["model", "width", "depth", "head_dim", "tied", "residual", "momentum", "schedule"]
+ONE = ["optimizer", "data_sha256"]  # what must not vary
+
+
+def chinchilla_of_runs(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:
+    """L(N, T) of one optimizer's runs: at every N and T the lowest loss over batch sizes, too (`profiled`)."""
+    cells, warnings = profiled(runs)
+    best = cells.loc[cells.groupby(["n_params", "tokens"])["val_loss"].idxmin()]
+    law = fit_chinchilla(best["n_params"], best["tokens"], best["val_loss"], seed)
+    return replace(law, warnings=(*warnings, *law.warnings))
+
+
+def three_term_of_runs(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:
+    """L(N, K, B) of one optimizer's runs (`profiled`)."""
+    cells, warnings = profiled(runs)
+    steps = cells["tokens"] / cells["batch_tokens"]
+    law = fit_three_term(cells["n_params"], steps, cells["batch_tokens"], cells["val_loss"], seed)
+    return replace(law, warnings=(*warnings, *law.warnings))
+
+
+def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
+    """One row per N, T and B of one optimizer's runs, and what to know of them.
+
+    `val_loss` is the mean over seeds at the best learning rate, read off the parabola through it and its neighbours
+    (`analysis.fits.profile`), and the lowest over `SETTING`; `drawn` its copies (resamples,) with fresh seed noise,
+    None where none is known. Runs in stages have no single B and do not count. UserError for missing columns, several
+    optimizers or texts, or settings that the columns do not tell apart.
+    """
+    if "n_params" not in runs:
+        raise UserError("runs: the column n_params is missing")
+    table = table_of_cells(runs[runs["stages"].isna()] if "stages" in runs else runs)
+    for column in (column for column in ONE if column in table):
+        if table[column].nunique() > 1:
+            raise UserError(f"runs: {column} takes several values ({', '.join(sorted(table[column].unique()))})")
+    setting = [column for column in SETTING if column in table]
+    cell = ["n_params", *setting, "budget", "batch_size", "seq_len", "lr", "seed"]
+    if table.duplicated(cell).any():
+        raise UserError(f"runs: several runs share {', '.join(cell)}; fit each setting alone")
+    rng = np.random.default_rng(seed)
+    known = table[table["n_params"].notna()]
+    groups = [group for _, group in known.groupby(["n_params", *setting], dropna=False)]
+    cells = pd.DataFrame([row for group in groups for row in _rows(group, resamples, rng)])
+    if cells.empty:
+        raise UserError("runs: in every setting a seed diverged at every learning rate, or n_params is not known")
+    best = cells.loc[cells.groupby(["n_params", "tokens", "batch_tokens"])["val_loss"].idxmin()]
+    edge = int((~best["resolved"]).sum())
+    warning = f"the best learning rate ends its grid, or is beside one that diverges, in {edge} of {len(best)} cells"
+    return best.reset_index(drop=True), [warning] if edge else []
+
+
+def _rows(runs: pd.DataFrame, resamples: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    n_params, budgets, rows = float(runs["n_params"].iloc[0]), budgets_of(runs), []
+    noise = measure_noise(budgets, rng)
+    for budget in budgets:
+        found = profile(budget, budget.means)
+        known = resamples > 0 and noise.source != "none"
+        drawn = profile(budget, resample(budget, noise, resamples, rng)).loss if known else None
+        for i, cell in enumerate(budget.cells):
+            row = {"n_params": n_params, "tokens": budget.tokens, "batch_tokens": cell.batch_tokens}
+            row |= {"val_loss": found.loss[0, i], "resolved": found.resolved[0, i]}
+            rows.append({**row, "drawn": None if drawn is None else drawn[:, i]})
+    return rows
+
+
+def critical_batch_of_runs(
+    runs: pd.DataFrame, targets: Sequence[float] | None = None, seed: int = 0, resamples: int = RESAMPLES
+) -> CriticalBatch:
+    """From the runs of one optimizer and network size, with intervals from the noise of their seeds.
+
+    `seed` and `resamples` are the bootstrap's; otherwise as in `profiled`.
+    """
+    cells, warnings = profiled(runs, resamples, seed)
+    if cells["n_params"].nunique() > 1:
+        raise UserError("runs: n_params takes several values; the critical batch size is that of one network")
+    drawn = None if cells["drawn"].isna().any() else np.stack(list(cells["drawn"]), axis=1)
+    fit = fit_critical_batch(cells["tokens"], cells["batch_tokens"], cells["val_loss"], targets, drawn)
+    return CriticalBatch(fit.targets, fit.reached, (*warnings, *fit.warnings))

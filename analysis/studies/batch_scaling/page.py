@@ -1,0 +1,316 @@
+"""The page on batch scaling."""
+
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from analysis.fits.intervals import CANNOT_TELL, OUTSIDE, Estimate
+from analysis.fits.profile import TOLERANCE
+from analysis.laws.constants import RunConstants
+from analysis.laws.scaling_laws import ScalingLaw
+from analysis.report.texts import counts, power, powers, thousands
+from analysis.studies.batch_scaling.exponents import NEAR_BEST, Exponent
+from analysis.studies.batch_scaling.momentum import MomentumOptimum
+from analysis.studies.batch_scaling.regret import Contest
+from analysis.studies.batch_scaling.result import (
+    BatchScaling,
+    BudgetOptimum,
+    CellOptimum,
+    OptimizerLaw,
+    OptimizerScaling,
+)
+from analysis.studies.batch_scaling.surface import Surface
+from analysis.tables.sweep import SweepTables
+
+LAWS = {
+    "chinchilla": "L(N, T) = E + A·N^−a + B·T^−b",
+    "three-term": "L(N, K, B) = E + A·N^−a + C·K^−c + D·B^−d",
+}
+VARYING = ("tokens", "batch_size", "seq_len", "lr", "momentum", "probe", "stages")
+MISFIT = 1.5  # residuals of the surface, in units of the noise, from which on the findings mention them
+NOISE = {
+    "seeds": "the spread over seeds, pooled over all cells",
+    "roughness": "the roughness of the loss curves, as there is one seed only; such intervals err on the wide side",
+    "none": "nothing: one seed and grids too short to tell, so no interval is given",
+}
+
+
+def context(tables: SweepTables, fit: BatchScaling) -> dict[str, Any]:
+    """The template's own names."""
+    return {
+        "verdicts": [line for scaling in fit.optimizers for line in _findings(scaling)],
+        "optimizers": [_optimizer(scaling) for scaling in fit.optimizers],
+        "laws": [_law(law) for law in fit.laws],
+        "tolerance": TOLERANCE,
+        "near_best": NEAR_BEST,
+    }
+
+
+def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """What was run: one row per optimizer and budget."""
+    budget = "tokens_budget" if "tokens_budget" in runs else "tokens"
+    return [
+        {
+            "optimizer": str(rows["optimizer"].iloc[0]),
+            "tokens": thousands(rows[budget].iloc[0]),
+            "batch sizes": _span(rows["batch_size"]),
+            "lengths": _span(rows["seq_len"]),
+            "learning rates": powers(rows["lr"]),
+            "momenta": _span(rows["momentum"]),
+            "seeds": str(rows["seed"].nunique()),
+            **counts(rows),
+        }
+        for _, rows in runs.groupby(["optimizer", budget], sort=True)
+    ]
+
+
+def _span(values: "pd.Series[float]") -> str:
+    found = sorted(values.dropna().unique())
+    if not found:
+        return "–"
+    return f"{found[0]:g}" if len(found) == 1 else f"{found[0]:g} … {found[-1]:g} ({len(found)})"
+
+
+READINGS = {
+    "best batch": "The best batch size",
+    "largest without loss": "The largest batch size without loss",
+    "corner of the surface": "The corner of the fitted surface, where larger batches begin to cost,",
+}
+
+
+def _findings(scaling: OptimizerScaling) -> list[dict[str, Any]]:
+    """The exponents against the rule, the contest of rules, and the momentum, in sentences."""
+    found = [_reading(scaling, name) for name in READINGS]
+    found.append(_plane_finding(scaling))
+    found.append(_contest_finding(scaling.optimizer, scaling.forward) if scaling.forward else None)
+    if scaling.momenta:
+        best = ", ".join(
+            f"{_momenta(o)} at {o.tokens:,.0f} tokens and {o.batch_tokens:,.0f} a step" for o in scaling.momenta.optima
+        )
+        text = f"Best momentum α, with those that cannot be told apart from it: {best}."
+        found.append({"of": f"{scaling.optimizer}, momentum", "verdict": scaling.momenta.verdict, "text": text})
+    return [finding for finding in found if finding]
+
+
+def _reading(scaling: OptimizerScaling, name: str) -> dict[str, Any] | None:
+    """One reading of the best batch size, with the learning rate along it."""
+    batch, lr = scaling.exponent(f"batch size, {name}"), scaling.exponent(f"learning rate, {name}")
+    if batch is None:
+        return None
+    text = f"{READINGS[name]} {_goes_as(batch)} (rule: 2/3)"
+    if lr is not None:
+        text += f", the best learning rate there {_goes_as(lr)} (rule: −1/3; {lr.verdict})"
+    notes = list(dict.fromkeys(note for note in (batch.note, "" if lr is None else lr.note) if note))
+    surface = scaling.surfaces[-1] if "surface" in name else None
+    if surface is not None and surface.misfit is not None and surface.misfit > MISFIT:
+        notes.append(f"the surface misses the cells by {surface.misfit:.1f} times the noise, which widens the interval")
+    text += "".join(f"; {note}" for note in notes) + "."
+    return {"of": f"{scaling.optimizer}, {name}", "verdict": batch.verdict, "text": text}
+
+
+def _goes_as(exponent: Exponent) -> str:
+    return "has no exponent" if exponent.estimate is None else f"goes as T to the {exponent.estimate.text('.2f')}"
+
+
+def _plane_finding(scaling: OptimizerScaling) -> dict[str, Any] | None:
+    """γ* ∝ BS^a T^b: inside only if both exponents are."""
+    a, b = scaling.exponent("learning rate against batch size"), scaling.exponent("learning rate against budget")
+    if a is None or b is None or a.estimate is None or b.estimate is None:
+        return None
+    verdict = a.verdict if a.verdict == b.verdict else OUTSIDE if OUTSIDE in (a.verdict, b.verdict) else CANNOT_TELL
+    text = (
+        f"The best learning rate goes as the batch size to the {a.estimate.text('.2f')} (rule: 1; {a.verdict}) and as "
+        f"the budget to the {b.estimate.text('.2f')} (rule: −1; {b.verdict})."
+    )
+    return {"of": f"{scaling.optimizer}, learning rate", "verdict": verdict, "text": text}
+
+
+def _contest_finding(optimizer: str, contest: Contest) -> dict[str, Any]:
+    best = contest.scores[0]
+    text = (
+        f"At {contest.tokens:,.0f} tokens, predicted from the smaller budgets: {contest.why}. "
+        f"Its regret is {best.regret.text('.3f')} nats."
+    )
+    return {"of": f"{optimizer}, rules", "verdict": contest.winner or "no winner", "text": text}
+
+
+def _momenta(optimum: MomentumOptimum) -> str:
+    """The best, and those that cannot be told apart from it."""
+    tied = optimum.tied or tuple(loss == min(optimum.losses) for loss in optimum.losses)
+    return " or ".join(f"{m:g}" for m, tie in zip(optimum.momenta, tied, strict=True) if tie)
+
+
+def _optimizer(scaling: OptimizerScaling) -> dict[str, Any]:
+    constants = scaling.constants
+    return {
+        "name": scaling.optimizer,
+        "noise": f"{scaling.noise:.4f}",
+        "noise_source": NOISE[scaling.noise_source],
+        "seeds": scaling.n_seeds,
+        "budgets": [_budget_row(budget) for budget in scaling.budgets],
+        "exponents": [_exponent_row(exponent) for exponent in scaling.exponents],
+        "cells": [_cell_row(cell) for cell in scaling.cells],
+        "surfaces": [_surface_row(surface) for surface in scaling.surfaces],
+        "rules": _rule_rows(scaling),
+        "constants": [_constants_row(run) for run in constants.runs] if constants else [],
+        "constants_text": _constants_text(scaling) if constants else "",
+    }
+
+
+def _budget_row(budget: BudgetOptimum) -> dict[str, Any]:
+    tied = "–" if budget.tied is None else ", ".join(f"{size:,.0f}" for size in budget.tied)
+    return {
+        "tokens": f"{budget.tokens:,.0f}",
+        "best batch, tokens": _count(budget.batch),
+        "at edge": "yes" if budget.batch_at_edge else "no",
+        "not told apart": tied,
+        "best lr there": _rate(budget.lr),
+        "largest without loss": _count(budget.largest) + (" or more" if budget.largest_at_edge else ""),
+        "best lr there ": _rate(budget.lr_largest),
+        "lowest loss": f"{budget.loss:.4f}",
+    }
+
+
+def _count(estimate: Estimate) -> str:
+    return estimate.text(",.0f")
+
+
+def _rate(estimate: Estimate) -> Markup:
+    shown = power(estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return shown
+    return Markup("{} [{}, {}]").format(shown, power(estimate.low), power(estimate.high))
+
+
+def _exponent_row(exponent: Exponent) -> dict[str, Any]:
+    return {
+        "exponent of": exponent.name,
+        "estimate": exponent.estimate.text("+.3f") if exponent.estimate else "–",
+        "rule": f"{exponent.rule:+.3f}",
+        "verdict": exponent.verdict,
+        "points": str(exponent.n_points),
+        "note": exponent.note,
+    }
+
+
+def _cell_row(cell: CellOptimum) -> dict[str, Any]:
+    return {
+        "tokens": f"{cell.tokens:,.0f}",
+        "batch": f"{cell.batch_size:g} × {cell.seq_len:g}",
+        "best lr": _rate(cell.lr),
+        "resolved": "yes" if cell.resolved else "grid's edge" if cell.at_edge else "beside divergence",
+        "loss": cell.loss.text(".4f"),
+        "among the best": "–" if cell.tied is None else "yes" if cell.tied else "",
+        "seeds": str(cell.n_seeds),
+        "diverged": str(cell.n_diverged),
+    }
+
+
+def _surface_row(surface: Surface) -> dict[str, Any]:
+    return {
+        "form": "maximum" if surface.form == "max" else f"smooth maximum, p = {surface.sharpness:.1f}",
+        "exponent of BS₂": surface.exponent.text(".2f") if surface.free_exponent else "2/3 (held)",
+        "E": f"{surface.floor:.3f}",
+        "BS₁": _corner(surface.bs1),
+        "BS₂, smallest budget": _corner(surface.bs2_first),
+        "BS₂, largest budget": _corner(surface.bs2_last),
+        "residual, nats": f"{surface.rms:.4f}",
+        "÷ noise": "–" if surface.misfit is None else f"{surface.misfit:.1f}",
+        "BS₂ inside the grid": "no" if surface.at_bound else "yes",
+    }
+
+
+def _corner(estimate: Estimate) -> str:
+    """A corner in tokens; far outside any batch size it is no number."""
+    if not 0.5 < estimate.value < 1e9:
+        return "not seen"
+    known = estimate.low is not None and estimate.high is not None and estimate.low > 0.5 and estimate.high < 1e9
+    return estimate.text(",.0f") if known else f"{estimate.value:,.0f}"
+
+
+def _rule_rows(scaling: OptimizerScaling) -> list[dict[str, Any]]:
+    """Rules by their regret at the largest budget, with their regrets at the others."""
+    if scaling.forward is None:
+        return []
+    others = [contest for contest in scaling.contests if contest is not scaling.forward]
+    rows = []
+    for score in scaling.forward.scores:
+        row: dict[str, Any] = {
+            "rule": score.rule,
+            "says": score.title,
+            "tokens a step": _count(score.batch_tokens),
+            "learning rate": _rate(score.lr),
+            "regret, nats": ("≥ " if score.outside else "") + score.regret.text(".3f"),
+        }
+        for contest in others:
+            same = next((s for s in contest.scores if s.rule == score.rule), None)
+            shown = "–" if same is None else ("≥ " if same.outside else "") + f"{same.regret.value:.3f}"
+            row[f"at {contest.tokens:,.0f}"] = shown
+        rows.append(row)
+    return rows
+
+
+def _constants_row(run: RunConstants) -> dict[str, Any]:
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3g}"
+
+    return {
+        "tokens": f"{run.tokens:,.0f}",
+        "batch": f"{run.batch_size:g} × {run.seq_len:g}",
+        "lr": power(run.lr),
+        "L": number(run.smoothness),
+        "μ": run.mu.text(".3g") if run.mu else "–",
+        "μ at E": number(run.mu_at_floor),
+        "κ": number(run.norm_ratio),
+        "σ⋆²": number(run.noise),
+        "μκσ⋆/L": number(run.drive),
+    }
+
+
+def _constants_text(scaling: OptimizerScaling) -> str:
+    constants, parts = scaling.constants, []
+    if constants is None:
+        return ""
+    if constants.variance:
+        law = constants.variance
+        parts.append(f"The gradient's variance falls as B^−{law.batch.text('.2f')}")
+        parts[-1] += f" and S^−{law.seq.text('.2f')}." if law.seq else "."
+    if constants.norm_ratio_exponent:
+        parts.append(f"κ goes as B^{constants.norm_ratio_exponent.text('.3f')}.")
+    if not all(run.mu_rises for run in constants.runs):
+        parts.append(
+            "Where the line of the dual norm against the loss does not rise for sure, μ is taken from the line through "
+            "the fitted surface's floor E (column “μ at E”)."
+        )
+    if constants.predictions:
+        factors = ", ".join(f"{p.constant:.2g}" for p in constants.predictions)
+        parts.append(
+            "One run's constants predict BS₂(T) ∝ T^(2/3) up to a factor. Fitted to the measured batches without loss "
+            f"it is {factors} (a run each), and {constants.predictions[0].error:.2f} octaves root mean square are left."
+        )
+    if constants.shared:
+        parts.append(
+            f"With every run's own constants at its own budget and one factor for all, "
+            f"{constants.shared.constant:.2g}, {constants.shared.error:.2f} octaves are left."
+        )
+    return " ".join(parts)
+
+
+def _parameters(law: ScalingLaw) -> list[tuple[str, Estimate]]:
+    """The law's own, and the exponent of the allocation they make best."""
+    found = list(law.parameters.items())
+    return found + ([(f"exponent of the best {law.form.allocates}", law.allocation)] if law.allocation else [])
+
+
+def _law(each: OptimizerLaw) -> dict[str, Any]:
+    """A scaling law's parameters, its check on held-out points, and its warnings."""
+    law = each.law
+    return {
+        "title": f"Scaling law {LAWS[law.form.name]}, {each.optimizer}",
+        "status": law.status,
+        "parameters": [{"parameter": name, "estimate": e.text(".4g")} for name, e in _parameters(law)],
+        "rms": "–" if law.rms is None else f"{law.rms:.4f}",
+        "held_out": law.held_out,
+        "warnings": law.warnings,
+    }

@@ -1,0 +1,125 @@
+"""Rules against each other on a budget they have not seen.
+
+Each rule is anchored at the optimum of the nearest smaller budget, or fitted to all others (the free power law), and
+predicts (BS, γ) at the held-out budget. Its regret is the loss there minus that of the best measured cell, read off the
+measured surface
+
+    L(BS, γ) = P(BS) + excess(BS, log₂ γ − log₂ γ*(BS))
+
+with P interpolated (monotone cubic) in log₂ BS, and the excess over the best rate interpolated straight between the two
+neighbouring cells at equal distance from their own best rates. A cell's excess is that of the profile's parabola up to
+the neighbours of its best measured rate, so that the best rate itself costs nothing, and monotone cubic beyond. Nothing
+is extrapolated: a prediction outside the measured batch sizes or learning rates is read at the nearest measured one,
+and flagged; its regret is then a bound from below in practice. Intervals come from resampling the seed noise of all
+budgets, so they contain the anchor's error.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.fits.intervals import TAIL, Estimate
+from analysis.laws.rules import Rule
+from analysis.studies.batch_scaling.table import Table
+from analysis.tables.arrays import Bools, Floats
+
+
+@dataclass(frozen=True)
+class Score:
+    """A rule's prediction for a held-out budget and what it costs, in nats. `outside`: beyond what was measured."""
+
+    rule: str
+    title: str
+    batch_tokens: Estimate
+    lr: Estimate
+    regret: Estimate
+    outside: bool
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The scores at one held-out budget, the lowest regret first, and the winner if the intervals allow to name one.
+
+    `anchor` is the budget the anchored rules started from.
+    """
+
+    tokens: float
+    anchor: float
+    scores: tuple[Score, ...]
+    winner: str | None
+    why: str
+
+
+def contest(observed: Table, drawn: Table | None, held_out: int, rules: Sequence[Rule]) -> Contest | None:
+    """Score `rules` and the free power law at budget `held_out`; None with fewer than two budgets."""
+    others = [i for i in range(len(observed.budgets)) if i != held_out]
+    if not others:
+        return None
+    # A best batch at its grid's edge is no optimum to start from, if there is any other.
+    others = [i for i in others if observed.inside(i)] or others
+    anchor = max((i for i in others if i < held_out), default=min(others))
+    lowest = int(observed.profiles[held_out].lowest[0])  # the same cell in every resample
+    measured = _read(observed, held_out, lowest, anchor, others, rules)
+    sampled = _read(drawn, held_out, lowest, anchor, others, rules) if drawn is not None else None
+    scores = []
+    for i, reading in enumerate(measured):
+        draws = None if sampled is None else sampled[i]
+        scores.append(
+            Score(
+                rule=reading.rule.name,
+                title=reading.rule.title,
+                batch_tokens=Estimate.of(reading.setting[0][0], None if draws is None else draws.setting[0]),
+                lr=Estimate.of(reading.setting[1][0], None if draws is None else draws.setting[1]),
+                regret=Estimate.of(reading.regret[0], None if draws is None else draws.regret),
+                outside=bool(reading.outside[0]),
+            )
+        )
+    order = sorted(range(len(scores)), key=lambda i: scores[i].regret.value)
+    tokens = [budget.tokens for budget in observed.budgets]
+    winner, why = _winner([scores[i] for i in order], None if sampled is None else [sampled[i].regret for i in order])
+    return Contest(tokens[held_out], tokens[anchor], tuple(scores[i] for i in order), winner, why)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A rule's (BS, γ) for the held-out budget, and its regret there, (R,) each."""
+
+    rule: Rule
+    setting: tuple[Floats, Floats]
+    regret: Floats
+    outside: Bools
+
+
+def _read(
+    table: Table, held_out: int, lowest: int, anchor: int, others: Sequence[int], rules: Sequence[Rule]
+) -> list[_Reading]:
+    readings = []
+    base = table.point(anchor)
+    for rule in [*rules, *([table.power_law(others)] if len(others) > 1 else [])]:
+        setting = rule.predict(base, table.budgets[held_out].tokens)
+        batch, lr = np.asarray(setting.batch_tokens), np.asarray(setting.lr)
+        loss, outside = table.loss(held_out, np.log2(batch), np.log2(lr))
+        readings.append(_Reading(rule, (batch, lr), loss - table.profiles[held_out].loss[:, lowest], outside))
+    return readings
+
+
+def _winner(scores: Sequence[Score], sampled: Sequence[Floats] | None) -> tuple[str | None, str]:
+    """The first rule, if its regret is below every other's in the resamples."""
+    first = scores[0]
+    if sampled is None:
+        return None, "there is no measure of noise"
+    if first.outside:
+        return None, f"the prediction with the lowest regret, that of {first.rule}, lies outside what was measured"
+    others = zip(scores[1:], sampled[1:], strict=True)
+    rivals = [score.rule for score, draws in others if not _above(draws, sampled[0])]
+    if rivals:
+        return None, f"{first.rule} has the lowest regret, but cannot be told apart from {', '.join(rivals)}"
+    return first.rule, f"the regret of {first.rule} is below that of every other"
+
+
+def _above(draws: Floats, first: Floats) -> bool:
+    """Whether one rule's regret exceeds another's in the resamples; two infinite ones are equal."""
+    with np.errstate(invalid="ignore"):
+        difference = np.nan_to_num(draws - first, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    return bool(np.quantile(difference, TAIL, method="closest_observation") > 0)

@@ -1,0 +1,233 @@
+"""The batch-scaling fit as frozen values, their JSON and their tables."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.fits.intervals import CONFIDENCE, RESAMPLES, Estimate
+from analysis.fits.profile import TOLERANCE
+from analysis.laws.constants import Constants
+from analysis.laws.critical_batch import CriticalBatch
+from analysis.laws.scaling_laws import ScalingLaw
+from analysis.studies.batch_scaling.exponents import Exponent
+from analysis.studies.batch_scaling.momentum import Momenta
+from analysis.studies.batch_scaling.regret import Contest
+from analysis.studies.batch_scaling.surface import Surface
+
+
+@dataclass(frozen=True)
+class CellOptimum:
+    """Best learning rate at one (T, B, S) and the loss there, in nats. `tied`: not told apart from the best cell."""
+
+    tokens: float
+    batch_size: float
+    seq_len: float
+    batch_tokens: float
+    lr: Estimate
+    loss: Estimate
+    at_edge: bool
+    resolved: bool
+    tied: bool | None
+    n_seeds: int
+    n_diverged: int
+
+
+@dataclass(frozen=True)
+class BudgetOptimum:
+    """Best batch and largest batch without loss of one budget, in tokens a step, and the best learning rate at each."""
+
+    tokens: float
+    batch: Estimate
+    batch_at_edge: bool
+    lr: Estimate
+    lr_resolved: bool
+    largest: Estimate
+    largest_at_edge: bool
+    lr_largest: Estimate
+    lr_largest_resolved: bool
+    loss: float
+    tied: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Exponents of batch and learning rate when one choice of the fit is made otherwise."""
+
+    choice: str
+    batch: Estimate | None
+    lr: Estimate | None
+
+
+@dataclass(frozen=True)
+class PowerLawFit:
+    """BS* and γ* as lines in log₂ through the budgets, at the base budget."""
+
+    batch_exponent: float
+    lr_exponent: float
+    log2_batch_at_base: float
+    log2_lr_at_base: float
+
+
+@dataclass(frozen=True)
+class PlanBase:
+    """What `scionlab plan --from` needs: the largest budget's optimum and the free power law with its resamples.
+
+    `samples` holds (batch exponent, log₂ batch, lr exponent, log₂ lr) at the base budget.
+    """
+
+    base: dict[str, float | None]
+    at_edge: bool
+    resolved: bool
+    tokens_min: float
+    tokens_max: float
+    samples: tuple[tuple[float, float, float, float], ...]
+    power_law: PowerLawFit | None
+
+
+@dataclass(frozen=True)
+class OptimizerScaling:
+    """Everything found about one optimizer. `noise_source`: "seeds", "roughness" or "none"; `noise` in nats."""
+
+    optimizer: str
+    momentum: float | None
+    noise: float
+    noise_source: str
+    n_seeds: int
+    cells: tuple[CellOptimum, ...]
+    budgets: tuple[BudgetOptimum, ...]
+    exponents: tuple[Exponent, ...]
+    surfaces: tuple[Surface, ...]
+    sensitivity: tuple[Sensitivity, ...]
+    momenta: Momenta | None
+    forward: Contest | None
+    contests: tuple[Contest, ...]
+    constants: Constants | None
+    critical: CriticalBatch | None
+    plan: PlanBase | None
+
+    def exponent(self, name: str) -> Exponent | None:
+        """The exponent of that name, if it was fitted."""
+        return next((e for e in self.exponents if e.name == name), None)
+
+
+@dataclass(frozen=True)
+class OptimizerLaw:
+    """A scaling law over all network sizes of one optimizer."""
+
+    optimizer: str
+    law: ScalingLaw
+
+
+@dataclass(frozen=True)
+class BatchScaling:
+    """The fit of one table of runs."""
+
+    optimizers: tuple[OptimizerScaling, ...]
+    laws: tuple[OptimizerLaw, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "confidence": CONFIDENCE,
+            "resamples": RESAMPLES,
+            "without_loss_within_nats": TOLERANCE,
+            "optimizers": [_with_law_of_kappa(found) for found in self.optimizers],
+            "laws": [{"optimizer": each.optimizer, **each.law.as_dict()} for each in self.laws],
+        }
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """The tables, by the name of their CSV."""
+        of = self.optimizers
+        contests = [(o, c) for o in of for c in o.contests]
+        return {
+            "batch_scaling_cells": _frame((o, cell) for o in of for cell in o.cells),
+            "batch_scaling_budgets": _frame((o, budget) for o in of for budget in o.budgets),
+            "batch_scaling_exponents": _frame((o, exponent) for o in of for exponent in o.exponents),
+            "batch_scaling_surfaces": _frame((o, surface) for o in of for surface in o.surfaces),
+            "batch_scaling_sensitivity": _frame((o, line) for o in of for line in o.sensitivity),
+            "batch_scaling_momentum": _frame((o, m) for o in of if o.momenta for m in o.momenta.optima),
+            "batch_scaling_critical": _named((o.optimizer, o.critical.frame()) for o in of if o.critical),
+            "batch_scaling_laws": _named((each.optimizer, each.law.frame()) for each in self.laws),
+            "batch_scaling_rules": _frame(((o, s) for o, c in contests for s in c.scores), rule_budgets(contests)),
+        }
+
+    def summaries(self) -> list[tuple[str, pd.DataFrame]]:
+        """Titled tables of texts for a terminal."""
+        found = []
+        for scaling in self.optimizers:
+            found.append((f"{scaling.optimizer}: exponents", _exponent_texts(scaling.exponents)))
+            if scaling.forward:
+                title = f"{scaling.optimizer}: rules at {scaling.forward.tokens:,.0f} tokens ({scaling.forward.why})"
+                found.append((title, _score_texts(scaling.forward)))
+        return found
+
+
+def _with_law_of_kappa(found: OptimizerScaling) -> dict[str, Any]:
+    """As a dictionary, with κ(B) ∝ B^exponent in the words of `scionlab plan`."""
+    fields = asdict(found)
+    if found.constants and found.constants.kappa_batch_exponent is not None:
+        fields["constants"] |= {
+            "kappa_batch_exponent": found.constants.kappa_batch_exponent,
+            "kappa_batch_shift": 0.0,
+        }
+    return fields
+
+
+def rule_budgets(contests: Iterable[tuple[OptimizerScaling, Contest]]) -> list[dict[str, float]]:
+    """The held-out budget of every score."""
+    return [{"held_out_tokens": c.tokens} for _, c in contests for _ in c.scores]
+
+
+def flat(record: Any) -> dict[str, Any]:
+    """A dataclass as one row: an Estimate becomes three columns, a tuple a text."""
+    row: dict[str, Any] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Estimate):
+            row |= {field.name: value.value, f"{field.name}_low": value.low, f"{field.name}_high": value.high}
+        elif isinstance(value, tuple):
+            row[field.name] = " ".join(f"{item:g}" for item in value)
+        elif not is_dataclass(value):
+            row[field.name] = value
+    return row
+
+
+def _frame(
+    records: Iterable[tuple[OptimizerScaling, Any]], extra: list[dict[str, float]] | None = None
+) -> pd.DataFrame:
+    rows: Iterator[dict[str, Any]] = ({"optimizer": o.optimizer, **flat(record)} for o, record in records)
+    return pd.DataFrame(row | (extra[i] if extra else {}) for i, row in enumerate(rows))
+
+
+def _named(frames: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Tables one below the other, with their optimizer."""
+    named = [frame.assign(optimizer=name) for name, frame in frames if not frame.empty]
+    return pd.concat(named, ignore_index=True) if named else pd.DataFrame()
+
+
+def _exponent_texts(exponents: Iterable[Exponent]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "exponent of": e.name,
+            "estimate": e.estimate.text("+.2f") if e.estimate else "–",
+            "rule": f"{e.rule:+.2f}",
+            "verdict": e.verdict,
+            "note": e.note,
+        }
+        for e in exponents
+    )
+
+
+def _score_texts(contest: Contest) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "rule": s.rule,
+            "tokens a step": f"{s.batch_tokens.value:,.0f}",
+            "learning rate": f"{s.lr.value:.2e}",
+            "regret": s.regret.text(".3f"),
+            "outside the grid": "yes" if s.outside else "",
+        }
+        for s in contest.scores
+    )

@@ -1,0 +1,1 @@
+"""Rates of convergence on a known problem, against theory's."""

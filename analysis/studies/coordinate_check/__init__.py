@@ -1,0 +1,1 @@
+"""How activations and their changes grow with the width."""

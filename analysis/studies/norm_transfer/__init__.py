@@ -1,0 +1,1 @@
+"""The output layer's norm at the best settings, across scales."""

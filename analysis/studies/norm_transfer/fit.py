@@ -1,0 +1,323 @@
+"""Norm transfer: at the best learning rate and batch size, is the output layer's norm the same at every scale?
+
+Filatov et al. (arXiv 2510.03871) find that the optimal (γ, B) of every width and token budget T leaves the output layer
+with the same ‖W‖_{RMS→∞} = √d_in max_i ‖row_i‖₂. Here, for every method, width and budget,
+
+    (γ*, B*)     the best rate of every batch size and the best batch, by parabolas (`analysis.fits.profile`)
+    norm*        the norm after the last step there: straight in logarithms between the trained rates and batches
+    log₂ norm* = c + a log₂ width + b log₂ T              least squares over the optima that their grid resolves
+
+Intervals are percentiles of a bootstrap in which the seeds' noise of losses and norms is drawn anew and the optimum is
+chosen anew, so they include the choice; where the optima miss the plane by more than that noise, they are widened by
+the ratio. One seed has no noise to draw from, and no interval.
+
+The norm "held" if the intervals of a and b lie within ±TOLERANCE, "did not hold" if one lies wholly beyond. Without
+transfer the exponents would be multiples of 1/2: steps that add up give ‖W‖ ∝ K, those that do not √K. A constrained
+method cannot leave its ball, so where ‖W‖ is close to ρ the ball fixes it, and not the optimum: `of_radius` says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.fits.cells import Budget, Cell, all_cells, budgets_of, table_of_cells
+from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, RESAMPLES, TAIL, Estimate, interval
+from analysis.fits.profile import Profile, best_batch, lr_along, profile
+from analysis.studies.batch_scaling.noise import Noise, measure_noise, resample
+from analysis.tables.arrays import Bools, Floats
+from analysis.tables.sweep import SweepTables
+from analysis.tables.watched import refuse_repeated, watched
+from scionlab.errors import UserError
+
+TOLERANCE = 0.25  # half of the smallest exponent that theory has for a norm that is not transferred
+HELD, BROKEN = "held", "did not hold"
+NORM = "rms_to_max"
+FEWEST = 3  # resolved optima that a verdict needs
+
+
+@dataclass(frozen=True)
+class NormOptimum:
+    """The optimum of one width and budget, and the output layer's norm there.
+
+    `resolved`: it lies inside the grid, next to no divergence. `cut_off`: in more than 2.5% of the resamples it does
+    not. `of_radius` is ‖W‖/ρ in the layer's own norm at the trained cell with the lowest loss; None without balls.
+    """
+
+    width: int
+    tokens: float
+    lr: float
+    batch_size: float
+    norm: Estimate | None
+    loss: float
+    of_radius: float | None
+    resolved: bool
+    cut_off: bool
+    n_seeds: int
+
+
+@dataclass(frozen=True)
+class MethodTransfer:
+    """A method's optima and the exponents of the norm there; None along an axis with one place.
+
+    `misfit` is how far the optima lie from the plane, in units of their noise.
+    """
+
+    optimizer: str
+    verdict: str
+    in_width: Estimate | None
+    in_tokens: Estimate | None
+    misfit: float | None
+    optima: tuple[NormOptimum, ...]
+    n_diverged: int
+
+    @property
+    def spread(self) -> float | None:
+        """Largest norm over smallest among the resolved optima."""
+        norms = [o.norm.value for o in self.optima if o.norm and o.resolved]
+        return max(norms) / min(norms) if norms else None
+
+
+@dataclass(frozen=True)
+class NormTransfer:
+    """All methods. `points` has a row per method, width, budget, batch and rate: means of loss and norm over seeds."""
+
+    methods: tuple[MethodTransfer, ...]
+    points: pd.DataFrame
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        methods = [asdict(method) for method in self.methods]
+        return {"confidence": CONFIDENCE, "resamples": RESAMPLES, "tolerance": TOLERANCE, "methods": methods}
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Its tables, by the name of their CSV."""
+        return {
+            "norm_transfer": pd.DataFrame(_row(m.optimizer, o) for m in self.methods for o in m.optima),
+            "norm_exponents": pd.DataFrame(map(_exponents, self.methods)),
+            "norm_points": self.points,
+        }
+
+    def summaries(self) -> list[tuple[str, pd.DataFrame]]:
+        """One row per method, as text."""
+        title = f"Norm of the output layer at the optimum (exponents; tolerance ±{TOLERANCE:g})"
+        return [(title, pd.DataFrame(map(texts, self.methods)))]
+
+
+def texts(method: MethodTransfer) -> dict[str, str]:
+    """A method as a row of texts."""
+    return {
+        "optimizer": method.optimizer,
+        "norms": ", ".join(norm_text(optimum) for optimum in method.optima),
+        "in width": method.in_width.text("+.2f") if method.in_width else "–",
+        "in tokens": method.in_tokens.text("+.2f") if method.in_tokens else "–",
+        "verdict": method.verdict,
+    }
+
+
+def norm_text(optimum: NormOptimum) -> str:
+    """The norm in short, marked where the optimum is not resolved."""
+    return f"{optimum.norm.value:.3g}{'' if optimum.resolved else '!'}" if optimum.norm else "–"
+
+
+def _row(optimizer: str, optimum: NormOptimum) -> dict[str, Any]:
+    row = {name: value for name, value in asdict(optimum).items() if name != "norm"}
+    known = optimum.norm or Estimate(np.nan)
+    return {"optimizer": optimizer, **row, "norm": known.value, "norm_low": known.low, "norm_high": known.high}
+
+
+def _exponents(method: MethodTransfer) -> dict[str, Any]:
+    row: dict[str, Any] = {"optimizer": method.optimizer, "verdict": method.verdict}
+    for name, estimate in (("width", method.in_width), ("tokens", method.in_tokens)):
+        known = estimate or Estimate(np.nan)
+        row |= {f"in_{name}": known.value, f"in_{name}_low": known.low, f"in_{name}_high": known.high}
+    return row | {"misfit": method.misfit, "n_diverged": method.n_diverged}
+
+
+def fit_norm_transfer(tables: SweepTables, seed: int = 0) -> NormTransfer:
+    """Fit the finished runs that watched their layers; `seed` is the bootstrap's.
+
+    UserError if none did, if none has a matrix as output layer, if no method has two widths or two budgets, or if runs
+    of one width, budget, batch size, rate and seed repeat.
+    """
+    runs, rows = watched(tables, [NORM, "norm", "radius"], "norm transfer")
+    heads = rows[(rows["role"] == "output") & rows[NORM].notna()]
+    if heads.empty:
+        raise UserError(f"layers: no output layer has a {NORM}: there is no norm to compare")
+    refuse_repeated(runs, ["width", "tokens_budget", "batch_size", "lr", "seed"])
+    ends = heads.sort_values("step").groupby("trial_id").agg(
+        norm=(NORM, "last"), own=("norm", "last"), radius=("radius", "last")
+    )  # fmt: skip
+    cells = table_of_cells(runs).merge(ends.reset_index(), on="trial_id", how="left").sort_values("trial_id")
+    places = cells.groupby("optimizer")[["width", "budget"]].nunique()
+    if int(places.to_numpy().max()) < 2:
+        raise UserError("runs: all have one width and one token budget; norm transfer compares several of either")
+    methods = tuple(
+        _method(str(optimizer), mine, np.random.default_rng(seed))
+        for optimizer, mine in cells.groupby("optimizer", sort=True)
+    )
+    keys = ["optimizer", "width", "budget", "batch_size", "lr"]
+    ok = cells[(cells["status"] == "ok") & cells["norm"].notna()]
+    means = ok.groupby(keys, as_index=False).agg(
+        loss=("val_loss", "mean"), norm=("norm", "mean"), n_seeds=("seed", "nunique")
+    )  # fmt: skip
+    return NormTransfer(methods, means.rename(columns={"budget": "tokens"}))
+
+
+def _method(optimizer: str, runs: pd.DataFrame, rng: np.random.Generator) -> MethodTransfer:
+    by_width = [(int(rows["width"].iloc[0]), rows) for _, rows in runs.groupby("width", sort=True)]
+    groups = [(width, budget, rows) for width, rows in by_width for budget in budgets_of(rows)]
+    noise, scatter = _noise([budget for _, budget, _ in groups], rng), _scatter(runs)
+    found = [_optimum(width, budget, rows, noise, scatter, rng) for width, budget, rows in groups]
+    in_width, in_tokens, misfit = _plane(found)
+    return MethodTransfer(
+        optimizer=optimizer,
+        verdict=verdict([in_width, in_tokens], [optimum for optimum, _ in found]),
+        in_width=in_width,
+        in_tokens=in_tokens,
+        misfit=misfit,
+        optima=tuple(optimum for optimum, _ in found),
+        n_diverged=int((runs["status"] == "diverged").sum()),
+    )
+
+
+def _noise(budgets: Sequence[Budget], rng: np.random.Generator) -> Noise | None:
+    """The noise of the losses as their seeds show it; None for one seed.
+
+    With one batch size a seed's offset from others moves no optimum, and is not known.
+    """
+    found = measure_noise(budgets, rng)
+    if found.source == "seeds":
+        return found
+    rests = np.concatenate([np.empty(0), *(cell.curve.residuals() for cell in all_cells(budgets))])
+    alone = all(len(budget.cells) == 1 for budget in budgets)
+    return Noise(np.empty(0), rests, "seeds") if alone and rests.size else None
+
+
+def _scatter(runs: pd.DataFrame) -> Floats:
+    """Single-seed noise of log₂ norm: the seeds' distances from their cell's mean, unbiased in variance."""
+    logs = np.log2(runs["norm"].where(runs["status"] == "ok")).dropna()
+    cells = logs.groupby([runs.loc[logs.index, name] for name in ("width", "budget", "batch_size", "lr")])
+    counts = cells.transform("size")
+    left = (logs - cells.transform("mean")) * np.sqrt(counts / (counts - 1).clip(lower=1))
+    return left[counts > 1].to_numpy(float)
+
+
+def _optimum(
+    width: int, budget: Budget, runs: pd.DataFrame, noise: Noise | None, scatter: Floats, rng: np.random.Generator
+) -> tuple[NormOptimum, Floats | None]:
+    """The optimum, and log₂ of the norm there in resamples."""
+    mine = runs[runs["budget"] == budget.tokens]
+    norms = [_log_norms(cell, mine) for cell in budget.cells]
+    at = profile(budget, budget.means)
+    value, batch, inside = _norm_at(at, budget, norms)
+    sample, cut_off = None, False
+    if noise is not None and scatter.size:
+        drawn = profile(budget, resample(budget, noise, RESAMPLES, rng))
+        seeds = max(cell.curve.n_seeds for cell in budget.cells)
+        wobble = [rng.choice(scatter, (RESAMPLES, len(n), seeds)).mean(axis=2) for n in norms]
+        sample, _, ok = _norm_at(drawn, budget, [n + w for n, w in zip(norms, wobble, strict=True)])
+        cut_off = float(np.mean(~ok)) > TAIL
+        sample = sample if inside[0] else None
+    means = mine[mine["status"] == "ok"].groupby(["batch_size", "lr"])[["val_loss", "own", "radius"]].mean()
+    lowest = means.sort_values("val_loss").iloc[0]
+    estimate = None
+    if np.isfinite(value[0]):
+        low, high = interval(sample)
+        estimate = Estimate(float(2 ** value[0]), None if low is None else 2**low, None if high is None else 2**high)
+    return NormOptimum(
+        width=width,
+        tokens=budget.tokens,
+        lr=float(2 ** lr_along(at, batch)[0][0]),
+        batch_size=float(2 ** batch[0]) / budget.cells[0].seq_len,
+        norm=estimate,
+        loss=float(lowest["val_loss"]),
+        of_radius=None if pd.isna(lowest["radius"]) else float(lowest["own"] / lowest["radius"]),
+        resolved=bool(inside[0]),
+        cut_off=cut_off,
+        n_seeds=max(cell.curve.n_seeds for cell in budget.cells),
+    ), sample
+
+
+def _log_norms(cell: Cell, runs: pd.DataFrame) -> Floats:
+    """Mean over seeds of log₂ norm at every rate of a cell's curve, (J,); NaN where no run has one."""
+    mine = runs[(runs["batch_size"] == cell.batch_size) & (runs["seq_len"] == cell.seq_len) & (runs["status"] == "ok")]
+    means = np.log2(mine["norm"]).groupby(np.log2(mine["lr"])).mean()
+    return means.reindex(cell.curve.x).to_numpy(float)
+
+
+def _norm_at(of: Profile, budget: Budget, norms: Sequence[Floats]) -> tuple[Floats, Floats, Bools]:
+    """log₂ of the norm at the best rate and batch of every resample, (R,), log₂ B*·S, and whether that is resolved.
+
+    `norms` has log₂ norms (J,), or (R, J), of every cell. Straight between rates at every cell's own best rate, then
+    straight between cells. With one batch size there is no best one to look for.
+    """
+    batch, inside = best_batch(of)
+    columns = [
+        _between(cell.curve.x, np.broadcast_to(norm, (len(batch), len(cell.curve.x))), of.lr[:, i])
+        for i, (cell, norm) in enumerate(zip(budget.cells, norms, strict=True))
+    ]
+    value = _between(of.x, np.stack(columns, axis=1), batch)
+    resolved = lr_along(of, batch)[1] & (inside if len(of.x) > 1 else True)
+    return value, batch, resolved & np.isfinite(value)
+
+
+def _between(x: Floats, y: Floats, at: Floats) -> Floats:
+    """Value of every row of y (R, J) at its own abscissa `at` (R,), straight between x (J,); a point counts only if
+    it has weight.
+    """
+    if len(x) == 1:
+        return y[:, 0]
+    rows = np.arange(len(at))
+    left = np.clip(np.searchsorted(x, at, side="right") - 1, 0, len(x) - 2)
+    share = np.clip((at - x[left]) / (x[left + 1] - x[left]), 0, 1)
+    low, high = y[rows, left], y[rows, left + 1]
+    return np.where(share == 0, low, np.where(share == 1, high, (1 - share) * low + share * high))
+
+
+def _plane(
+    found: Sequence[tuple[NormOptimum, Floats | None]],
+) -> tuple[Estimate | None, Estimate | None, float | None]:
+    """Exponents of the norm in width and budget over the resolved optima, and Birge's ratio of their distances."""
+    used = [(o, sample) for o, sample in found if o.resolved and o.norm]
+    axes = np.array([[np.log2(o.width), np.log2(o.tokens)] for o, _ in used]).reshape(-1, 2)
+    varied = [bool(np.ptp(column) > 0) if len(column) else False for column in axes.T]
+    design = np.column_stack([np.ones(len(used)), axes[:, varied]])
+    if not any(varied) or np.linalg.matrix_rank(design) < design.shape[1]:
+        return None, None, None
+    value = np.array([np.log2(o.norm.value) for o, _ in used if o.norm])
+    solve = np.linalg.pinv(design)
+    slopes = (solve @ value)[1:]
+    drawn = [sample for _, sample in used if sample is not None]
+    samples, misfit = None, None
+    if len(drawn) == len(used):
+        table = np.stack(drawn)
+        misfit = _misfit(value - design @ (solve @ value), table.std(axis=1), len(used) - design.shape[1])
+        samples = slopes[:, None] + max(1.0, misfit or 0.0) * ((solve @ table)[1:] - slopes[:, None])
+    estimates = iter(Estimate.of(s, None if samples is None else samples[i]) for i, s in enumerate(slopes))
+    in_width, in_tokens = (next(estimates) if vary else None for vary in varied)
+    return in_width, in_tokens, misfit
+
+
+def _misfit(left: Floats, noise: Floats, freedom: int) -> float | None:
+    if freedom < 1 or not np.isfinite(noise).all() or (noise == 0).any():
+        return None
+    return float(np.sqrt(np.sum((left / noise) ** 2) / freedom))
+
+
+def verdict(exponents: Sequence[Estimate | None], optima: Sequence[NormOptimum]) -> str:
+    """What the intervals of the exponents in width and budget allow to say; an axis with one place needs none."""
+    used = [optimum for optimum in optima if optimum.resolved]
+    asked = [len({o.width for o in optima}) > 1, len({o.tokens for o in optima}) > 1]
+    known = [exponent for exponent in exponents if exponent is not None]
+    ends = [
+        (exponent.low, exponent.high) for exponent in known if exponent.low is not None and exponent.high is not None
+    ]
+    if len(used) < FEWEST:
+        return CANNOT_TELL
+    if any(low > TOLERANCE or high < -TOLERANCE for low, high in ends):
+        return BROKEN
+    inside = len(ends) == sum(asked) > 0 and all(max(-low, high) <= TOLERANCE for low, high in ends)
+    return HELD if inside and not any(optimum.cut_off for optimum in used) else CANNOT_TELL

@@ -1,0 +1,1 @@
+"""The same tokens spent in several ways, with restarts and without."""

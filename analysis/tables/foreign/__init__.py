@@ -1,0 +1,1 @@
+"""Tables that somebody else wrote: cells, arithmetic over their columns, rows as they are stored."""

@@ -1,0 +1,121 @@
+"""Arithmetic on the columns of a table: the right side of `scionlab import --map target=expression`.
+
+    expression = column | number | expression + - * / ** expression | - expression | ( expression )
+
+read by Python's own grammar, so with its precedence, and turned into functions of the columns. No other syntax is: no
+call, attribute or comparison can be written, so nothing in an expression is executed. Arithmetic is that of float64
+arrays: a division by zero is infinite, a root of a negative number is NaN. A column whose name is not a word is quoted
+with backticks, `like this`; a text that is a column's whole name needs no quotes.
+"""
+
+import ast
+import re
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.tables.arrays import Floats
+from scionlab.errors import UserError, unknown
+
+ALLOWED = "it may have column names, numbers, + - * / ** and parentheses; quote other names with backticks"
+LONGEST = 500  # characters: nesting stays below what Python's stack holds
+
+Values = float | Floats
+Function = Callable[[Mapping[str, Floats]], Values]
+
+OPERATORS: dict[type[ast.operator], Callable[[Values, Values], Values]] = {
+    ast.Add: np.add,
+    ast.Sub: np.subtract,
+    ast.Mult: np.multiply,
+    ast.Div: np.divide,
+    ast.Pow: np.power,
+}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A text, the columns it uses, and its value as a function of them."""
+
+    text: str
+    columns: tuple[str, ...]
+    function: Function
+
+    def __call__(self, values: Mapping[str, Floats]) -> Values:
+        """The value for columns (n,): shape (n,), or a number if no column is used."""
+        with np.errstate(all="ignore"):
+            return self.function(values)
+
+
+def parse(text: str, columns: Collection[str]) -> Expression:
+    """An expression of `columns`; UserError for other syntax and for columns that are not there."""
+    text = text.strip()
+    if text in columns:
+        return Expression(text, (text,), lambda values: values[text])
+    if len(text) > LONGEST:
+        raise UserError(f"an expression of {len(text)} characters is too long; at most {LONGEST} are allowed")
+    quoted: dict[str, str] = {}
+
+    def placeholder(match: re.Match[str]) -> str:
+        word = "q" * (len(text) + 1) + str(len(quoted))  # longer than the text, so no name in it
+        quoted[word] = match[1]
+        return f" {word} "
+
+    code = re.sub("`([^`]*)`", placeholder, text).strip()
+    builder = _Builder(text, columns, quoted, [])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what Python has doubts about, as in 1if x, is no arithmetic either
+            function = builder.build(ast.parse(code, mode="eval").body)
+    except UserError:
+        raise
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # ValueError: characters that no source may have
+        raise builder.refusal() from None
+    return Expression(text, tuple(dict.fromkeys(builder.used)), function)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """From syntax trees to functions; `used` collects the columns in the order they are met."""
+
+    text: str
+    columns: Collection[str]
+    quoted: Mapping[str, str]
+    used: list[str]
+
+    def build(self, node: ast.expr) -> Function:
+        match node:
+            case ast.BinOp(left, op, right) if type(op) in OPERATORS:
+                return self._binary(OPERATORS[type(op)], self.build(left), self.build(right))
+            case ast.UnaryOp(ast.USub(), operand):
+                inner = self.build(operand)
+                return lambda values: -inner(values)
+            case ast.UnaryOp(ast.UAdd(), operand):
+                return self.build(operand)
+            case ast.Constant(int() | float() as value) if not isinstance(value, bool):
+                return self._constant(value)
+            case ast.Name(name):
+                return self._column(self.quoted.get(name, name))
+        raise self.refusal()
+
+    @staticmethod
+    def _binary(operator: Callable[[Values, Values], Values], left: Function, right: Function) -> Function:
+        return lambda values: operator(left(values), right(values))
+
+    def _constant(self, value: float) -> Function:
+        try:
+            number = np.float64(value)
+        except OverflowError:
+            raise self.refusal() from None
+        return lambda values: number
+
+    def _column(self, name: str) -> Function:
+        if name not in self.columns:
+            raise unknown("column", name, self.columns)
+        self.used.append(name)
+        return lambda values: values[name]
+
+    def refusal(self) -> UserError:
+        """For a text that is no such arithmetic."""
+        return UserError(f"{self.text!r} is not an expression of columns: {ALLOWED}")

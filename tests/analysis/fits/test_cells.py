@@ -1,0 +1,159 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted import Law, planted_runs
+
+from analysis.fits.cells import SAME_BUDGET, budgets_of, same_budget, table_of_cells
+from analysis.studies.batch_scaling.noise import measure_noise, resample
+from scionlab.errors import UserError
+
+
+def runs_of(**changes):
+    """One budget, two batch sizes, three rates, two seeds."""
+    return planted_runs(Law(), budgets=(16,), batches=2, half=1).assign(**changes)
+
+
+def budgets(runs):
+    return budgets_of(table_of_cells(runs))
+
+
+def noise_of(runs):
+    return measure_noise(budgets(runs), np.random.default_rng(0))
+
+
+# Budgets and cells
+
+
+@given(
+    octaves=st.lists(st.integers(10, 30), min_size=1, max_size=5, unique=True),
+    rounding=st.lists(st.floats(1, SAME_BUDGET), min_size=1, max_size=6),
+)
+def test_budgets_that_whole_steps_have_rounded_are_one(octaves, rounding):
+    tokens = pd.Series([2.0**octave * factor for octave in octaves for factor in rounding])
+    merged = same_budget(tokens)
+    assert merged.nunique() == len(octaves)
+    assert merged.groupby(np.log2(tokens).astype(int)).nunique().max() == 1
+    assert ((merged / tokens - 1).abs() <= SAME_BUDGET - 1).all()
+
+
+def test_budgets_four_percent_apart_are_two():
+    assert list(same_budget(pd.Series([100.0, 104.0, 101.0]))) == [100.5, 104.0, 100.5]
+
+
+def test_what_was_asked_for_counts_rather_than_what_whole_steps_made_of_it():
+    runs = runs_of(tokens_budget=2**16)
+    runs["tokens"] *= np.where(runs["batch_size"] == 4, 0.9, 1.0)
+    assert [budget.tokens for budget in budgets(runs)] == [2**16]
+    assert len(budgets(runs.drop(columns="tokens_budget"))) == 2
+
+
+def test_cells_ascend_in_tokens_a_step_whatever_the_order_of_the_rows():
+    shuffled = planted_runs(Law(), budgets=(17, 16)).sample(frac=1, random_state=0)
+    found = budgets(shuffled)
+    assert [budget.tokens for budget in found] == [2**16, 2**17]
+    for budget in found:
+        assert (np.diff(budget.x) == 1).all()
+        assert all((np.diff(cell.curve.x) == 1).all() for cell in budget.cells)
+
+
+def test_of_settings_with_equal_tokens_a_step_the_better_one_counts():
+    runs = runs_of()
+    longer = runs.assign(batch_size=runs["batch_size"] / 2, seq_len=64)
+    for step, seq_len in ((-0.1, 64), (0.1, 32)):
+        both = pd.concat([runs, longer.assign(val_loss=runs["val_loss"] + step)])
+        assert {cell.seq_len for cell in budgets(both)[0].cells} == {seq_len}
+        assert [cell.batch_tokens for cell in budgets(both)[0].cells] == [64, 128]
+
+
+def test_a_batch_that_never_trained_is_left_out_and_a_rate_that_diverged_is_infinite():
+    runs = planted_runs(Law(), budgets=(16,))
+    dead = runs["batch_size"] == runs["batch_size"].max()
+    wall = runs["lr"] == runs.loc[~dead, "lr"].max()
+    runs.loc[dead | (wall & (runs["seed"] == 0)), ["status", "val_loss"]] = ["diverged", np.nan]
+    cells = budgets(runs)[0].cells
+    assert len(cells) == 5
+    assert np.isinf(cells[-1].curve.mean[-1])
+    assert np.isfinite(cells[-1].curve.mean[:-1]).all()
+
+
+def test_a_seed_that_is_missing_somewhere_does_not_count():
+    runs = runs_of()
+    partial = runs[(runs["seed"] == 0) | (runs["lr"] > runs["lr"].median())]
+    assert {cell.curve.n_seeds for cell in budgets(partial)[0].cells} == {1}
+
+
+def test_tables_that_cannot_be_fitted_are_refused():
+    runs = runs_of()
+    with pytest.raises(UserError, match="columns lr, seed are missing"):
+        table_of_cells(runs.drop(columns=["lr", "seed"]))
+    with pytest.raises(UserError, match="none of 12 trained to its end"):
+        table_of_cells(runs.assign(status="diverged"))
+    with pytest.raises(UserError, match="momentum is given for some of them only"):
+        table_of_cells(runs.assign(momentum=np.where(runs["seed"] == 0, 0.1, np.nan)))
+    with pytest.raises(UserError, match="trained in stages"):
+        table_of_cells(runs.assign(stages=np.where(runs["seed"] == 0, "[]", None)))
+
+
+def test_failed_runs_do_not_count():
+    runs = runs_of()
+    failed = runs.iloc[:1].assign(status="error", val_loss=np.nan, seed=9)
+    assert len(table_of_cells(pd.concat([runs, failed]))) == len(runs)
+
+
+# Noise
+
+
+@pytest.mark.parametrize(("rest", "offset"), [(0.01, 0.01), (0.01, 0.0), (0.0, 0.01)])
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_planted_noise_is_taken_apart_without_bias(rest, offset, seeds):
+    pools = [noise_of(planted_runs(Law(), draw, rest, offset, seeds)) for draw in range(8)]
+    found = [np.sqrt(np.mean([np.mean(getattr(of, name) ** 2) for of in pools])) for name in ("rests", "offsets")]
+    # 8 tables have 160 degrees of freedom for offsets and 768 for rests (with two seeds): their standard deviations
+    # scatter by 6% and 3%. Offsets that are not there leave what does not cancel: 0.45 rests if nothing were taken off.
+    assert found[0] == pytest.approx(rest, rel=0.1, abs=1e-9)
+    assert found[1] == pytest.approx(offset, rel=0.15, abs=0.25 * rest)
+    assert {of.source for of in pools} == {"seeds"}
+
+
+def test_what_a_seed_has_in_all_cells_of_a_budget_is_no_noise():
+    runs = planted_runs(Law())
+    moved = runs.assign(val_loss=runs["val_loss"] + 0.3 * runs["seed"])
+    assert noise_of(moved).level == pytest.approx(noise_of(runs).level, rel=1e-9)
+
+
+def test_one_seed_shows_its_noise_in_the_roughness_of_the_curves():
+    found = noise_of(planted_runs(Law(), noise=0.01, offset=0, seeds=1))
+    assert found.source == "roughness"
+    # 24 curves with two third differences each; a parabola has none of its own.
+    assert np.sqrt(np.mean(found.rests**2)) == pytest.approx(0.01, rel=0.25)
+    # The U over batch sizes is no parabola, which counts as noise: wide, never narrow.
+    assert found.level > 0.01
+
+
+def test_one_seed_on_few_rates_and_batches_has_no_noise_to_measure():
+    found = noise_of(planted_runs(Law(), seeds=1, budgets=(16,), batches=3, half=1))
+    assert found.source == "none"
+    assert found.level == 0
+
+
+def test_resampled_curves_scatter_like_means_over_seeds():
+    runs = planted_runs(Law(), noise=0.01, offset=0.02, seeds=2)
+    budget, noise = budgets(runs)[1], noise_of(runs)
+    drawn = resample(budget, noise, 4000, np.random.default_rng(0))
+    for means, cell in zip(drawn, budget.cells, strict=True):
+        assert means.shape == (4000, 5)
+        # 4,000 draws of a pool of finite size: 2% of scatter, twice.
+        assert (means - cell.curve.mean).std(axis=0) == pytest.approx(np.full(5, noise.level / np.sqrt(2)), rel=0.05)
+        together = np.cov((means - cell.curve.mean).T)
+        assert together[0, 1] == pytest.approx(np.mean(noise.offsets**2) / 2, rel=0.15)
+
+
+def test_divergence_and_absence_survive_resampling():
+    runs = planted_runs(Law(), budgets=(16,))
+    wall = runs["lr"] == runs["lr"].max()
+    runs.loc[wall, ["status", "val_loss"]] = ["diverged", np.nan]
+    budget = budgets(runs)[0]
+    for means, cell in zip(resample(budget, noise_of(runs), 10, np.random.default_rng(0)), budget.cells, strict=True):
+        assert (np.isfinite(means) == cell.curve.finite).all()

@@ -1,0 +1,257 @@
+"""The transfer study on made-up runs with known regrets: what it finds, draws and says."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import WHEN, curve_rows, run_row, sweep_row
+
+from analysis.pipeline import report_results
+from analysis.studies.table import STUDIES, study
+from analysis.studies.transfer.costs import cost, descent
+from analysis.studies.transfer.figures import proxy as figure
+from analysis.studies.transfer.fit import fit_proxy, pooled, regret
+from analysis.studies.transfer.result import MARGIN, finding
+from analysis.tables.sweep import SweepTables
+from scionlab.errors import UserError
+from scionlab.store import RunStore
+
+REGRETS = {("adam", "wider"): 0.30, ("adam", "deeper"): 0.0, ("scion", "wider"): 0.005, ("scion", "deeper"): -0.001}
+SEEDS = (1, 2, 3, 4)
+PROXY_FLOPS, DIRECT_FLOPS = 1e9, 4e9  # of a whole trial
+
+
+def cell_of(method, target, same=False):
+    ids = {way: [f"{method}-{target}-{way}-{seed}" for seed in SEEDS] for way in ("zero_shot", "direct")}
+    if same:
+        ids["direct"] = ids["zero_shot"]
+    return {
+        "method": method, "optimizer": method, "target": target, "changes": f"{target} (16)",
+        "proxy_search": f"{method}.proxy", "direct_search": f"{method}.{target}", **ids,
+    }  # fmt: skip
+
+
+def runs_of(cells, noise=0.002, rng=None, regrets=REGRETS):
+    """Losses have an offset that a seed shares between the ways, and noise of their own."""
+    rng = rng or np.random.default_rng(0)
+    rows = {}
+    for cell in cells:
+        offsets = rng.normal(0, 0.1, len(SEEDS))
+        for way in ("direct", "zero_shot"):
+            for trial_id, seed, offset in zip(cell[way], SEEDS, offsets, strict=True):
+                lost = regrets[cell["method"], cell["target"]] if way == "zero_shot" else 0.0
+                loss = 2.0 + offset + lost + rng.normal(0, noise / np.sqrt(2))
+                rows[trial_id] = run_row(trial_id, cell["optimizer"], 64, 2.0**-5, seed, loss) | {"flops": 2e9}
+    return pd.DataFrame(list(rows.values()))
+
+
+def tunings_of(cells):
+    """Searches of four trials: the second is pruned after a quarter of its steps, the third is the best."""
+    rows = []
+    for name, flops in {
+        **{cell["proxy_search"]: PROXY_FLOPS for cell in cells},
+        **{cell["direct_search"]: DIRECT_FLOPS for cell in cells},
+    }.items():
+        for number, loss in enumerate([2.5, None, 2.1, 2.3]):
+            rows.append(
+                {
+                    "study": name, "experiment": "transfer", "preset": "laptop", "method": name.split(".")[0],
+                    "optimizer": name.split(".")[0], "place": name.split(".")[1], "seed": 0, "number": number,
+                    "state": "pruned" if loss is None else "complete", "error": None,
+                    "params": json.dumps({"lr": 0.01 * (number + 1)}), "val_loss": loss,
+                    "trial_id": None if loss is None else f"{name}-{number}", "steps_done": 8 if loss is None else 32,
+                    "flops": flops / 4 if loss is None else flops, "wall_time_s": flops / 1e9, "started_at": WHEN,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def tables_of(cells, runs=None, tunings=None):
+    runs = runs_of(cells) if runs is None else runs
+    sweep = {"trial_ids": list(runs["trial_id"]), "settings": json.dumps({"rule": "bst", "cells": cells})}
+    found = tunings_of(cells) if tunings is None else tunings
+    return SweepTables(sweep, pd.DataFrame(), runs, pd.DataFrame(), given_tunings=found)
+
+
+CELLS = [cell_of(*which) for which in REGRETS]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return tables_of(CELLS)
+
+
+@pytest.fixture(scope="module")
+def fit(tables):
+    return fit_proxy(tables)
+
+
+def test_known_regrets_are_found_and_called_by_their_name(fit):
+    for cell in fit.cells:
+        truth = REGRETS[cell.method, cell.target]
+        assert cell.regret.low <= truth <= cell.regret.high
+        assert cell.regret.high - cell.regret.low < MARGIN
+        assert cell.verdict == ("loses" if truth > MARGIN else "transfers")
+        assert cell.n_seeds == len(SEEDS)
+    assert fit.noise == pytest.approx(0.002, rel=0.6)
+    assert fit.degrees == len(CELLS) * (len(SEEDS) - 1)
+    assert (fit.methods, fit.targets) == (["adam", "scion"], ["wider", "deeper"])
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    rng, held = np.random.default_rng(1), []
+    for _ in range(500):
+        cells = [truth + rng.normal(0, 0.05, len(SEEDS)) for truth in REGRETS.values()]
+        found = [regret(differences, *pooled(cells)) for differences in cells]
+        held += [each.low <= truth <= each.high for each, truth in zip(found, REGRETS.values(), strict=True)]
+    assert 0.93 <= np.mean(held) <= 0.97
+
+
+def test_a_regret_that_noise_hides_is_not_called_anything():
+    found = fit_proxy(tables_of(CELLS, runs_of(CELLS, 0.1)))
+    assert {cell.verdict for cell in found.of("scion")} == {"cannot tell"}
+
+
+def test_compute_sums_over_all_trials_also_those_that_were_ended_early(fit):
+    for cell in fit.cells:
+        assert cell.proxy.flops == pytest.approx(3.25 * PROXY_FLOPS)
+        assert cell.search.flops == pytest.approx(3.25 * DIRECT_FLOPS)
+        assert cell.flops_ratio == cell.seconds_ratio == pytest.approx(4.0)
+        assert (cell.proxy.complete, cell.proxy.pruned, cell.proxy.trials) == (3, 1, 4)
+        assert cell.search.best_loss == 2.1
+        assert cell.search.best_params == {"lr": pytest.approx(0.03)}
+
+
+def test_the_descent_of_a_search_is_its_lowest_loss_after_every_trial():
+    steps = descent(tunings_of(CELLS), "adam.proxy")
+    assert [step["loss"] for step in steps] == [2.5, 2.5, 2.1, 2.1]
+    assert [step["flops"] for step in steps] == pytest.approx([1e9, 1.25e9, 2.25e9, 3.25e9])
+    late = tunings_of(CELLS).assign(val_loss=lambda rows: rows["val_loss"].where(rows["number"] > 0))
+    assert [step["flops"] for step in descent(late, "adam.proxy")] == pytest.approx([2.25e9, 3.25e9])
+
+
+def test_the_same_values_have_a_regret_of_exactly_zero_and_do_not_dilute_the_noise():
+    same = [cell_of("adam", "wider", same=True), *CELLS[1:]]
+    found = fit_proxy(tables_of(same))
+    first = found.cells[0]
+    assert (first.regret.value, first.regret.low, first.regret.high) == (0.0, 0.0, 0.0)
+    assert first.same_values
+    assert first.verdict == "transfers"
+    assert found.degrees == 3 * (len(SEEDS) - 1)
+    assert "wider 0 (the same values); deeper" in finding("adam", found.of("adam"))["text"]
+    assert "0 (the same values)" in found.summaries()[0][1]["regret"].tolist()
+
+
+def test_a_way_that_diverges_is_said_to():
+    runs = runs_of(CELLS)
+    runs.loc[runs["trial_id"] == "adam-wider-zero_shot-2", ["status", "val_loss"]] = ["diverged", np.nan]
+    found = fit_proxy(tables_of(CELLS, runs))
+    cell = found.cells[0]
+    assert (cell.zero_shot, cell.regret, cell.verdict) == (None, None, "diverges")
+    assert found.degrees == 3 * (len(SEEDS) - 1)
+    said = finding("adam", found.of("adam"))
+    assert said["verdict"] == "diverges: wider"
+    assert "wider: a run diverged" in said["text"]
+    data = figure.table(tables_of(CELLS, runs), found)
+    assert "adam zero-shot diverged" in figure.alt(data)
+    figure.draw(data)
+
+
+def test_only_seeds_that_were_trained_both_ways_count_and_cells_without_any_are_named():
+    runs = runs_of(CELLS)
+    lost = [f"adam-wider-direct-{seed}" for seed in SEEDS] + ["scion-wider-zero_shot-1"]
+    found = fit_proxy(tables_of(CELLS, runs[~runs["trial_id"].isin(lost)]))
+    assert found.skipped == ("adam at wider: no seed has been trained both ways.",)
+    assert [cell.n_seeds for cell in found.cells] == [4, 3, 4]
+    with pytest.raises(UserError, match="no method has been trained both ways"):
+        fit_proxy(tables_of(CELLS, runs[runs["seed"] > 9]))
+
+
+def test_a_search_that_is_not_in_the_store_is_named():
+    with pytest.raises(UserError, match=r"no finished trial of the search 'adam\.proxy'"):
+        fit_proxy(tables_of(CELLS, tunings=tunings_of(CELLS).query("study != 'adam.proxy'")))
+
+
+def test_without_noise_to_estimate_there_is_no_interval():
+    assert pooled([np.array([0.1]), np.array([0.2, 0.2])]) == (None, 0)
+    alone = regret(np.array([0.1]), None, 0)
+    assert (alone.value, alone.low) == (pytest.approx(0.1), None)
+
+
+def test_a_finding_counts_every_target_and_all_together(fit):
+    said = finding("adam", fit.of("adam"))
+    assert said["verdict"] == "loses: wider"
+    assert said["text"].startswith(
+        f"The proxy's values lose, in nats: wider {fit.cells[0].regret.text('+.3f')}; deeper "
+    )
+    assert "wider: loses; deeper: transfers." in said["text"]
+    assert (
+        "4.0 (wider), 4.0 (deeper) times the FLOPs of tuning the proxy, all targets together 8.0 times." in said["text"]
+    )
+    assert finding("scion", fit.of("scion"))["verdict"] == "transfers"
+
+
+def test_settings_that_it_cannot_read_are_refused():
+    with pytest.raises(UserError, match="settings"):
+        study("transfer").check({"rule": "bst", "cells": []})
+    with pytest.raises(UserError, match="settings"):
+        study("transfer").check({"rule": "bst", "cells": [cell_of("adam", "wider") | {"zero_shot": []}]})
+    assert STUDIES["transfer"].stem == "proxy"
+
+
+def test_cost_breaks_ties_by_the_first_trial():
+    rows = tunings_of(CELLS)
+    rows.loc[rows["number"] == 3, "val_loss"] = 2.1
+    assert cost(rows, "adam.proxy").best_params["lr"] == pytest.approx(0.03)
+
+
+def test_the_figure_has_a_line_a_star_and_a_circle_for_every_method_and_target(tables, fit):
+    data = figure.table(tables, fit)
+    counts = data.groupby("way").size()
+    assert (counts["zero-shot"], counts["direct"], counts["direct search"]) == (4, 4, 16)
+    star = data[(data["way"] == "zero-shot") & (data["method"] == "adam")].iloc[0]
+    assert star["flops"] == pytest.approx(3.25 * PROXY_FLOPS + 2e9)
+    drawn = figure.draw(data)
+    losses, regrets = drawn.axes[:2], drawn.axes[2:]
+    assert [axis.get_title().strip() for axis in losses] == ["wider", "deeper"]
+    assert all(axis.get_xscale() == "log" for axis in losses)
+    for axis in losses:
+        low, high = axis.get_ylim()
+        inside = [line for line in axis.lines if line.get_marker() in "*o"]
+        assert len(inside) == 4
+        assert all(low < y < high for line in inside for y in line.get_ydata())
+    for axis, target in zip(regrets, ("wider", "deeper"), strict=True):
+        stars = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "*"]
+        assert stars == [cell.regret.value for cell in fit.cells if cell.target == target]
+        assert {cell.regret.text("+.3f") for cell in fit.cells if cell.target == target} == {
+            t.get_text() for t in axis.texts
+        }
+    assert f"wider: adam {fit.cells[0].regret.text('+.3f')}; scion" in figure.alt(data)
+
+
+def test_the_page_has_the_findings_the_figure_and_the_tables(tmp_path):
+    store, runs = RunStore(tmp_path / "runs"), runs_of(CELLS)
+    for row in runs.to_dict("records"):
+        store.write_run(row, curve_rows(row["val_loss"]))
+    for name, rows in tunings_of(CELLS).groupby("study"):
+        records = rows.astype(object).where(rows.notna(), None).to_dict("records")
+        store.write_tuning(name, records)
+    about = {"experiment": "transfer", "study": "transfer", "title": "Transfer", "sweep_id": "transfer"}
+    settings = json.dumps({"rule": "bst", "cells": CELLS})
+    store.write_sweep(sweep_row(list(runs["trial_id"])) | about | {"settings": settings})
+    fitted, path = report_results(tmp_path, "transfer", "laptop")
+    assert len(fitted.cells) == 4
+    html = path.read_text()
+    for text in (
+        "loses: wider</span> The proxy",
+        f"wider {fitted.cells[0].regret.text('+.3f')};",
+        "4.0× FLOPs",
+        "lr 0.03",
+        "figure-proxy",
+        "What the searches found",
+    ):
+        assert text in html, text
+    written = pd.read_csv(tmp_path / "fits" / "transfer" / "transfer_regret.csv")
+    assert written["verdict"].tolist() == [cell.verdict for cell in fitted.cells]
+    assert json.loads((tmp_path / "fits" / "transfer" / "proxy.json").read_text())["margin"] == MARGIN

@@ -1,0 +1,75 @@
+"""The benchmarks: what they write, and how they time."""
+
+import json
+import subprocess
+import sys
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # the benchmarks are not installed
+
+from benchmarks.__main__ import BENCHMARKS, main  # noqa: E402
+from benchmarks.timing import compared, interleaved  # noqa: E402
+
+
+def test_a_benchmark_writes_its_rows_with_where_they_come_from(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "optimizer-step", "--quick", "--results", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (tmp_path / "bench").iterdir()] == ["optimizer-step.json"]
+    found = json.loads((tmp_path / "bench" / "optimizer-step.json").read_text())
+    assert found["name"] == "optimizer-step"
+    assert found["command"] == "python -m benchmarks optimizer-step --quick"
+    assert {"machine", "cores", "device", "torch", "git_commit", "started_at"} < set(found)
+    values = {row["variant"]: row["value"] for row in found["rows"]}
+    assert {"scion, plain", "scion", "muon + adamw", "adamw"} <= set(values)
+    for row in found["rows"]:
+        assert {"case", "variant", "value", "unit", "ratio", "against"} <= set(row)
+        assert row["value"] > 0
+        if row["against"] is None:
+            assert row["ratio"] is None
+        else:
+            assert row["ratio"] == pytest.approx(values[row["against"]] / row["value"], rel=1e-12)  # roundings
+        assert row["variant"] in done.stdout
+
+
+def test_a_name_that_is_none_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as refused:
+        main(["optimiser-step", "--results", str(tmp_path)])
+    assert refused.value.code == 2
+    assert "no benchmark is called 'optimiser-step'; choose from optimizer-step" in capsys.readouterr().err
+    assert not (tmp_path / "bench").exists()
+
+
+def test_variants_take_turns_after_they_have_warmed_up(monkeypatch):
+    monkeypatch.setattr("benchmarks.timing.SHORTEST_SECONDS", 0.0)  # one call a timing
+    called: list[str] = []
+    seconds = interleaved({name: lambda name=name: called.append(name) for name in ("a", "b")}, rounds=4)
+    assert [(name, len(list(calls))) for name, calls in groupby(called[:6])] == [("a", 3), ("b", 3)]
+    assert called[6:] == ["a", "b"] * 4
+    assert set(seconds) == {"a", "b"}
+
+
+def test_short_calls_are_timed_several_at_a_time(monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: next(clock) / 1000)  # every timing takes 1 ms
+    called: list[str] = []
+    assert interleaved({"a": lambda: called.append("a")}, rounds=2) == {"a": pytest.approx(1e-3 / 5)}
+    assert len(called) == 3 + 2 * 5  # 5 ms at least, of calls that took 1
+
+
+def test_a_ratio_says_how_much_faster_a_variant_is():
+    rows = compared("case", {"slow": 0.3, "fast": 0.1}, {"slow": None, "fast": "slow"}, note="why")
+    assert [(row["value"], row["ratio"], row["against"]) for row in rows] == [
+        (300, None, None),
+        (100, pytest.approx(3), "slow"),
+    ]
+    assert {row["note"] for row in rows} == {"why"}
+
+
+def test_every_benchmark_has_its_module():
+    for module in BENCHMARKS.values():
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module

@@ -1,0 +1,163 @@
+"""Gradients by compiled graphs: the numbers of eager mode, one graph for all trials of a shape, and what else to do."""
+
+import functools
+import shutil
+
+import pytest
+import torch
+from trainings import CORPUS, numbers, trial
+
+from scionlab import training
+from scionlab.data import load
+from scionlab.spec import Trial
+from scionlab.training import gradients
+
+SMALL = {"width": 16, "depth": 1, "head_dim": 8, "batch_size": 4, "seq_len": 16, "val_tokens": 64, "val_seq_len": 16}
+# what says how a trial was trained, and how long that took
+HOW = ("compiled", "compile_s", "compile_note")
+# Six steps whose sums are grouped differently in float32 (2^-24 each) and multiplied by at most a few hundred on their
+# way through a network and its steps.
+ROUNDING = 2e-5
+
+
+@pytest.fixture(autouse=True)
+def no_graphs(monkeypatch):
+    monkeypatch.setattr(gradients, "_GRAPHS", {})
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Graphs are traced, but not turned into code, which takes long."""
+    calls = []
+    real = torch.compile
+
+    def compile_(function, **options):
+        calls.append(options)
+        return real(function, backend="aot_eager", **options)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    return calls
+
+
+def train(*args, compiled: bool = True, **fields) -> training.Outcome:
+    return training.train(trial(*args, **{**SMALL, **fields}), CORPUS, compiled)
+
+
+def same(found: training.Outcome, expected: training.Outcome, tolerance: float = ROUNDING) -> None:
+    assert found.summary["val_loss"] == pytest.approx(expected.summary["val_loss"], rel=tolerance)
+    assert [row["train_loss"] for row in found.curve] == pytest.approx(
+        [row["train_loss"] for row in expected.curve], rel=tolerance
+    )
+    assert [row["lr"] for row in found.curve] == [row["lr"] for row in expected.curve]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # those of the compiler are its own
+@pytest.mark.skipif(shutil.which(gradients.CXX) is None, reason="there is no C++ compiler")
+def test_compiled_code_gives_the_numbers_of_eager_mode_and_the_same_bits_every_time():
+    first, again, eager = train("scion"), train("scion"), train("scion", compiled=False)
+    assert first.summary["compile_note"] is None
+    assert first.summary["compiled"]
+    assert first.summary["compile_s"] > 0 == again.summary["compile_s"] == eager.summary["compile_s"]
+    same(first, eager)
+    strip = [{key: value for key, value in numbers(outcome)[0].items() if key not in HOW} for outcome in (first, again)]
+    assert strip[0] == strip[1]
+    assert first.curve == again.curve
+
+
+# averages in gradients; two optimizers; logits scaled by a buffer
+@pytest.mark.parametrize("optimizer", ["scion", "scion-light", "muon", "adam-mup", "shampoo"])
+def test_every_method_takes_its_gradients_from_the_graph(optimizer, traced):
+    found = train(optimizer, width=64, tied=optimizer == "scion")
+    assert found.summary["compile_note"] is None
+    assert len(traced) == 1
+    # bfloat16 of Muon's steps: 2^-8, of which the loss sees a part
+    same(
+        found,
+        train(optimizer, width=64, tied=optimizer == "scion", compiled=False),
+        1e-3 if optimizer == "muon" else ROUNDING,
+    )
+
+
+def test_trials_of_one_shape_share_a_graph_whatever_their_method_seed_and_scale_of_logits(traced):
+    for optimizer, seed in (("adam", 0), ("scion", 1), ("adam-mup", 0)):
+        same(train(optimizer, seed=seed, width=64), train(optimizer, seed=seed, width=64, compiled=False))
+    assert len(traced) == 1
+    train("adam", width=32)
+    train("adam", width=64, batch_size=2)
+    assert len(traced) == 3
+
+
+def test_stages_of_different_shapes_have_graphs_of_their_own(traced):
+    stages = [{"from_tokens": 128, "batch_size": 2, "seq_len": 32, "lr": 2**-7}]
+    found, expected = (train(tokens=384, stages=stages, compiled=compiled) for compiled in (True, False))
+    same(found, expected)
+    assert len(traced) == 2
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_images_are_compiled_too(model, traced):
+    sizes = {"width": 8, "depth": 1, "batch_size": 8, "tokens": 48, "seq_len": 1, "val_tokens": 64, "val_seq_len": 1}
+    asked = training.resolve(Trial(optimizer="adam", lr=2**-7, model=model, data="digits", device="cpu", **sizes))
+    same(training.train(asked, load("digits"), True), training.train(asked, load("digits")))
+    assert len(traced) == 1
+
+
+def test_noise_is_drawn_outside_of_what_can_be_compiled():
+    fields = {"model": "quadratic", "data": "noise:gaussian-0.1", "width": 8, "batch_size": 2, "tokens": 8}
+    one = {"seq_len": 1, "val_tokens": 1, "val_seq_len": 1, "device": "cpu"}
+    asked = training.resolve(Trial(optimizer="scion", lr=0.1, **fields, **one))
+    outcome = training.train(asked, load(asked.data), True)
+    assert not outcome.summary["compiled"]
+
+
+def without_times(outcome: training.Outcome) -> object:
+    summary, curve = numbers(outcome)
+    return {key: value for key, value in summary.items() if key not in HOW}, curve
+
+
+def test_without_a_compiler_eager_mode_takes_over_and_says_so(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    found = train()
+    assert not found.summary["compiled"]
+    assert "no C++ compiler" in found.summary["compile_note"]
+    assert without_times(found) == without_times(train(compiled=False))
+
+
+def test_what_cannot_be_compiled_is_tried_once_and_then_trained_in_eager_mode(monkeypatch):
+    tried = []
+
+    def compile_(function, **options):
+        tried.append(function)
+        return functools.partial(fails)
+
+    def fails(*arguments):
+        raise RuntimeError("no such instruction\nand more")
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    for _ in range(2):
+        found = train()
+        assert found.summary["compile_note"] == "RuntimeError: no such instruction"
+        assert without_times(found) == without_times(train(compiled=False))
+    assert len(tried) == 1
+
+
+def test_a_mistake_in_the_model_is_raised_by_eager_mode(monkeypatch, traced):
+    def broken(self, tokens):
+        raise ZeroDivisionError("in the model")
+
+    monkeypatch.setattr("scionlab.models.gpt.GPT.forward", broken)
+    with pytest.raises(ZeroDivisionError, match="in the model"):
+        train()
+
+
+def test_denormal_numbers_are_zero_in_a_graph_and_nowhere_else(traced):
+    def flushed() -> bool:
+        return not bool(torch.tensor(1e-40) * 1.0 > 0)
+
+    seen = []
+    compiler = gradients.Compiler(compiled=True)
+    gradients._GRAPHS["key"] = lambda: seen.append(flushed())
+    compiler.call("key", lambda: None)
+    assert seen == [True]
+    assert not flushed()
