@@ -51,6 +51,7 @@ bench: $(BIN)/.ready-dev ## time what has to be fast: steps, stacking, sweeps, t
 	$(BIN)/python -m benchmarks --results "$(RESULTS)"
 
 coverage: $(BIN)/.ready-dev ## check the coverage of the intervals by simulation (minutes)
+	$(BIN)/python benchmarks/coverage_transfer.py
 	$(BIN)/python benchmarks/coverage.py
 
 docs: $(BIN)/.ready-dev ## render the documentation and every docstring into site/

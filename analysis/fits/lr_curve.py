@@ -1,15 +1,18 @@
 """One loss curve over learning rates: mean over seeds, optimum, and resampled copies with fresh seed noise."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.fits.parabola import minimum
-from analysis.tables.arrays import Floats
+from analysis.tables.arrays import Bools, Floats
 
 WINDOW = 2  # learning rates to either side of the best one whose residuals count as seed noise
+ENOUGH = 0.5  # a rate at which a larger share of the runs diverged does not train
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -26,32 +29,66 @@ class LrCurve:
 
     @classmethod
     def of(cls, rows: pd.DataFrame, at: float) -> "LrCurve":
-        """From the finished runs of one setting.
-
-        Where some seeds cover every learning rate and others do not (an unfinished sweep), only the former count: a
-        mean over changing seeds would bend the curve.
-        """
+        """From the finished runs of one setting. Not every seed has to cover every learning rate."""
         losses = rows["val_loss"].where(rows["status"] == "ok", np.inf)
         grid = rows.assign(loss=losses).pivot(index="lr", columns="seed", values="loss").sort_index()
-        complete = ~grid.isna().any(axis=0)
-        if complete.any():
-            grid = grid.loc[:, complete]
         seeds = tuple(int(seed) for seed in grid.columns)
         return cls(at, np.log2(grid.index.to_numpy(dtype=float)), grid.to_numpy(dtype=float), seeds)
 
-    @property
+    @cached_property
+    def share_diverged(self) -> Floats:
+        """Share of the runs at every learning rate that diverged, (J,)."""
+        return np.asarray(np.isinf(self.losses).sum(axis=1) / (~np.isnan(self.losses)).sum(axis=1))
+
+    @cached_property
+    def finite(self) -> Bools:
+        """Learning rates that train: at most half of their runs diverged. One more seed cannot end a rate by itself."""
+        return np.asarray(self.share_diverged <= ENOUGH)
+
+    @cached_property
+    def counts(self) -> Floats:
+        """Runs at every learning rate that trained to their end, at least 1, (J,)."""
+        return np.maximum(np.isfinite(self.losses).sum(axis=1), 1).astype(float)
+
+    @cached_property
     def mean(self) -> Floats:
-        """Mean over the seeds; inf where any diverged."""
-        return np.nanmean(self.losses, axis=1)
+        """Mean over the seeds that trained, inf where more than half of them diverged.
+
+        Where not every seed trained at every rate it is the rate's level in a sum of levels and seeds' offsets, by
+        least squares: a mean over changing seeds would bend the curve.
+        """
+        return np.where(self.finite, self._parts[0], np.inf)
 
     @property
-    def finite(self) -> NDArray[np.bool_]:
-        """Learning rates at which no seed diverged."""
-        return np.isfinite(self.mean)
+    def squares(self) -> Floats:
+        """Sum of squares at every rate of what levels and offsets leave, (J,)."""
+        return self._parts[1]
+
+    @property
+    def freedoms(self) -> Floats:
+        """Degrees of freedom of `squares`, (J,); they need not be whole."""
+        return self._parts[2]
+
+    @cached_property
+    def _parts(self) -> tuple[Floats, Floats, Floats]:
+        """Levels, squares and degrees of freedom of loss = level(rate) + offset(seed) + rest, (J,) each."""
+        trained = np.isfinite(self.losses)
+        rate, seed = np.nonzero(trained)
+        n_rates, n_seeds = self.losses.shape
+        y = self.losses[trained]
+        offsets = np.eye(n_seeds)[seed] - 1 / n_seeds  # offsets sum to 0
+        design = np.concatenate([np.eye(n_rates)[rate], offsets], axis=1)
+        inverse = np.linalg.pinv(design)
+        levels = (inverse @ y)[:n_rates]
+        rest = y - design @ (inverse @ y)
+        left = 1 - np.einsum("ij,ji->i", design, inverse)
+        squares, freedoms = (np.bincount(rate, of, n_rates) for of in (rest**2, left))
+        real = freedoms > ROUNDING  # a run that its own level or offset fits says nothing
+        return levels, np.where(real, squares, 0.0), np.where(real, freedoms, 0.0)
 
     @property
     def n_seeds(self) -> int:
-        """Seeds that count."""
+        """Seeds that were run at some learning rate."""
         return self.losses.shape[1]
 
     def optimum(self, losses: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -80,6 +117,6 @@ class LrCurve:
 
     def resample(self, noise: Floats, count: int, rng: np.random.Generator) -> Floats:
         """`count` mean curves (count, J), every seed's loss with a draw from `noise`."""
-        present = ~np.isnan(self.losses)
+        present = np.isfinite(self.losses)
         draws = rng.choice(noise, size=(count, *self.losses.shape)) * present
-        return self.mean + draws.sum(axis=2) / present.sum(axis=1)
+        return self.mean + draws.sum(axis=2) / self.counts

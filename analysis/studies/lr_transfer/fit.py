@@ -2,29 +2,28 @@
 
 The axis is the width unless the experiment's settings name another key (`analysis.tables.keys`): {"axis": "depth"}.
 What is followed along it is a series: an optimizer, or with {"series": ["optimizer", "residual"]} one with one residual
-scale. For every series and place w on the axis the losses are averaged over seeds at each learning rate; a rate at
-which any seed diverged counts as infinitely bad. Then
+scale. For every series and place w on the axis there is a loss curve over learning rates. Then
 
-    lr*(w)            parabola through the best point and its neighbours in log₂ lr (`analysis.fits.parabola`)
+    lr*(w)            where the curve, as it is read, is lowest (`analysis.fits.valley`)
     drift             least-squares slope of log₂ lr* on log₂ w: octaves of lr per octave of width
-    transfer regret   loss at the largest w with the smallest one's lr*, minus the loss with its own lr*; both are
-                      read off the same curve (monotone cubic in log₂ lr through the measured means)
+    transfer regret   loss at the largest w with the smallest one's lr*, minus the loss with its own lr*, both read off
+                      one curve; never negative (`analysis.fits.reading`)
 
-Intervals are percentiles of a bootstrap: the seed noise around the optimum, pooled over the places of a series, is
-resampled (`analysis.fits.lr_curve`). They measure seed noise alone, not how well a parabola fits. With one seed there
-is nothing to resample, and where an optimum is not resolved its resamples say nothing: no interval is given.
+Intervals hold the noise of seeds, which may differ from place to place and from rate to rate (`analysis.fits.noise`),
+and what a grid of learning rates leaves open of the curve. With one seed there is no measure of noise, and where an
+optimum is not resolved its draws say nothing: no interval is given.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from analysis.fits.interpolation import curve_at
-from analysis.fits.intervals import RESAMPLES, TAIL, interval
+from analysis.fits.intervals import RESAMPLES, Estimate
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.parabola import slope
+from analysis.fits.reading import Reading, read_curves
 from analysis.studies.lr_transfer.result import STAYS_PUT, LrTransfer, Optimum, Transfer, place
 from analysis.studies.lr_transfer.settings import LrTransferSettings
 from analysis.tables import keys
@@ -85,93 +84,77 @@ class Series:
 
 
 def _fit_series(series: Series, rng: np.random.Generator) -> tuple[list[Optimum], Transfer]:
-    curves = series.curves
-    alive = [curve for curve in curves if curve.finite.any()]
-    pool = np.concatenate([np.empty(0), *(curve.residuals() for curve in alive)])
-    samples = {c.at: c.resample(pool, RESAMPLES, rng) for c in alive} if pool.size else {}
-    optima = [_optimum(series, curve, samples.get(curve.at)) for curve in curves]
-    return optima, _transfer(series, alive, samples)
+    alive = [curve for curve in series.curves if curve.finite.any()]
+    read = {reading.curve.at: reading for reading in read_curves(alive, RESAMPLES, rng)} if alive else {}
+    optima = [_optimum(series, curve, read.get(curve.at)) for curve in series.curves]
+    return optima, _transfer(series, list(read.values()))
 
 
-def _optimum(series: Series, curve: LrCurve, sample: Floats | None) -> Optimum:
+def _optimum(series: Series, curve: LrCurve, reading: Reading | None) -> Optimum:
     n_diverged = int(np.isinf(curve.losses).sum())
     of, place = (series.name, series.optimizer), int(curve.at) if curve.at.is_integer() else curve.at
-    if not curve.finite.any():
-        return Optimum(*of, place, None, None, None, False, False, None, curve.n_seeds, n_diverged)
-    at, resolved = curve.optimum(curve.mean)
-    best = int(np.argmin(curve.mean))
-    low, high = interval(None if sample is None or not resolved else curve.optimum(sample)[0])
+    if reading is None:
+        return Optimum(*of, place, None, None, None, False, False, None, curve.n_seeds, n_diverged, 1.0)
+    best, at = int(np.argmin(curve.mean)), reading.optimum
     return Optimum(
         *of,
         place,
-        lr_opt=float(2**at),
-        lr_opt_low=None if low is None else 2**low,
-        lr_opt_high=None if high is None else 2**high,
+        lr_opt=2**at.value,
+        lr_opt_low=None if at.low is None else 2**at.low,
+        lr_opt_high=None if at.high is None else 2**at.high,
         at_edge=best in (0, len(curve.x) - 1),
-        resolved=bool(resolved),
+        resolved=reading.resolved,
         val_loss_opt=float(curve.mean[best]),
         n_seeds=curve.n_seeds,
         n_diverged=n_diverged,
+        share_diverged=reading.share_diverged,
     )
 
 
-def _transfer(series: Series, alive: list[LrCurve], samples: dict[float, Floats]) -> Transfer:
-    curves, octaves = series.curves, np.log2([curve.at for curve in alive])
-    found = [curve.optimum(curve.mean) for curve in alive]
-    tops = np.array([at for at, _ in found])
-    resolved = len(alive) == len(curves) and all(ok for _, ok in found)
-    drift, drifts, cut_off = None, None, False
-    if len(alive) > 1:
-        drift = float(slope(octaves, tops))
-    drawn = [curve.optimum(samples[curve.at]) for curve in alive if samples]
-    if drawn:
-        cut_off = any(float(np.mean(~ok)) > TAIL for _, ok in drawn)
-        drifts = slope(octaves, np.stack([at for at, _ in drawn], axis=-1)) if len(alive) > 1 else None
-    regret, regrets = _regrets(curves, found, drawn, samples)
-    drift_low, drift_high = interval(drifts if resolved else None)
-    regret_low, regret_high = interval(regrets if resolved else None)
+def _transfer(series: Series, readings: list[Reading]) -> Transfer:
+    octaves = np.log2([reading.curve.at for reading in readings])
+    resolved = len(readings) == len(series.curves) and all(reading.resolved for reading in readings)
+    drift, falls, rises = Estimate(float("nan")), False, False
+    if len(readings) > 1:
+        drift = _drift(octaves, readings, resolved)
+        # An optimum that may lie beyond its grid moves the drift by the sign of its weight in the slope.
+        early = [r for octave, r in zip(octaves, readings, strict=True) if octave < octaves.mean()]
+        late = [r for octave, r in zip(octaves, readings, strict=True) if octave > octaves.mean()]
+        falls = any(r.open_below for r in late) or any(r.open_above for r in early)
+        rises = any(r.open_above for r in late) or any(r.open_below for r in early)
+    known = drift if len(readings) > 1 else None
+    regret = _regret(series.curves, readings)
+    interval_known = regret is not None and resolved
     return Transfer(
         series=series.name,
         optimizer=series.optimizer,
-        verdict=_lost(series) or verdict(drift, drift_low, drift_high, resolved, cut_off, series.axis),
-        drift=drift,
-        drift_low=drift_low,
-        drift_high=drift_high,
-        transfer_regret=regret,
-        regret_low=regret_low,
-        regret_high=regret_high,
-        regret_diverges=regret is not None and not np.isfinite(regret),
+        verdict=_lost(series) or verdict(known, resolved, falls, rises, series.axis),
+        drift=None if known is None else known.value,
+        drift_low=drift.low,
+        drift_high=drift.high,
+        transfer_regret=None if regret is None else regret.value,
+        regret_low=regret.low if regret is not None and interval_known else None,
+        regret_high=regret.high if regret is not None and interval_known else None,
+        regret_diverges=regret is not None and not np.isfinite(regret.value),
         resolved=resolved,
-        cut_off=cut_off,
-        n_seeds=max(curve.n_seeds for curve in curves),
+        cut_off=falls or rises,
+        n_seeds=max(curve.n_seeds for curve in series.curves),
     )
 
 
-Tops = list[tuple[Floats, NDArray[np.bool_]]]  # of each place, what LrCurve.optimum returns
+def _drift(octaves: Floats, readings: Sequence[Reading], resolved: bool) -> Estimate:
+    draws = [reading.drawn for reading in readings if reading.drawn is not None]
+    sample = slope(octaves, np.stack(draws, axis=-1)) if resolved and len(draws) == len(readings) else None
+    return Estimate.of(float(slope(octaves, np.array([reading.at for reading in readings]))), sample)
 
 
-def _regrets(
-    curves: list[LrCurve], found: Tops, drawn: Tops, samples: dict[float, Floats]
-) -> tuple[float | None, Floats | None]:
-    """The regret at the last place, and its resamples; None with fewer than two places or no rate to carry over."""
+def _regret(curves: Sequence[LrCurve], readings: Sequence[Reading]) -> Estimate | None:
+    """The regret at the last place; None with fewer than two places or no rate to carry over."""
     if len(curves) < 2 or not curves[0].finite.any():
-        return None, None
-    wide = curves[-1]
-    if not wide.finite.any():
-        return float("inf"), None
-    (old, _), (own, _) = found[0], found[-1]
-    regret = float(regret_of(wide.x, wide.mean[None], np.atleast_1d(old), np.atleast_1d(own))[0])
-    return regret, regret_of(wide.x, samples[wide.at], drawn[0][0], drawn[-1][0]) if drawn else None
-
-
-def regret_of(x: Floats, y: Floats, old: Floats, own: Floats) -> Floats:
-    """Loss of each curve y (R, J) at `old` (R,) minus its loss at `own` (R,), both interpolated.
-
-    Infinite where `old` lies at or next to a diverged rate. Outside the grid the loss at the nearest end stands in:
-    nothing is extrapolated.
-    """
-    old = np.clip(old, x[0], x[-1])
-    return curve_at(x, y, old) - curve_at(x, y, own)
+        return None
+    if not curves[-1].finite.any():
+        return Estimate(float("inf"))
+    return readings[-1].regret_of(readings[0])
 
 
 def _lost(series: Series) -> str | None:
@@ -180,22 +163,22 @@ def _lost(series: Series) -> str | None:
     return f"every rate diverges at {series.axis} {places}" if places else None
 
 
-def verdict(
-    drift: float | None, low: float | None, high: float | None, resolved: bool, cut_off: bool, axis: str = "width"
-) -> str:
+def verdict(drift: Estimate | None, resolved: bool, may_fall: bool, may_rise: bool, axis: str = "width") -> str:
     """What the drift's interval allows to say.
 
-    An optimum at its grid's edge or beside a diverged rate moves by whole grid steps, so its drift says nothing. An
-    interval that is cut off there is too narrow to show that a rate stays put.
+    An optimum at its grid's edge or beside a rate that does not train moves by whole grid steps, so its drift says
+    nothing. Where the grid cuts the interval off, so that the drift `may_fall` or `may_rise` beyond it, only what that
+    cannot undo is said.
     """
     if drift is None:
         return f"one {axis}: no drift"
     if not resolved:
         return "not resolved"
-    if low is None or high is None:
+    if drift.low is None or drift.high is None:
         return "no interval"
-    if high < -STAYS_PUT:
+    if drift.high < -STAYS_PUT and not may_rise:
         return "drifts down"
-    if low > STAYS_PUT:
+    if drift.low > STAYS_PUT and not may_fall:
         return "drifts up"
-    return "stays put" if max(-low, high) <= STAYS_PUT and not cut_off else "cannot tell"
+    inside = max(-drift.low, drift.high) <= STAYS_PUT
+    return "stays put" if inside and not (may_fall or may_rise) else "cannot tell"

@@ -61,6 +61,13 @@ def _verdict(transfer: Transfer, fit: LrTransfer) -> dict[str, str]:
         parts.append(_regret(transfer, fit.axis, keys.plain(optima[0].at), keys.plain(optima[-1].at)))
     if transfer.n_seeds == 1:
         parts.append(Markup("One seed: there is no measure of seed noise, so no interval is given."))
+    shared = max(optima, key=lambda o: o.share_diverged)
+    if 0 < shared.share_diverged < 1:
+        parts.append(
+            Markup("At {} {}, {:.0%} of the runs at a rate beside the best one diverged.").format(
+                fit.axis, keys.plain(shared.at), shared.share_diverged
+            )
+        )
     if transfer.drift is not None and not transfer.resolved:
         parts.append(
             Markup("An optimum lies at its grid's edge or beside a rate that diverges: its drift says nothing.")

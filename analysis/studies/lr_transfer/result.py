@@ -21,7 +21,8 @@ class Optimum:
     """Best learning rate of one series at one place `at` of the axis; None where every rate diverged.
 
     `at_edge`: the best point ends the grid, so lr* may lie beyond. `resolved`: it does not, and no neighbour diverged.
-    `val_loss_opt` is the best loss measured (mean over seeds), not the parabola's.
+    `val_loss_opt` is the best loss measured (mean over seeds that trained), not the curve's. `share_diverged` is the
+    largest share of runs that diverged at the measured rates to either side of lr*.
     """
 
     series: str
@@ -35,14 +36,15 @@ class Optimum:
     val_loss_opt: float | None
     n_seeds: int
     n_diverged: int
+    share_diverged: float
 
 
 @dataclass(frozen=True)
 class Transfer:
     """How one series' best learning rate moves along the axis. Regret is in nats.
 
-    `resolved`: every optimum is. `cut_off`: in more than 2.5% of the resamples one was not, so an interval ends where
-    the grid does. `regret_diverges`: the first place's rate diverges at the last; the regret is infinite.
+    `resolved`: every optimum is. `cut_off`: an optimum, or more than 2.5% of its draws, ends its grid, so an interval
+    ends where the grid does. `regret_diverges`: the first place's rate diverges at the last; the regret is infinite.
     """
 
     series: str

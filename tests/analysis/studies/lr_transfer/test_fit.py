@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from synthetic import DEPTH_SLOPES, fill_depth
 
 from analysis.drawing import style
+from analysis.fits.intervals import Estimate
 from analysis.fits.parabola import minimum, vertex
 from analysis.pipeline import report_results
 from analysis.studies.lr_transfer.figures import FIGURES
@@ -181,34 +182,59 @@ def test_the_specs_of_the_trials_are_compared_where_they_are_known():
 
 
 def test_an_unfinished_seed_does_not_bend_the_curve():
+    # Exact losses: one more seed, worse by a constant and trained at the highest rates only, tells nothing new.
     runs = planted(0.0, seeds=2)
-    runs.loc[runs["seed"] == 1, "val_loss"] += 0.3  # a worse seed, trained at the highest rates only
+    runs.loc[runs["seed"] == 1, "val_loss"] += 0.3
     partial = runs[(runs["seed"] == 0) | (runs["lr"] >= 2**-5)]
-    assert fit_lr_transfer(partial).optima == fit_lr_transfer(runs[runs["seed"] == 0]).optima
+    for one, more in zip(fit_lr_transfer(runs[runs["seed"] == 0]).optima, fit_lr_transfer(partial).optima, strict=True):
+        assert np.log2(more.lr_opt) == pytest.approx(np.log2(one.lr_opt), abs=1e-3)
+        assert more.n_seeds == 2
+
+
+def test_one_more_seed_cannot_end_a_rate_by_diverging_once():
+    runs = planted(0.0, noise=0.001)
+    best = runs["lr"] == 2**-4
+    before = fit_lr_transfer(runs[runs["seed"] < 2])
+    runs.loc[best & (runs["seed"] == 2), ["status", "val_loss"]] = ["diverged", np.nan]
+    after = fit_lr_transfer(runs)
+    for old, new in zip(before.optima, after.optima, strict=True):
+        assert new.resolved
+        assert np.log2(new.lr_opt) == pytest.approx(np.log2(old.lr_opt), abs=0.1)
+        assert (old.share_diverged, new.share_diverged) == (0, pytest.approx(1 / 3))
+    runs.loc[best & (runs["seed"] == 1), ["status", "val_loss"]] = ["diverged", np.nan]
+    assert not any(o.resolved for o in fit_lr_transfer(runs).optima)  # two of three diverged there
 
 
 def test_divergence_is_never_best_and_is_counted():
     runs = planted(0.0, noise=0.001)
     bad = runs["lr"] >= 2**-4
-    runs.loc[bad & (runs["seed"] == 0), ["status", "val_loss"]] = ["diverged", np.nan]
+    runs.loc[bad & (runs["seed"] > 0), ["status", "val_loss"]] = ["diverged", np.nan]
     fit = fit_lr_transfer(runs)
     assert all(o.lr_opt < 2**-4 for o in fit.optima)
-    assert all(o.n_diverged == 3 for o in fit.optima)
+    assert all(o.n_diverged == 6 for o in fit.optima)
 
 
 def test_regret_of_not_retuning():
     # At width 128 the optimum has moved by two octaves: the loss at the old rate is higher by curvature · 2².
     regret = fit_lr_transfer(planted(-1.0, start=-4.0)).transfers[0].transfer_regret
-    assert regret == pytest.approx(0.06 * 4, abs=1e-9)  # both rates lie on the grid: no interpolation error
-    assert fit_lr_transfer(planted(0.0, start=-4.0)).transfers[0].transfer_regret == pytest.approx(0, abs=1e-9)
+    # 1e-4 nats: exact losses are taken to have a ten-thousandth of the valley's curvature as noise.
+    assert regret == pytest.approx(0.06 * 4, abs=1e-4)
+    assert fit_lr_transfer(planted(0.0, start=-4.0)).transfers[0].transfer_regret == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("start", [-4.0, -4.3, -4.5, -4.75])
+@pytest.mark.parametrize("drift", [-0.15, -0.3, -1.0])
+def test_the_regret_is_right_between_grid_points(start, drift):
+    # An interpolant through the means cannot dip between grid points: 0.018 nats were read as 0.008.
+    transfer = fit_lr_transfer(planted(drift, start=start, curvature=0.05)).transfers[0]
+    assert transfer.transfer_regret == pytest.approx(0.05 * (2 * drift) ** 2, abs=2e-4)
 
 
 def test_regret_is_centred_on_zero_where_the_rate_transfers():
-    # Between grid points the parabola and the interpolant differ; the same optimum must not cost anything all the same.
     exact = fit_lr_transfer(planted(0.0, start=-4.3)).transfers[0]
-    assert exact.transfer_regret == pytest.approx(0, abs=1e-9)
+    assert exact.transfer_regret == pytest.approx(0, abs=1e-4)
     noisy = fit_lr_transfer(planted(0.0, start=-4.3, noise=0.01)).transfers[0]
-    assert noisy.regret_low <= 0 <= noisy.regret_high
+    assert noisy.regret_low == 0
     assert noisy.regret_low <= noisy.transfer_regret <= noisy.regret_high
 
 
@@ -377,7 +403,8 @@ def test_the_planted_drifts_along_the_depth_reach_the_page(depth):
         (transfer,) = (
             t for t in fit.transfers if t.series == f"{optimizer}, {'residual 1' if residual == '1' else residual}"
         )
-        assert transfer.drift_low <= drift <= transfer.drift_high
+        # Three standard errors: of four nominal 95% intervals one may miss the truth.
+        assert abs(transfer.drift - drift) <= 0.75 * (transfer.drift_high - transfer.drift_low)
         assert f"{transfer.drift:+.2f} [" in html
     assert "octaves per octave of depth;" in html
     assert "at depth 2 to" in html
@@ -425,7 +452,16 @@ def test_a_series_has_its_optimizers_colour_unless_that_has_several():
     ],
 )
 def test_verdicts_follow_the_interval(low, high, expected):
-    assert verdict(0.0, low, high, resolved=True, cut_off=False) == expected
-    assert verdict(0.0, low, high, resolved=False, cut_off=False) == "not resolved"
-    assert verdict(0.0, low, high, resolved=True, cut_off=True) != "stays put"
-    assert verdict(None, None, None, resolved=True, cut_off=False) == "one width: no drift"
+    drift = Estimate(0.0, low, high)
+    assert verdict(drift, resolved=True, may_fall=False, may_rise=False) == expected
+    assert verdict(drift, resolved=False, may_fall=False, may_rise=False) == "not resolved"
+    assert verdict(drift, resolved=True, may_fall=True, may_rise=True) in ("cannot tell", "no interval")
+    assert verdict(None, resolved=True, may_fall=False, may_rise=False) == "one width: no drift"
+
+
+def test_a_drift_is_not_sure_where_the_grid_cuts_off_what_would_undo_it():
+    down, up = Estimate(-1.0, -1.2, -0.8), Estimate(1.0, 0.8, 1.2)
+    assert verdict(down, resolved=True, may_fall=True, may_rise=False) == "drifts down"
+    assert verdict(down, resolved=True, may_fall=False, may_rise=True) == "cannot tell"
+    assert verdict(up, resolved=True, may_fall=False, may_rise=True) == "drifts up"
+    assert verdict(up, resolved=True, may_fall=True, may_rise=False) == "cannot tell"

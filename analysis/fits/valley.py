@@ -1,0 +1,315 @@
+"""One reading of a loss curve over learning rates: its optimum, and the loss at any rate between those measured.
+
+A valley is measured at rates x = log₂ lr, often an octave apart, with noise. Between them it is
+
+    f(x) = β₀ + β₁ x + β₂ e(b; x)  +  a (x − t)₊²  +  κ r(x)
+
+- span{1, x, e(b; x)}, with e = (e^{bx} − 1 − bx)·2/b² and e(0; x) = x²: a parabola where it fits (b = 0), and a valley
+  that steepens exponentially to one side where it does not. β has a flat prior;
+- (x − t)₊²: a wall, from whose knee t on the loss rises faster; a ~ N(0, (s c)²), t even over the grid;
+- r: what is left, the third integral of white noise whose size goes with how far up the valley it is, c + height.
+
+c is the curvature read off three points: b, s and κ are free of the loss' unit. They are shared by the curves of a
+series, and drawn from their posterior given all of them; the knee is each curve's own. Given these, f is Gaussian, and
+curves are drawn from it exactly: a prior draw, corrected by what the measured points miss of it (Matheron's rule). So
+intervals hold the noise of seeds *and* what a grid leaves open. With κ = s = b = 0 it is least squares of a parabola.
+
+Where every rate to one side diverges, nothing is said beyond the last rate that trained.
+
+Source: smoothing splines as posterior means, Wahba, Spline Models for Observational Data, 1990, chapter 1; the
+restricted likelihood with a flat β, Harville 1974, doi 10.2307/2334370.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.tables.arrays import Floats
+
+NODES = 16  # to an octave: of the grid on which curves are drawn
+MOST_NODES = 320
+KNEES = 64  # to an octave: places of the knee
+MOST_KNEES = 640
+TILTS = np.linspace(-1.5, 1.5, 13)  # b, looked through first
+FINE_TILTS = 17  # then these many between those that are likely at all
+LIKELY = 1e-3
+ROUGHNESS = np.concatenate([[0.0], 2.0 ** np.arange(-3, 4)])  # κ
+WALLS = np.array([0.0, 2.0, 8.0, 32.0])  # s
+# Prior weights. b: normal. κ: half-Cauchy with scale 1 in the logarithm's grid, and an atom at 0. s: no wall as likely
+# as one of the three sizes.
+TILT_SCALE = 0.7
+SMOOTH, NO_WALL = 2.0, 3.0
+QUIET = 1e-4  # standard deviation that losses are taken to have at least, in units of c
+
+
+@dataclass(frozen=True)
+class Points:
+    """A curve as measured: x = log₂ lr (J,) ascending, mean losses y (J,), all finite.
+
+    `variance` (J,) is that of the means; None where there is no measure of noise (one seed): it is then chosen by the
+    likelihood, and no curve is drawn. It is known with `freedom` degrees of freedom.
+    """
+
+    x: Floats
+    y: Floats
+    variance: Floats | None
+    freedom: float = np.inf
+
+
+@dataclass(frozen=True)
+class Valley:
+    """A curve as read: nodes x (G,), the mean curve (G,), and drawn curves (R, G); None where noise is not known."""
+
+    nodes: Floats
+    mean: Floats
+    draws: Floats | None
+
+    def optimum(self) -> float:
+        """log₂ lr* of the mean curve."""
+        return float(lowest(self.nodes, self.mean[None])[0][0])
+
+    def optima(self) -> Floats | None:
+        """log₂ lr* of the drawn curves (R,)."""
+        return None if self.draws is None else lowest(self.nodes, self.draws)[0]
+
+    def excess(self, at: float) -> float:
+        """Loss of the mean curve at log₂ lr minus that at its optimum; never negative. Beyond an end, the end's."""
+        return float(_excess(self.nodes, self.mean[None], np.array([at]))[0])
+
+    def excesses(self, at: Floats) -> Floats | None:
+        """The same of every drawn curve, each at its own rate (R,)."""
+        return None if self.draws is None else _excess(self.nodes, self.draws, at)
+
+    def at_ends(self) -> tuple[float, float]:
+        """Share of drawn curves whose optimum is the lowest rate, and the highest: beyond, they may go on falling."""
+        if self.draws is None:
+            return 0.0, 0.0
+        best = np.argmin(self.draws, axis=1)
+        return float(np.mean(best == 0)), float(np.mean(best == len(self.nodes) - 1))
+
+
+def lowest(nodes: Floats, curves: Floats) -> tuple[Floats, Floats]:
+    """Abscissa and value of the minimum of curves (R, G) on even nodes (G,), each (R,)."""
+    best = np.argmin(curves, axis=1)
+    if len(nodes) < 3:
+        return nodes[best], curves.min(axis=1)
+    middle, rows = np.clip(best, 1, len(nodes) - 2), np.arange(len(curves))
+    left, own, right = (curves[rows, middle + i] for i in (-1, 0, 1))
+    bend = left - 2 * own + right
+    inside = (best == middle) & (bend > 0)
+    shift = np.where(inside, (left - right) / (2 * np.where(inside, bend, 1.0)), 0.0)
+    at = np.where(inside, nodes[middle] + shift * (nodes[1] - nodes[0]), nodes[best])
+    return at, np.where(inside, own - bend * shift**2 / 2, curves[rows, best])
+
+
+def _excess(nodes: Floats, curves: Floats, at: Floats) -> Floats:
+    _, floor = lowest(nodes, curves)
+    if len(nodes) == 1:
+        return np.zeros(len(curves))
+    # The parabola through the three nearest nodes: a straight line between two would miss it by more than rounding.
+    place = (np.clip(at, nodes[0], nodes[-1]) - nodes[0]) / (nodes[1] - nodes[0])
+    middle, rows = np.clip(np.rint(place).astype(int), 1, len(nodes) - 2), np.arange(len(curves))
+    left, own, right = (curves[rows, middle + i] for i in (-1, 0, 1))
+    step = place - middle
+    value = own + step * (right - left) / 2 + step**2 * (left - 2 * own + right) / 2
+    return np.asarray(np.maximum(value - floor, 0.0))
+
+
+def read_valleys(curves: Sequence[Points], count: int, rng: np.random.Generator) -> list[Valley]:
+    """The valleys of a series, with `count` drawn curves each where the noise of all is known.
+
+    One curve's draws are independent of another's but for the shape they share.
+    """
+    if any(curve.variance is None for curve in curves):
+        return _without_noise(curves, rng)
+    frames = [_Frame(curve) for curve in curves]
+    return _read(frames, [_variance(c, f) for c, f in zip(curves, frames, strict=True)], curves, count, rng)
+
+
+def _variance(curve: Points, frame: "_Frame") -> Floats:
+    given = np.zeros(len(curve.x)) if curve.variance is None else curve.variance
+    return np.maximum(given, (QUIET * frame.curvature) ** 2)
+
+
+def _without_noise(curves: Sequence[Points], rng: np.random.Generator) -> list[Valley]:
+    """Mean curves at the standard deviation, in units of each curve's c, that makes all of them likeliest."""
+    frames = [_Frame(curve) for curve in curves]
+
+    def variances(size: float) -> list[Floats]:
+        return [np.full(len(frame.x), (size * frame.curvature) ** 2) for frame in frames]
+
+    sizes = 2.0 ** np.arange(-8, 2)
+    evidence = [np.logaddexp.reduce(_posterior(frames, variances(size))[0], axis=None) for size in sizes]
+    found = _read(frames, variances(float(sizes[int(np.argmax(evidence))])), curves, 200, rng)
+    return [Valley(valley.nodes, valley.mean, None) for valley in found]
+
+
+class _Frame:
+    """What a curve's abscissae fix: its nodes, and at the nodes and the points the parts of f."""
+
+    def __init__(self, curve: Points) -> None:
+        x, y = curve.x, curve.y
+        self.x, self.y = x, y
+        span = float(x[-1] - x[0])
+        size = min(MOST_NODES, max(2, round(span * NODES))) + 1 if span > 0 else 1
+        self.nodes = np.linspace(x[0], x[-1], size)
+        self.curvature = _curvature(x, y)
+        self.best = float(x[int(np.argmin(y))])
+        self._rough(y)
+        knees = np.linspace(x[0], x[-1], min(MOST_KNEES, max(2, round(span * KNEES))) + 1)
+        self.knees = knees[(knees >= x[0] + 0.5) & (knees <= x[-1] - 0.5)] if span > 1 else knees[:1]
+
+    def _rough(self, y: Floats) -> None:
+        """Kernels of r, at nodes and points, and the matrix that makes r of white noise."""
+        if len(self.nodes) < 2:
+            self.at_nodes, self.at_points = np.zeros((1, 1)), np.zeros((1, 1))
+        else:
+            width = self.nodes[1] - self.nodes[0]
+            middles = (self.nodes[:-1] + self.nodes[1:]) / 2
+            size = (np.interp(middles, self.x, y - y.min()) + self.curvature) * np.sqrt(width)
+            self.at_nodes, self.at_points = (
+                np.maximum(at[:, None] - middles, 0.0) ** 2 / 2 * size for at in (self.nodes, self.x)
+            )
+        self.kernel, self.cross = self.at_points @ self.at_points.T, self.at_nodes @ self.at_points.T
+
+    def tilted(self, tilts: Floats) -> tuple[Floats, Floats]:
+        """Bases of span{1, x, e(b; x)} for every b, at nodes (tilts, G, 3) and points (tilts, J, 3)."""
+        bases = [_tilted(float(b), self.nodes - self.best, self.x - self.best) for b in tilts]
+        nodes, points = (np.stack([basis[i] for basis in bases]) for i in (0, 1))
+        return nodes, points
+
+    def wall(self, at: Floats, knees: Floats) -> Floats:
+        """(x − t)₊² in units of c, (len(at), len(knees))."""
+        return np.maximum(at[:, None] - knees, 0.0) ** 2 * self.curvature
+
+
+def _curvature(x: Floats, y: Floats) -> float:
+    """c of the parabola through the best point and its neighbours; where it bends the other way, of the whole range."""
+    span, rise = float(np.ptp(x)), float(np.ptp(y))
+    least = 1e-3 * rise / span**2 if rise > 0 else 1e-9
+    if len(x) < 3:
+        return max(rise / span**2 if span > 0 else 0.0, 1e-9)
+    i = int(np.clip(np.argmin(y), 1, len(x) - 2))
+    left, right = (y[i] - y[i - 1]) / (x[i] - x[i - 1]), (y[i + 1] - y[i]) / (x[i + 1] - x[i])
+    return float(max((right - left) / (x[i + 1] - x[i - 1]), least))
+
+
+def _tilted(b: float, nodes: Floats, points: Floats) -> tuple[Floats, Floats]:
+    """A basis of span{1, x, e(b; x)} at nodes and points, orthonormal at the points."""
+
+    def columns(x: Floats) -> Floats:
+        # Far from the optimum e^{bx} overflows nothing: 30 is far beyond any grid.
+        bent = x * x if b == 0 else (np.expm1(np.clip(b * x, -30, 30)) - b * x) * 2 / b**2
+        return np.stack([np.ones_like(x), x, bent], axis=1)[:, : min(3, len(points))]
+
+    q, r = np.linalg.qr(columns(points))
+    return np.linalg.solve(r.T, columns(nodes).T).T, q
+
+
+def _likelihoods(frame: _Frame, variance: Floats, tilts: Floats) -> Floats:
+    """Logarithm of the restricted likelihood, (tilts, roughness, walls, knees)."""
+    found = np.empty((len(tilts), len(ROUGHNESS), len(WALLS), len(frame.knees)))
+    rhs = np.concatenate([frame.y[:, None], frame.wall(frame.x, frame.knees)], axis=1)
+    _, bases = frame.tilted(tilts)
+    scale = (WALLS**2)[:, None]
+    for k, kappa in enumerate(ROUGHNESS):
+        root = np.linalg.cholesky(kappa**2 * frame.kernel + np.diag(variance))
+        white, q_white = np.linalg.solve(root, rhs), np.linalg.solve(root, bases)
+        q, r = np.linalg.qr(q_white)
+        left = white - q @ (np.swapaxes(q, 1, 2) @ white)
+        y, walls = left[:, :, 0], left[:, :, 1:]
+        own, shared = np.sum(walls**2, axis=1)[:, None], np.einsum("bjt,bj->bt", walls, y)[:, None]
+        sizes = np.log(np.abs(np.diagonal(r, axis1=1, axis2=2))).sum(axis=1) + np.log(np.diag(root)).sum()
+        # A wall is one more direction of known variance (Sherman and Morrison).
+        gain = (scale * shared**2 / (1 + scale * own) - np.log1p(scale * own)) / 2
+        found[:, k] = (-sizes - np.sum(y**2, axis=1) / 2)[:, None, None] + gain
+    return found
+
+
+def _posterior(
+    frames: Sequence[_Frame], variances: Sequence[Floats], tilts: Floats = TILTS
+) -> tuple[Floats, list[Floats]]:
+    """Log posterior of (b, κ, s), not normalized, from all curves; and each curve's likelihoods over its knees."""
+    own = [_likelihoods(frame, variance, tilts) for frame, variance in zip(frames, variances, strict=True)]
+    total = sum(np.logaddexp.reduce(part, axis=3) - np.log(part.shape[3]) for part in own)
+    rough = np.where(ROUGHNESS > 0, ROUGHNESS, 1.0)
+    prior_rough = np.where(ROUGHNESS > 0, np.log(2 / np.pi * rough / (1 + rough**2)), np.log(SMOOTH))
+    prior_wall = np.where(WALLS > 0, 0.0, np.log(NO_WALL))
+    prior = -((tilts / TILT_SCALE) ** 2)[:, None, None] / 2 + prior_rough[:, None] + prior_wall
+    return np.asarray(total + prior), own
+
+
+def _likely_tilts(frames: Sequence[_Frame], variances: Sequence[Floats]) -> Floats:
+    """A finer grid of b between the neighbours of those that are likely: quiet losses tell it to a few hundredths."""
+    log_posterior, _ = _posterior(frames, variances)
+    mass = np.logaddexp.reduce(log_posterior.reshape(len(TILTS), -1), axis=1)
+    likely = np.flatnonzero(mass > mass.max() + np.log(LIKELY))
+    first, last = max(likely[0] - 1, 0), min(likely[-1] + 1, len(TILTS) - 1)
+    return np.linspace(TILTS[first], TILTS[last], FINE_TILTS)
+
+
+def _read(
+    frames: Sequence[_Frame],
+    variances: Sequence[Floats],
+    curves: Sequence[Points],
+    count: int,
+    rng: np.random.Generator,
+) -> list[Valley]:
+    tilts = _likely_tilts(frames, variances)
+    log_posterior, own = _posterior(frames, variances, tilts)
+    weights = np.exp(log_posterior - log_posterior.max()).ravel()
+    picks = rng.choice(weights.size, count, p=weights / weights.sum())
+    tilt, kappa, wall = np.unravel_index(picks, log_posterior.shape)
+    found = []
+    for frame, variance, curve, likelihoods in zip(frames, variances, curves, own, strict=True):
+        chosen = likelihoods[tilt, kappa, wall]
+        cumulated = np.cumsum(np.exp(chosen - chosen.max(axis=1, keepdims=True)), axis=1)
+        knee = (rng.random((count, 1)) * cumulated[:, -1:] > cumulated).sum(axis=1)
+        shape = _Shape(tilts, tilt, ROUGHNESS[kappa], WALLS[wall], frame.knees[knee])
+        found.append(_draw(frame, variance, curve.freedom, shape, rng))
+    return found
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Draws of what curves are made of: which of the b in `tilts`, κ, s and t, (R,) each."""
+
+    tilts: Floats
+    tilt: np.ndarray
+    kappa: Floats
+    wall: Floats
+    knee: Floats
+
+
+def _draw(frame: _Frame, variance: Floats, freedom: float, shape: _Shape, rng: np.random.Generator) -> Valley:
+    """Curves drawn given their shapes and the measured points; and the mean over shapes of their expectations."""
+    count = len(shape.kappa)
+    nodes, points = (bases[shape.tilt] for bases in frame.tilted(shape.tilts))
+    wall_nodes, wall_points = (frame.wall(at, shape.knee).T for at in (frame.nodes, frame.x))
+    rough, walls = shape.kappa[:, None], shape.wall[:, None]
+    noise = rng.standard_normal((count, frame.at_nodes.shape[1])) * rough
+    height = rng.standard_normal((count, 1)) * walls
+    prior_nodes = noise @ frame.at_nodes.T + height * wall_nodes
+    prior_points = noise @ frame.at_points.T + height * wall_points
+    scales = np.ones(count) if np.isinf(freedom) else freedom / rng.chisquare(freedom, count)
+    drawn = variance * scales[:, None]
+
+    def expectation(variances: Floats, misses: Floats) -> Floats:
+        """What misses (R, J) at the points say about the nodes, (R, G), with β by generalized least squares."""
+        matrix = (
+            rough[:, :, None] ** 2 * frame.kernel
+            + (walls * wall_points)[:, :, None] * (walls * wall_points)[:, None, :]
+            + variances[:, :, None] * np.eye(len(frame.x))
+        )
+        solved = np.linalg.solve(matrix, np.concatenate([misses[:, :, None], points], axis=2))
+        across = np.swapaxes(points, 1, 2) @ solved
+        beta = np.linalg.solve(across[:, :, 1:], across[:, :, :1])
+        weights = (solved[:, :, :1] - solved[:, :, 1:] @ beta)[:, :, 0]
+        of_wall = walls**2 * np.sum(wall_points * weights, axis=1, keepdims=True) * wall_nodes
+        return np.asarray(rough**2 * (weights @ frame.cross.T) + of_wall + (nodes @ beta)[:, :, 0])
+
+    errors = rng.standard_normal(drawn.shape) * np.sqrt(drawn)
+    draws = prior_nodes + expectation(drawn, frame.y - prior_points - errors)
+    mean = expectation(np.broadcast_to(variance, drawn.shape), np.broadcast_to(frame.y, drawn.shape)).mean(axis=0)
+    return Valley(frame.nodes, mean, draws)
