@@ -21,7 +21,12 @@ def unknown(field: str, value: str, allowed: Iterable[str]) -> UserError:
     names = sorted(allowed)
     close = difflib.get_close_matches(value, names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return UserError(f"{field}: {value!r} is not known{hint}; choose one of {', '.join(names)}")
+    return UserError(f"{field}: {value!r} is not known{hint}; choose one of {listed(names)}")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a row; those that hold a comma are quoted, as one separates them."""
+    return ", ".join(repr(name) if "," in name else name for name in names)
 
 
 def from_validation(error: ValidationError, where: str = "") -> UserError:

@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis.laws.rules import Point, PowerLaw
 from analysis.tables.arrays import Floats
-from scionlab.errors import UserError, unknown
+from scionlab.errors import UserError, listed, unknown
 
 FILE = "batch_scaling.json"
 LAW = ("batch_exponent", "log2_batch_at_base", "lr_exponent", "log2_lr_at_base")  # in the order of a resample
@@ -83,7 +83,7 @@ def _one(entries: Mapping[str, Any], optimizer: str | None, path: Path) -> str:
     if not entries:
         raise UserError(f"from: {str(path)!r} holds no optimizer")
     if optimizer is None and len(entries) > 1:
-        raise UserError(f"optimizer: {str(path)!r} holds several; choose one of {', '.join(sorted(entries))}")
+        raise UserError(f"optimizer: {str(path)!r} holds several; choose one of {listed(sorted(entries))}")
     name = next(iter(entries)) if optimizer is None else optimizer
     if name not in entries:
         raise unknown("optimizer", name, entries)

@@ -4,8 +4,8 @@ For a rule that predicts B₁S₁ tokens a step at the budget T₁ (`analysis.la
 
     sequence length   S₁ = S₀: all growth goes into B. Or grown: S doubles with every factor 4 of B₁S₁/B₀S₀, which
                       splits the growth evenly between B and S, S in powers of two
-    batch size        B₁ = B₁S₁/S₁, rounded to a power of two (the nearest in logarithm) or to a multiple; one that
-                      does not change is not rounded if it is whole
+    batch size        B₁ = B₁S₁/S₁, rounded to a power of two (the nearest in logarithm) or to a multiple, or down to
+                      one; one that does not change is not rounded if it is whole
     learning rate     the rule's own at the *rounded* batch, such as lr₀·(B₁S₁/B₀S₀)/r for BST; where a rule's learning
                       rate does not depend on the batch, rounding does not move it
     steps             K = T₁/(B₁S₁), to the nearest whole one
@@ -27,6 +27,7 @@ from analysis.laws.evidence import Evidence
 from analysis.laws.rules import RULES, AbsoluteStepLaw, KappaBst, Point, PowerLaw, Rule, bst, square_root
 from scionlab.errors import UserError
 
+ROUNDING = 1e-9  # a batch this far below a multiple is that multiple
 FAR = 10  # a budget this many times beyond the measured ones is called far
 
 
@@ -146,19 +147,21 @@ def _size(batch_size: float) -> str:
 class Target:
     """What is asked for: a budget, and how to type the answer in.
 
-    Batch sizes are rounded to multiples of `multiple`, or to powers of two if it is None; `grow_seq` splits the growth
-    between batch size and sequence length.
+    Batch sizes are rounded to multiples of `multiple`, or to powers of two if it is None; to the nearest, or `down`.
+    `grow_seq` splits the growth between batch size and sequence length.
     """
 
     tokens: float
     multiple: int | None = None
     grow_seq: bool = False
+    down: bool = False
 
     def rounded(self, batch_size: float) -> int:
         """The nearest allowed batch size, never below one sequence or one multiple."""
+        whole = math.floor if self.down else round
         if self.multiple is None:
-            return int(2 ** max(0, round(math.log2(batch_size))))
-        return self.multiple * max(1, round(batch_size / self.multiple))
+            return int(2 ** max(0, whole(math.log2(batch_size) + ROUNDING)))
+        return self.multiple * max(1, whole(batch_size / self.multiple + ROUNDING))
 
     def seq_len(self, base: Point, growth: float) -> float:
         """S₁ for a batch that grows by `growth` in tokens; it never shrinks."""
@@ -169,12 +172,14 @@ class Target:
 def choose_rules(
     mu_ratio: float = 1.0,
     l_ratio: float = 1.0,
+    kappa_ratio: float = 1.0,
     n_params: float | None = None,
     kappa: KappaBst | None = None,
     power_law: PowerLaw | None = None,
 ) -> list[Rule]:
     """`RULES` with the given ratios of the constants, and the rules for which what they need is known."""
-    with_ratios = {rule.name: rule for rule in (bst(mu_ratio, l_ratio), square_root(mu_ratio, l_ratio))}
+    made = (bst(mu_ratio, l_ratio, kappa_ratio), square_root(mu_ratio, l_ratio, kappa_ratio))
+    with_ratios = {rule.name: rule for rule in made}
     first, *others = (RULES | with_ratios).values()
     absolute = None if n_params is None else AbsoluteStepLaw(n_params=n_params)
     return [rule for rule in (first, kappa, *others, absolute, power_law) if rule is not None]

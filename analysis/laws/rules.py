@@ -100,8 +100,8 @@ class Anchored(Rule):
 BST_SOURCE = "Islamov et al., arXiv 2603.21191, Corollary 4.1"
 
 
-def bst(mu_ratio: float = 1.0, l_ratio: float = 1.0) -> Anchored:
-    """B·S ∝ (T·μ/L)^(2/3), lr ∝ B·S/T. Ratios are μ₁/μ₀ and L₁/L₀ of the constants at the two budgets."""
+def bst(mu_ratio: float = 1.0, l_ratio: float = 1.0, kappa_ratio: float = 1.0) -> Anchored:
+    """B·S ∝ (T·μκ/L)^(2/3), lr ∝ B·S/T. Ratios are μ₁/μ₀, L₁/L₀ and κ₁/κ₀ of the constants of both runs, 1 if equal."""
     return Anchored(
         name="bst",
         title="B·S ∝ T^(2/3), lr ∝ B·S/T",
@@ -109,11 +109,11 @@ def bst(mu_ratio: float = 1.0, l_ratio: float = 1.0) -> Anchored:
         batch_exponent=2 / 3,
         tokens_exponent=-1,
         lr_batch_exponent=1,
-        constants=mu_ratio / l_ratio,
+        constants=mu_ratio * kappa_ratio / l_ratio,
     )
 
 
-def square_root(mu_ratio: float = 1.0, l_ratio: float = 1.0) -> Anchored:
+def square_root(mu_ratio: float = 1.0, l_ratio: float = 1.0, kappa_ratio: float = 1.0) -> Anchored:
     """The batch of `bst` with the square-root rule for the learning rate: lr ∝ √(B·S) at fixed T."""
     return Anchored(
         name="sqrt",
@@ -123,7 +123,7 @@ def square_root(mu_ratio: float = 1.0, l_ratio: float = 1.0) -> Anchored:
         batch_exponent=2 / 3,
         tokens_exponent=0,
         lr_batch_exponent=1 / 2,
-        constants=mu_ratio / l_ratio,
+        constants=mu_ratio * kappa_ratio / l_ratio,
     )
 
 
@@ -161,8 +161,11 @@ class KappaBst(Rule):
 
         B₁S₁ = B₀S₀ · (r · constants · κ(B₁)/κ(B₀))^(2/3)        lr₁ = lr₀ · (B₁S₁/B₀S₀)/r
 
-    κ is read off at B₁ = B₁S₁/S₀, as if the sequence length were kept. For shift ≥ 0 and exponent < 3/2 the right side
-    grows more slowly than the left, so there is exactly one solution; anything else raises UserError.
+    κ is read off at B₁ = B₁S₁/S₀, as if the sequence length were kept. `constants` holds what else changes, μ₁/μ₀ ·
+    L₀/L₁ and the part of κ₁/κ₀ that is not the batch's. For exponent < 3/2 and shift ≥ 0 the right side grows more
+    slowly than the left, so there is exactly one solution. With a negative shift and an exponent above 0 that holds for
+    batches above −shift/(1 − 2/3·exponent), where both the base and the solution must lie. Anything else raises
+    UserError.
     """
 
     name: str = "bst-kappa"
@@ -179,11 +182,21 @@ class KappaBst(Rule):
                 f"kappa-batch-exponent: {self.exponent:g} is not allowed: from 1.5 on no batch size, or not only one, "
                 "solves the rule; it must be below 1.5"
             )
-        if not self.shift >= 0:
-            raise UserError(f"kappa-batch-shift: {self.shift:g} is not allowed; it must be 0 or more sequences")
+
+    @property
+    def smallest_batch(self) -> float:
+        """Sequences above which the equation has one solution at most; 0 for shift ≥ 0."""
+        return max(0.0, -self.shift / (1 - 2 / 3 * max(self.exponent, 0.0)))
 
     def batch_tokens(self, base: Point, tokens: float) -> Values:
         """B₁S₁ at the budget `tokens`, solved for every base point on its own."""
+        smallest = float(np.min(base.batch_size))
+        if not smallest > self.smallest_batch:
+            bound = -smallest * (1 - 2 / 3 * max(self.exponent, 0.0))
+            raise UserError(
+                f"kappa-batch-shift: {self.shift:g} is not allowed for a base of {smallest:g} sequences; it must be "
+                f"above {bound:.4g}"
+            )
         drive = np.log(self.constants * tokens / base.tokens)
         log_growth = np.vectorize(self._log_growth, otypes=[float])(np.log(base.batch_size), drive)
         with np.errstate(over="ignore"):
@@ -195,16 +208,34 @@ class KappaBst(Rule):
 
     def _log_growth(self, log_batch: float, drive: float) -> float:
         """x = ln(B₁/B₀) with x = 2/3 (drive + ln κ(B₀eˣ) − ln κ(B₀)). In logs nothing overflows."""
-        with np.errstate(divide="ignore"):
-            log_shift = np.log(self.shift)
 
         def excess(x: float) -> float:
-            kappa = np.logaddexp(log_batch + x, log_shift) - np.logaddexp(log_batch, log_shift)
+            kappa = _log_shifted(log_batch + x, self.shift) - _log_shifted(log_batch, self.shift)
             return float(x - 2 / 3 * (drive + self.exponent * kappa))
 
-        # The excess rises with slope at least 1 - 2/3·exponent, so its root is no farther from 0 than this.
-        reach = abs(excess(0.0)) / (1 - 2 / 3 * max(self.exponent, 0.0)) + 1
-        return float(brentq(excess, -reach, reach, xtol=1e-13))
+        if self.shift >= 0:
+            # The excess rises with slope at least 1 - 2/3·exponent, so its root is no farther from 0 than this.
+            reach = abs(excess(0.0)) / (1 - 2 / 3 * max(self.exponent, 0.0)) + 1
+            return float(brentq(excess, -reach, reach, xtol=1e-13))
+        # Above the smallest batch it rises; just above, as rounding must not put the end below.
+        lowest = np.log(self.smallest_batch) - log_batch + 1e-9
+        if excess(lowest) > 0:
+            raise UserError(
+                f"kappa-batch-shift: {self.shift:g} is not allowed for this budget: no batch above "
+                f"{self.smallest_batch:.4g} sequences solves the rule; it must be nearer to 0"
+            )
+        highest = 1.0
+        while excess(highest) < 0:
+            highest *= 2
+        return float(brentq(excess, lowest, highest, xtol=1e-13))
+
+
+def _log_shifted(log_batch: float, shift: float) -> float:
+    """ln(B + shift) from ln B; in logs nothing overflows."""
+    with np.errstate(divide="ignore"):
+        if shift >= 0:
+            return float(np.logaddexp(log_batch, np.log(shift)))
+        return float(log_batch + np.log1p(shift * np.exp(-log_batch)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,7 +43,12 @@ def plan(
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help="whose fit, where it holds several")] = None,
     round_: Annotated[
-        str, typer.Option("--round", metavar="pow2|N", help="batch size to a power of two, or to a multiple of N")
+        str,
+        typer.Option(
+            "--round",
+            metavar="[floor:]pow2|N",
+            help="batch size to the nearest power of two or multiple of N; floor: rounds down",
+        ),
     ] = "pow2",
     grow_seq: Annotated[
         bool,
@@ -54,10 +59,11 @@ def plan(
     ] = False,
     mu_ratio: Annotated[str, _quantity("BST: the constant μ of the large run over that of the base")] = "1",
     l_ratio: Annotated[str, _quantity("BST: the same ratio of the smoothness L")] = "1",
+    kappa_ratio: Annotated[str, _quantity("BST: the same ratio of κ, apart from what κ(B) says")] = "1",
     kappa_batch_exponent: Annotated[
         str | None, _quantity("BST: exponent of κ(B) = (B + shift)^exponent, B in sequences; below 1.5")
     ] = None,
-    kappa_batch_shift: Annotated[str | None, _quantity("BST: shift of κ(B), 0 or more")] = None,
+    kappa_batch_shift: Annotated[str | None, _quantity("BST: shift of κ(B), sequences; B + shift above 0")] = None,
     params: Annotated[str | None, _quantity("parameters without embedding: adds the absolute step law")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
 ) -> None:
@@ -75,7 +81,8 @@ def plan(
     from analysis.laws.evidence import read_evidence
     from analysis.laws.plan import Target, choose_rules, make_plan
 
-    target = Target(positive("tokens", tokens), _multiple(round_), grow_seq)
+    down = round_.startswith("floor:")
+    target = Target(positive("tokens", tokens), _multiple(round_.removeprefix("floor:")), grow_seq, down)
     if from_ is None and optimizer is not None:
         raise UserError(f"optimizer: {optimizer!r} chooses among the fits of --from, which is not given")
     if from_ is None and experiment is not None:
@@ -92,9 +99,10 @@ def plan(
         },
     )
     mu, smoothness = positive("mu-ratio", mu_ratio), positive("l-ratio", l_ratio)
-    kappa, doubt = _kappa(evidence, kappa_batch_exponent, kappa_batch_shift, mu / smoothness)
+    norm_ratio = positive("kappa-ratio", kappa_ratio)
+    kappa, doubt = _kappa(evidence, kappa_batch_exponent, kappa_batch_shift, mu * norm_ratio / smoothness)
     n_params = None if params is None else positive("params", params)
-    rules = choose_rules(mu, smoothness, n_params, kappa, evidence.power_law if evidence else None)
+    rules = choose_rules(mu, smoothness, norm_ratio, n_params, kappa, evidence.power_law if evidence else None)
     made = make_plan(base, target, rules, evidence)
     made = replace(made, warnings=(*made.warnings, *doubt))
     if as_json:
@@ -131,7 +139,9 @@ def _multiple(text: str) -> int | None:
     if text == "pow2":
         return None
     if not re.fullmatch(r"0*[1-9][0-9]{0,11}", text):
-        raise UserError(f"round: {text!r} is not allowed; it must be pow2 or a positive whole number")
+        raise UserError(
+            f"round: {text!r} is not allowed; it must be pow2 or a positive whole number, or floor: and one of these"
+        )
     return int(text)
 
 
@@ -186,7 +196,8 @@ def _print(made: "Plan", target: "Target") -> None:
         f"lr {base.lr:.3g}{momentum}, {base.steps:,.0f} steps"
     )
     rounding = "a power of two" if target.multiple is None else f"a multiple of {target.multiple}"
-    growth = f"{made.tokens / base.tokens:.4g} times the base; batch size rounded to {rounding}"
+    rounding = f"{'down ' if target.down else ''}to {rounding}"
+    growth = f"{made.tokens / base.tokens:.4g} times the base; batch size rounded {rounding}"
     terminal.print_frame(made.frame(), f"Plan for {made.tokens:.4g} tokens, {growth}, lr for the rounded one", out)
     for proposal in made.proposals:
         note = f"; {proposal.rule.note}" if proposal.rule.note else ""

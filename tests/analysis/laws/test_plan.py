@@ -24,7 +24,7 @@ from analysis.laws.rules import (
 )
 from scionlab.cli import app
 from scionlab.cli.plan import number
-from scionlab.errors import UserError
+from scionlab.errors import UserError, unknown
 
 BASE = Point(1.3e9, 256, 1024, 3.6e-4)
 T1 = 10.6e9
@@ -125,7 +125,7 @@ def test_kappa_without_shift_is_a_power_law():
     assert flat.batch_tokens == pytest.approx(bst().predict(BASE, T1).batch_tokens)
 
 
-@pytest.mark.parametrize(("exponent", "shift"), [(1.5, 0.0), (2.0, 5.0), (0.5, -1.0), (float("nan"), 0.0)])
+@pytest.mark.parametrize(("exponent", "shift"), [(1.5, 0.0), (2.0, 5.0), (float("nan"), 0.0)])
 def test_kappa_without_one_solution_is_refused(exponent, shift):
     with pytest.raises(UserError, match=r"kappa-batch-(exponent|shift): .* is not allowed"):
         KappaBst(exponent=exponent, shift=shift)
@@ -446,12 +446,17 @@ def test_what_is_no_number_is_refused(text):
         (["--base-seq", "x"], "base-seq: 'x' is not a number"),
         (["--base-lr", "-1"], "base-lr: '-1' is not allowed"),
         (["--base-momentum", "1.5"], "base-momentum: 1.5 is not allowed; the weight of the new gradient is at most 1"),
-        (["--round", "0"], "round: '0' is not allowed; it must be pow2 or a positive whole number"),
+        (["--round", "0"], "round: '0' is not allowed; it must be pow2 or a positive whole number, or floor: and"),
+        (["--round", "floor:0"], "round: '0' is not allowed; it must be pow2 or a positive whole number"),
         (["--round", "pow3"], "round: 'pow3' is not allowed"),
         (["--mu-ratio", "0"], "mu-ratio: '0' is not allowed"),
         (["--params", "-1"], "params: '-1' is not allowed"),
         (["--kappa-batch-exponent", "1.5"], "kappa-batch-exponent: 1.5 is not allowed"),
-        (["--kappa-batch-exponent", "1", "--kappa-batch-shift", "-1"], "kappa-batch-shift: -1 is not allowed"),
+        (
+            ["--kappa-batch-exponent", "1", "--kappa-batch-shift", "-90"],
+            "kappa-batch-shift: -90 is not allowed for a",
+        ),
+        (["--kappa-ratio", "0"], "kappa-ratio: '0' is not allowed; it must be above 0"),
         (["--kappa-batch-shift", "1"], "kappa-batch-shift: '1' says nothing without --kappa-batch-exponent"),
         (["--kappa-batch-exponent", "1.4999", "--tokens", "1e30"], "is out of reach of rule 'bst-kappa'"),
         (["--optimizer", "scion"], "optimizer: 'scion' chooses among the fits of --from"),
@@ -483,3 +488,57 @@ def test_from_the_shell(clean_environment, tmp_path):
 def test_no_change_says_so():
     assert NO_CHANGE.predict(BASE, T1).batch_tokens == BASE.batch_tokens
     assert BASE.steps == pytest.approx(1.3e9 / 2**18)
+
+
+# The published predictions of arXiv 2603.21191 start from this run, with κ ∝ (B − 9.4)^0.1.
+PUBLISHED = Point(1.337e9, 256, 1024, 3.6e-4)
+
+
+@pytest.mark.parametrize(
+    ("growth", "exact", "floored", "lr"), [(2, 420, 416, 3.0e-4), (4, 690, 672, 2.4e-4), (6, 922, 896, 2.1e-4)]
+)
+def test_the_published_batches_with_kappa_and_a_negative_shift(growth, exact, floored, lr):
+    target = Target(growth * 1.337e9, multiple=32, down=True)
+    plan = make_plan(PUBLISHED, target, [KappaBst(exponent=0.1, shift=-9.4)])
+    (proposal,) = plan.proposals
+    assert proposal.exact.batch_size == pytest.approx(exact, abs=0.6)  # printed as whole sequences
+    assert proposal.rounded.batch_size == floored
+    assert proposal.rounded.lr == pytest.approx(lr, rel=0.05)  # printed with two digits
+
+
+def test_the_published_1b_run_follows_from_the_ratios_of_all_three_constants():
+    # Their table 3: L 7.2 → 10.6, μ 3.1 → 2.9, κ 62.7 → 111.9.
+    rules = choose_rules(2.9 / 3.1, 10.6 / 7.2, 111.9 / 62.7)
+    plan = make_plan(PUBLISHED, Target(10.8e9, multiple=32, down=True), rules)
+    proposal = next(p for p in plan.proposals if p.rule.name == "bst")
+    assert proposal.rounded.batch_size == 1120
+    assert f"{proposal.rounded.lr:.2e}" == "1.95e-04"
+
+
+@given(
+    exponent=st.floats(-1, 1.4), share=st.floats(0.01, 0.95), batch=st.floats(1, 1e4), growth=st.floats(1, 1e4),
+)  # fmt: skip
+def test_a_negative_shift_is_solved_or_refused(exponent, share, batch, growth):
+    smallest = batch * share
+    shift = -smallest * (1 - 2 / 3 * max(exponent, 0.0))
+    rule, base = KappaBst(exponent=exponent, shift=shift), Point(1e9, batch, 1024, 1e-3)
+    found = float(rule.batch_tokens(base, growth * 1e9)) / 1024
+    kappa = ((found + shift) / (batch + shift)) ** exponent
+    # Relative: the root is found to 1e-13 in the logarithm, and conditioned by 1/(1 - 2/3·exponent·B/(B + shift)).
+    assert found == pytest.approx(batch * (growth * kappa) ** (2 / 3), rel=1e-6)
+    assert found >= batch * (1 - 1e-9)
+    assert rule.batch_tokens(base, 2 * growth * 1e9) > found * 1024
+    with pytest.raises(UserError, match="kappa-batch-shift"):
+        KappaBst(exponent=exponent, shift=-1.01 * batch).batch_tokens(base, 1e9)
+
+
+@pytest.mark.parametrize(
+    ("multiple", "size", "rounded"), [(32, 928.7, 928), (32, 31, 32), (None, 1023.9, 512), (None, 1024, 1024)]
+)
+def test_batches_are_rounded_down_when_asked(multiple, size, rounded):
+    assert Target(1e9, multiple, down=True).rounded(size) == rounded
+
+
+def test_names_that_hold_a_comma_are_quoted_in_a_list():
+    text = str(unknown("optimizer", "x", ["adamw, 1,073 parameters", "scion"]))
+    assert text.endswith("choose one of 'adamw, 1,073 parameters', scion")
