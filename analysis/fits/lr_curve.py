@@ -79,8 +79,13 @@ class LrCurve:
         offsets = np.eye(n_seeds)[seed] - 1 / n_seeds  # offsets sum to 0
         design = np.concatenate([np.eye(n_rates)[rate], offsets], axis=1)
         inverse = np.linalg.pinv(design)
-        levels = (inverse @ y)[:n_rates]
-        rest = y - design @ (inverse @ y)
+        found = inverse @ y
+        # Levels are those of the seeds that were run at every rate, if there are any: a seed that has come half way
+        # must not move the curve.
+        whole = ~np.isnan(self.losses).any(axis=0)
+        centred = found[n_rates:] - found[n_rates:].mean()
+        levels = found[:n_rates] + (centred[whole].mean() if whole.any() else 0.0)
+        rest = y - design @ found
         left = 1 - np.einsum("ij,ji->i", design, inverse)
         squares, freedoms = (np.bincount(rate, of, n_rates) for of in (rest**2, left))
         real = freedoms > ROUNDING  # a run that its own level or offset fits says nothing

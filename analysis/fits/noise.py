@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.fits.lr_curve import LrCurve
-from analysis.fits.moderation import moderated
+from analysis.fits.moderation import moderated, relative
 from analysis.fits.valley import Points
 from analysis.tables.arrays import Floats
 
@@ -48,9 +48,5 @@ def _within(squares: Floats, freedoms: Floats) -> Floats:
 
     One or two degrees of freedom a rate say next to nothing of it: each is pooled with its neighbours first.
     """
-    if not freedoms.any():
-        return np.ones_like(squares)
     near = np.abs(np.subtract.outer(np.arange(len(squares)), np.arange(len(squares)))) <= NEIGHBOURS
-    variances, _ = moderated(near @ squares, near @ freedoms)
-    mean = float(np.average(variances, weights=freedoms))
-    return variances / mean if mean > 0 else np.ones_like(squares)
+    return relative(near @ squares, near @ freedoms)

@@ -42,6 +42,8 @@ FIXED = (
     "device",
     "dtype",
 )
+# Of a row, beside its spec: whose losses must not be averaged.
+MEASURED = ("data_sha256", "device")
 NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?")
 
 
@@ -103,7 +105,8 @@ def labels(runs: pd.DataFrame, keys: Sequence[str], field: str) -> "pd.Series[st
 def different(runs: pd.DataFrame, but: Iterable[str], columns: Iterable[str]) -> dict[str, str]:
     """Fields in which runs differ, apart from some keys and what has no effect, with the values they take.
 
-    Fields are those of the trials' specs, or for a table without them those of some columns.
+    Fields are those of the trials' specs and what was measured of the data and the machine, `MEASURED`; for a table
+    without specs those of some columns. One data set may have several names; two under one name are two.
     """
     dropped = {*but, *WITHOUT_EFFECT}
     if "spec" in runs:
@@ -111,7 +114,9 @@ def different(runs: pd.DataFrame, but: Iterable[str], columns: Iterable[str]) ->
         rows = specs(runs)
         for row in rows:
             row["options"] = {name: value for name, value in row.get("options", {}).items() if name not in options}
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame(rows, index=runs.index)
+        for column in (column for column in MEASURED if column in runs and runs[column].notna().all()):
+            table[column] = runs[column]
     else:
         table = runs[[column for column in columns if column in runs]]
     table = table.drop(columns=list(dropped), errors="ignore").astype(str)

@@ -1,12 +1,11 @@
 """The whole comparison of a sweep's arms."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from analysis.fits.intervals import RESAMPLES, Estimate
-from analysis.studies.comparison.claims import HELD, Results, below, judge
+from analysis.fits.intervals import CONFIDENCE, RESAMPLES, Estimate
+from analysis.studies.comparison.claims import Results, judge
 from analysis.studies.comparison.design import Cell, Design, arrange, cells_of
 from analysis.studies.comparison.noise import Noise
 from analysis.studies.comparison.result import CellResult, Comparison, Rank, Ranking
@@ -106,30 +105,63 @@ def _rankings(results: Results) -> list[Ranking]:
 def _ranking(at: str, entries: Sequence[tuple[int, int, Quantity]], results: Results) -> Ranking:
     ordered = sorted(entries, key=lambda entry: entry[2].value)
     first = ordered[0][2]
+    width = simultaneous([cost for _, _, cost in ordered])
     ranks = []
     for i, (arm, place, cost) in enumerate(ordered):
         tuned = results.tuned[arm, place]
-        difference = cost - first
         finite = bool(np.isfinite(cost.value))
+        difference = _difference(cost, first, width) if finite and i else None
         ranks.append(
             Rank(
                 arm=results.design.arms[arm].name,
                 place=results.design.place(place) if results.design.across else "",
                 value=cost.estimate(results.sign) if finite else None,
                 lr=None if tuned.log2_lr is None else float(2**tuned.log2_lr),
-                difference=difference.estimate(results.sign) if finite and i else None,
-                verdict=_verdict(i, finite, first - cost),
+                difference=None if difference is None else _in_metric(difference, results.sign),
+                verdict=_verdict(cost, first, difference, i),
             )
         )
     return Ranking(at, tuple(ranks))
 
 
-def _verdict(index: int, finite: bool, from_it: Quantity) -> str:
+def simultaneous(costs: Sequence[Quantity]) -> float | None:
+    """How many times its own scale a difference of any two of these arms stays within in 95% of the resamples.
+
+    All pairs count, not those with the first alone: which arm comes first is chosen by the same losses (multiple
+    comparisons with the best, Hsu 1996, chapter 4; Tukey's range for two). None without resamples of two arms.
+    """
+    samples = [cost.centred - cost.value for cost in costs if cost.centred is not None and np.isfinite(cost.value)]
+    if len(samples) < 2:
+        return None
+    drawn = np.stack(samples, axis=1)
+    differences = np.abs(drawn[:, :, None] - drawn[:, None, :])
+    scales = np.median(differences, axis=0)
+    known = scales > 0
+    return float(np.quantile((differences[:, known] / scales[known]).max(axis=1), CONFIDENCE)) if known.any() else 0.0
+
+
+def _difference(cost: Quantity, first: Quantity, width: float | None) -> Estimate:
+    """An arm's cost minus the first's, with its simultaneous interval."""
+    difference = cost - first
+    sample = difference.centred
+    if width is None or sample is None or not np.isfinite(sample).all():
+        return Estimate(difference.value)
+    half = width * float(np.median(np.abs(sample - difference.value)))
+    return Estimate(difference.value, difference.value - half, difference.value + half)
+
+
+def _in_metric(difference: Estimate, sign: float) -> Estimate:
+    if difference.low is None or difference.high is None:
+        return Estimate(sign * difference.value)
+    return Estimate(sign * difference.value, *sorted((sign * difference.low, sign * difference.high)))
+
+
+def _verdict(cost: Quantity, first: Quantity, difference: Estimate | None, index: int) -> str:
     """What the first arm's lead over one allows to say of that one."""
-    if not finite:
+    if not np.isfinite(cost.value):
         return DIVERGED
     if index == 0:
         return BEST
-    if below(from_it) == HELD:
-        return WORSE
-    return OPEN if below(replace(from_it, may_rise=False)) == HELD else TIED
+    if difference is None or difference.low is None or difference.low <= 0:
+        return TIED
+    return OPEN if cost.may_fall or first.may_rise else WORSE

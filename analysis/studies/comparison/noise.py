@@ -18,15 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import digamma, polygamma
 
 from analysis.fits.lr_curve import WINDOW, LrCurve
+from analysis.fits.moderation import moderated
 from analysis.fits.profile import WALL
 from analysis.studies.comparison.design import Cell
 from analysis.tables.arrays import Floats
-
-SMALLEST = 1e-5  # of the median variance: one of 0 is luck
 
 
 @dataclass(frozen=True)
@@ -108,29 +105,3 @@ def _pools(arms: NDArray[np.intp], squares: Floats, freedoms: Floats) -> dict[in
     sums = np.array([[part[arms == name].sum() for part in (squares, freedoms)] for name in names]).reshape(-1, 2)
     variances, freedom = moderated(sums[:, 0], sums[:, 1])
     return {int(name): Pool(float(np.sqrt(v)), float(f)) for name, v, f in zip(names, variances, freedom, strict=True)}
-
-
-def moderated(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
-    """Variances and degrees of freedom of groups, from sums of squares with such degrees of freedom.
-
-    Smyth's moderated variances: groups are taken to have variances from a scaled inverse χ² distribution, whose scale
-    s₀² and degrees of freedom d₀ are fitted to the logarithms of the groups' own; then (d₀ s₀² + d s²)/(d₀ + d).
-    """
-    known = freedoms > 0
-    if not known.any():
-        return np.zeros(len(squares)), np.zeros(len(squares))
-    d, total = freedoms[known], float(freedoms.sum())
-    pooled, own = squares.sum() / total, squares[known] / d
-    everyone = np.full(len(squares), pooled), np.full(len(squares), total)
-    if pooled == 0 or len(d) < 2:
-        return everyone
-    own = np.maximum(own, SMALLEST * (np.median(own) or pooled))
-    logs = np.log(own) - digamma(d / 2) + np.log(d / 2)
-    spread = float(np.var(logs, ddof=1) - np.mean(polygamma(1, d / 2)))
-    if spread <= polygamma(1, total):  # nothing that sampling alone would not give: the groups are one
-        return everyone
-    d0 = 2 * float(brentq(lambda half: polygamma(1, half) - spread, 1e-6, total))
-    prior = np.exp(np.mean(logs) + digamma(d0 / 2) - np.log(d0 / 2))
-    variances = np.full(len(squares), prior)
-    variances[known] = (d0 * prior + squares[known]) / (d0 + d)
-    return variances, np.minimum(d0 + freedoms, total)

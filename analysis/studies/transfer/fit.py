@@ -1,11 +1,12 @@
 """Transfer regret: the zero-shot loss minus the directly tuned one, on the same fresh seeds.
 
-    regret ± t · s/√n        s² = Σ SS / Σ (n − 1) over the cells
+    regret ± t · s/√n
 
-n seeds a cell, SS the sum of squares of a cell's paired differences about their mean, and t Student's quantile for the
-pooled degrees of freedom. The pool has the cells whose differences are not all equal: where both ways found the same
-values, their trials are the same, and the regret is exactly 0. The interval says how far the means over seeds can be
-trusted. It does not hold the luck of the searches: with another search seed both ways would have found other values.
+n seeds a cell, s the standard deviation of the cell's paired differences, drawn towards that of the other cells
+(`analysis.fits.moderation`), since methods and targets differ in noise, and t Student's quantile for the degrees of
+freedom it has then. Cells whose differences are all equal lend none: where both ways found the same values, their
+trials are the same, and the regret is exactly 0. The interval says how far the means over seeds can be trusted. It does
+not hold the luck of the searches: with another search seed both ways would have found other values.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ import pandas as pd
 from scipy import stats
 
 from analysis.fits.intervals import CONFIDENCE, Estimate
+from analysis.fits.moderation import moderated, relative
 from analysis.studies.transfer.costs import cost
-from analysis.studies.transfer.result import Cell, ProxyTransfer
+from analysis.studies.transfer.result import Cell, Noise, ProxyTransfer
 from analysis.studies.transfer.settings import CellSettings, ProxySettings
 from analysis.tables.arrays import Floats
 from analysis.tables.sweep import SweepTables
@@ -38,34 +40,44 @@ def fit_proxy(tables: SweepTables) -> ProxyTransfer:
     if not compared:
         raise UserError("transfer: no method has been trained both ways at any target; run `scionlab transfer` again")
     differences = [(pairs["zero_shot"] - pairs["direct"]).to_numpy(float) for _, pairs in compared]
-    noise, degrees = pooled(differences)
     cells = tuple(
-        _cell(cell, pairs, runs, tunings, regret(values, noise, degrees))
-        for (cell, pairs), values in zip(compared, differences, strict=True)
+        _cell(cell, pairs, runs, tunings, values, noise)
+        for (cell, pairs), values, noise in zip(
+            compared, differences, noises(differences, [cell.method for cell, _ in compared]), strict=True
+        )
     )
-    return ProxyTransfer(settings.rule, cells, noise, degrees, tuple(skipped))
+    return ProxyTransfer(settings.rule, cells, tuple(skipped))
 
 
-def pooled(differences: Sequence[Floats]) -> tuple[float | None, int]:
-    """Standard deviation of a paired difference, and its degrees of freedom, without cells of equal differences."""
-    usable = [d for d in differences if np.isfinite(d).all() and len(d) > 1 and np.ptp(d) > 0]
-    degrees = sum(len(d) - 1 for d in usable)
-    if not degrees:
-        return None, 0
-    squares = sum(float(((d - d.mean()) ** 2).sum()) for d in usable)
-    return float(np.sqrt(squares / degrees)), degrees
+def noises(differences: Sequence[Floats], methods: Sequence[str]) -> list[Noise]:
+    """The noise of a paired difference in every cell, from its differences (seeds,) and the cells' methods.
+
+    A method's targets are drawn towards each other first, and what they have in common towards the other methods'.
+    """
+    usable = [np.isfinite(d).all() and len(d) > 1 and np.ptp(d) > 0 for d in differences]
+    squares = [float(((d - d.mean()) ** 2).sum()) if ok else 0.0 for d, ok in zip(differences, usable, strict=True)]
+    freedoms = [float(len(d) - 1) if ok else 0.0 for d, ok in zip(differences, usable, strict=True)]
+    if not any(usable):
+        return [Noise(None, 0.0)] * len(differences)
+    names = list(dict.fromkeys(methods))
+    of = np.array([names.index(method) for method in methods])
+    sizes = np.ones(len(of))
+    for i in range(len(names)):
+        sizes[of == i] = relative(np.array(squares)[of == i], np.array(freedoms)[of == i])
+    variances, degrees = moderated(np.bincount(of, squares / sizes), np.bincount(of, freedoms))
+    return [Noise(float(np.sqrt(variances[i] * size)), float(degrees[i])) for i, size in zip(of, sizes, strict=True)]
 
 
-def regret(differences: Floats, noise: float | None, degrees: int) -> Estimate | None:
+def regret(differences: Floats, noise: Noise) -> Estimate | None:
     """The mean of a cell's differences with its interval; None if a run diverged. Exactly 0 for the same trials."""
     if not np.isfinite(differences).all():
         return None
     mean = float(differences.mean())
     if not differences.any():
         return Estimate(0.0, 0.0, 0.0)
-    if noise is None:
+    if noise.sd is None:
         return Estimate(mean)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * noise / float(np.sqrt(len(differences)))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, noise.degrees)) * noise.sd / float(np.sqrt(len(differences)))
     return Estimate(mean, mean - half, mean + half)
 
 
@@ -81,7 +93,12 @@ def _losses(ids: Sequence[str], runs: pd.DataFrame) -> "pd.Series[float]":
 
 
 def _cell(
-    cell: CellSettings, pairs: pd.DataFrame, runs: pd.DataFrame, tunings: pd.DataFrame, found: Estimate | None
+    cell: CellSettings,
+    pairs: pd.DataFrame,
+    runs: pd.DataFrame,
+    tunings: pd.DataFrame,
+    differences: Floats,
+    noise: Noise,
 ) -> Cell:
     means = {way: float(pairs[way].mean()) for way in ("zero_shot", "direct")}
     mine = runs.reindex(list(cell.zero_shot))
@@ -92,7 +109,8 @@ def _cell(
         changes=cell.changes,
         zero_shot=means["zero_shot"] if np.isfinite(means["zero_shot"]) else None,
         direct=means["direct"] if np.isfinite(means["direct"]) else None,
-        regret=found,
+        regret=regret(differences, noise),
+        noise=noise,
         n_seeds=len(pairs),
         same_values=cell.zero_shot == cell.direct,
         proxy=cost(tunings, cell.proxy_search),

@@ -22,7 +22,7 @@ def context(tables: SweepTables, fit: ProxyTransfer) -> dict[str, Any]:
         "skipped": fit.skipped,
         "rule": fit.rule,
         "margin": f"{MARGIN:g}",
-        "noise": "unknown" if fit.noise is None else f"{fit.noise:.3f} nats ({fit.degrees} degrees of freedom)",
+        "noise": _noise(fit),
         "search_lengths": sorted(
             {cell.search.trials for cell in fit.cells} | {cell.proxy.trials for cell in fit.cells}
         ),
@@ -64,3 +64,12 @@ def _values(fit: ProxyTransfer) -> list[dict[str, str]]:
         }
         for place, method, cost in searches.values()
     ]
+
+
+def _noise(fit: ProxyTransfer) -> str:
+    """The range over the cells of the noise of a difference."""
+    known = [cell.noise.sd for cell in fit.cells if cell.noise.sd is not None]
+    if not known:
+        return "unknown"
+    low, high = f"{min(known):.3f}", f"{max(known):.3f}"
+    return f"{low} nats" if low == high else f"{low} to {high} nats"

@@ -15,6 +15,14 @@ TRANSFERS, LOSES, DIVERGES = "transfers", "loses", "diverges"
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Standard deviation of a paired difference, nats, and the degrees of freedom it is known with; None if unknown."""
+
+    sd: float | None
+    degrees: float
+
+
+@dataclass(frozen=True)
 class Cell:
     """A method at a target. Losses are means over fresh seeds; `regret` is zero-shot minus direct, paired by seed.
 
@@ -28,6 +36,7 @@ class Cell:
     zero_shot: float | None
     direct: float | None
     regret: Estimate | None
+    noise: Noise
     n_seeds: int
     same_values: bool
     proxy: Cost
@@ -61,14 +70,11 @@ class Cell:
 class ProxyTransfer:
     """All cells, by target and method as the experiment lists them.
 
-    `noise` is the standard deviation of a paired difference, pooled over cells with `degrees` degrees of freedom; None
-    where no cell has two seeds that differ. `skipped` says what could not be compared.
+    `skipped` says what could not be compared.
     """
 
     rule: str
     cells: tuple[Cell, ...]
-    noise: float | None
-    degrees: int
     skipped: tuple[str, ...]
 
     @property
@@ -114,6 +120,8 @@ def _numbers(cell: Cell) -> dict[str, Any]:
         "regret": regret and regret.value,
         "regret_low": regret and regret.low,
         "regret_high": regret and regret.high,
+        "noise": cell.noise.sd,
+        "degrees": cell.noise.degrees,
         "n_seeds": cell.n_seeds,
         "verdict": cell.verdict,
         **{f"proxy_{key}": value for key, value in _cost(cell.proxy).items()},

@@ -9,11 +9,12 @@ from scipy import stats
 
 from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE
 from analysis.fits.lr_curve import LrCurve
+from analysis.fits.moderation import moderated
 from analysis.pipeline import _finite
 from analysis.studies.comparison.claims import DID_NOT_HOLD, HELD
 from analysis.studies.comparison.design import Cell
 from analysis.studies.comparison.fit import BEST, OPEN, TIED, WORSE, fit_comparison
-from analysis.studies.comparison.noise import Noise, moderated
+from analysis.studies.comparison.noise import Noise
 from analysis.studies.comparison.tuned import DIVERGED, tune
 from scionlab.errors import UserError
 
@@ -194,12 +195,15 @@ def test_at_one_rate_by_design_divergence_is_worse_than_anything():
     assert judged(gone, claim("better", "scion", "adam"), claim("better", "adam", "scion"))[1] == [HELD, DID_NOT_HOLD]
 
 
-def test_a_rate_at_which_one_seed_diverges_is_never_best():
+def test_a_rate_at_which_most_seeds_diverge_is_never_best():
     runs = arm_runs(LEVELS, noise=0.001, seeds=3)
-    gone = diverge(runs, (runs["lr"] == 2**-5) & (runs["seed"] == 1))
+    gone = diverge(runs, (runs["lr"] == 2**-5) & (runs["seed"] > 0))
     for got in fit_comparison(told(gone, **ACROSS)).cells:
-        assert (np.log2(got.rate), got.state, got.n_diverged) == (-6, "beside divergence", 1)
+        assert (np.log2(got.rate), got.state, got.n_diverged) == (-6, "beside divergence", 2)
         assert got.lr.low is None
+    once = diverge(runs, (runs["lr"] == 2**-5) & (runs["seed"] == 1))
+    for got in fit_comparison(told(once, **ACROSS)).cells:
+        assert (np.log2(got.rate), got.state, got.n_diverged) == (-5, "inside", 1)
 
 
 def test_a_best_rate_at_the_grids_edge_can_only_strengthen_a_verdict():
@@ -417,7 +421,31 @@ def test_an_unfinished_seed_bends_no_curve():
     runs.loc[runs["seed"] == 2, "val_loss"] += 0.3
     partial = runs[(runs["seed"] < 2) | (runs["lr"] > 2**-5)]
     whole = fit_comparison(told(runs[runs["seed"] < 2], **ACROSS))
-    pd.testing.assert_frame_equal(fit_comparison(told(partial, **ACROSS)).frame(), whole.frame())
+    # Its rests count, its level does not: values move within the noise of 0.002, not by the seed's 0.3.
+    for got, expected in zip(fit_comparison(told(partial, **ACROSS)).cells, whole.cells, strict=True):
+        assert got.value.value == pytest.approx(expected.value.value, abs=0.004)
+        assert np.log2(got.lr.value) == pytest.approx(np.log2(expected.lr.value), abs=0.1)
+
+
+@pytest.mark.parametrize(("arms", "seeds", "noise"), [(12, 3, [0.01]), (5, 2, [0.01]), (6, 3, [0.03, 0.01, 0.003])])
+def test_of_equal_arms_none_is_called_worse(arms, seeds, noise):
+    # Comparing each with whichever came first called one of twelve equal arms worse in 65% of such sweeps.
+    worse = 0
+    for sweep in range(20):
+        parts = [
+            arm_runs({f"arm{i}": {8: 1.9}}, noise=noise[i % len(noise)], offset=0.01, seeds=seeds, seed=100 * sweep + i)
+            for i in range(arms)
+        ]
+        runs = pd.concat(parts, ignore_index=True)
+        runs["trial_id"] = [f"t{i}" for i in range(len(runs))]
+        worse += any(rank.verdict == WORSE for rank in fit_comparison(told(runs)).rankings[0].ranks)
+    assert worse <= 4  # of 20; at 5% a sweep more than 4 come in 3 of 1,000 tries
+
+
+def test_an_arm_that_is_worse_by_far_more_than_the_noise_is_found_among_many():
+    levels = {f"arm{i}": {8: 1.9 + 0.1 * (i == 7)} for i in range(8)}
+    ranks = fit_comparison(told(arm_runs(levels, noise=0.01, offset=0.01, seeds=3))).rankings[0].ranks
+    assert {rank.arm for rank in ranks if rank.verdict == WORSE} == {"arm7"}
 
 
 # Arms and places

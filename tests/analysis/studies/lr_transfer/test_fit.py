@@ -465,3 +465,16 @@ def test_a_drift_is_not_sure_where_the_grid_cuts_off_what_would_undo_it():
     assert verdict(down, resolved=True, may_fall=False, may_rise=True) == "cannot tell"
     assert verdict(up, resolved=True, may_fall=False, may_rise=True) == "drifts up"
     assert verdict(up, resolved=True, may_fall=True, may_rise=False) == "cannot tell"
+
+
+@pytest.mark.parametrize("field", ["data_sha256", "device"])
+def test_two_data_sets_or_machines_are_not_two_seeds(field):
+    runs = planted(0.0, noise=0.001).assign(data_sha256="a", device="cpu")
+    runs["spec"] = [
+        json.dumps({"optimizer": "scion", "width": int(w), "lr": float(lr), "seed": int(s), "data": f"path:{s}"})
+        for w, lr, s in zip(runs["width"], runs["lr"], runs["seed"], strict=True)
+    ]
+    fit_lr_transfer(runs)  # one data set by several names
+    runs.loc[runs["seed"] == 1, field] = "b"
+    with pytest.raises(UserError, match=f"runs: {field} of 'scion' takes several values"):
+        fit_lr_transfer(runs)

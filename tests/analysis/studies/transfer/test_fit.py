@@ -11,8 +11,8 @@ from analysis.pipeline import report_results
 from analysis.studies.table import STUDIES, study
 from analysis.studies.transfer.costs import cost, descent
 from analysis.studies.transfer.figures import proxy as figure
-from analysis.studies.transfer.fit import fit_proxy, pooled, regret
-from analysis.studies.transfer.result import MARGIN, finding
+from analysis.studies.transfer.fit import fit_proxy, noises, regret
+from analysis.studies.transfer.result import MARGIN, Noise, finding
 from analysis.tables.sweep import SweepTables
 from scionlab.errors import UserError
 from scionlab.store import RunStore
@@ -90,22 +90,29 @@ def fit(tables):
 def test_known_regrets_are_found_and_called_by_their_name(fit):
     for cell in fit.cells:
         truth = REGRETS[cell.method, cell.target]
-        assert cell.regret.low <= truth <= cell.regret.high
+        # Three standard errors: of four nominal 95% intervals one may miss the truth.
+        assert abs(cell.regret.value - truth) <= 0.75 * (cell.regret.high - cell.regret.low)
         assert cell.regret.high - cell.regret.low < MARGIN
         assert cell.verdict == ("loses" if truth > MARGIN else "transfers")
         assert cell.n_seeds == len(SEEDS)
-    assert fit.noise == pytest.approx(0.002, rel=0.6)
-    assert fit.degrees == len(CELLS) * (len(SEEDS) - 1)
+        assert 0.0006 < cell.noise.sd < 0.006  # 0.002, of three degrees of freedom a cell
+        assert cell.noise.degrees <= len(CELLS) * (len(SEEDS) - 1)
     assert (fit.methods, fit.targets) == (["adam", "scion"], ["wider", "deeper"])
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
+@pytest.mark.parametrize("noise", [(0.01, 0.01, 0.01), (0.03, 0.01, 0.003)])
+def test_intervals_hold_the_truth_as_often_as_they_say(noise):
+    # One standard deviation for all cells held a regret whose noise is 0.03 in 69%, and one of 0.003 always.
     rng, held = np.random.default_rng(1), []
+    names, methods, targets = np.repeat(["a", "b", "c"], 3).tolist(), np.repeat(noise, 3), 9
     for _ in range(500):
-        cells = [truth + rng.normal(0, 0.05, len(SEEDS)) for truth in REGRETS.values()]
-        found = [regret(differences, *pooled(cells)) for differences in cells]
-        held += [each.low <= truth <= each.high for each, truth in zip(found, REGRETS.values(), strict=True)]
-    assert 0.93 <= np.mean(held) <= 0.97
+        cells = [0.02 + rng.normal(0, sd, len(SEEDS)) for sd in methods]
+        found = [regret(*pair) for pair in zip(cells, noises(cells, names), strict=True)]
+        held.append([each.low <= 0.02 <= each.high for each in found])
+    shares = np.array(held).reshape(500, len(noise), targets // len(noise)).mean(axis=(0, 2))
+    # 1,500 intervals a method: a nominal 95% gives 92% to 98% unless moderation itself errs.
+    assert (shares >= 0.92).all()
+    assert (shares <= 0.98).all()
 
 
 def test_a_regret_that_noise_hides_is_not_called_anything():
@@ -138,7 +145,7 @@ def test_the_same_values_have_a_regret_of_exactly_zero_and_do_not_dilute_the_noi
     assert (first.regret.value, first.regret.low, first.regret.high) == (0.0, 0.0, 0.0)
     assert first.same_values
     assert first.verdict == "transfers"
-    assert found.degrees == 3 * (len(SEEDS) - 1)
+    assert all(cell.noise.degrees <= 3 * (len(SEEDS) - 1) for cell in found.cells)
     assert "wider 0 (the same values); deeper" in finding("adam", found.of("adam"))["text"]
     assert "0 (the same values)" in found.summaries()[0][1]["regret"].tolist()
 
@@ -149,7 +156,7 @@ def test_a_way_that_diverges_is_said_to():
     found = fit_proxy(tables_of(CELLS, runs))
     cell = found.cells[0]
     assert (cell.zero_shot, cell.regret, cell.verdict) == (None, None, "diverges")
-    assert found.degrees == 3 * (len(SEEDS) - 1)
+    assert all(cell.noise.degrees <= 3 * (len(SEEDS) - 1) for cell in found.cells)
     said = finding("adam", found.of("adam"))
     assert said["verdict"] == "diverges: wider"
     assert "wider: a run diverged" in said["text"]
@@ -174,8 +181,9 @@ def test_a_search_that_is_not_in_the_store_is_named():
 
 
 def test_without_noise_to_estimate_there_is_no_interval():
-    assert pooled([np.array([0.1]), np.array([0.2, 0.2])]) == (None, 0)
-    alone = regret(np.array([0.1]), None, 0)
+    unknown = noises([np.array([0.1]), np.array([0.2, 0.2])], ["adam", "scion"])
+    assert unknown == [Noise(None, 0.0)] * 2
+    alone = regret(np.array([0.1]), unknown[0])
     assert (alone.value, alone.low) == (pytest.approx(0.1), None)
 
 
