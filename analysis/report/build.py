@@ -32,8 +32,8 @@ from analysis.tables.sweep import IMPORTED, SweepTables
 from scionlab.where import ResultsPlace
 
 DIVERGED = (
-    "They are drawn at the top edge; a learning rate at which any seed diverged counts as infinitely bad and takes no "
-    "part in a parabola."
+    "They are drawn at the top edge; a learning rate at which more than half of the runs diverged counts as infinitely "
+    "bad, and no curve goes through it."
 )
 # What a browser lets the page load: what it holds. DataTables is a module from a blob; Vega compiles its expressions.
 POLICY = (

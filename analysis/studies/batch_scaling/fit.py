@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.fits.cells import Budget, all_cells, budgets_of, table_of_cells
-from analysis.fits.intervals import RESAMPLES, Estimate
-from analysis.fits.profile import TOLERANCE, ties
+from analysis.fits.intervals import RESAMPLES, TAIL, Estimate
+from analysis.fits.profile import TOLERANCE, Profile, ties
 from analysis.laws.constants import Constants, fit_constants
 from analysis.laws.critical_batch import CriticalBatch
 from analysis.laws.rules import RULES, KappaBst, Rule
@@ -223,9 +223,21 @@ def _optima(observed: Table, drawn: Table | None) -> tuple[tuple[BudgetOptimum, 
                 lr_largest_resolved=bool(largest.lr_ok[0, i]),
                 loss=float(observed.profiles[i].loss.min()),
                 tied=None if tied is None else tuple(2 ** observed.profiles[i].x[tied]),
+                seq_len=budget.cells[0].seq_len,
+                tied_lrs=None if drawn is None else _tied_rates(budget, observed.profiles[i], drawn.means[i]),
             )
         )
     return tuple(found), paths
+
+
+def _tied_rates(budget: Budget, profile: Profile, drawn: list[np.ndarray]) -> tuple[float, ...]:
+    """The measured rates at the budget's best cell that resamples of its curve (R, J) cannot tell from the best."""
+    cell = int(profile.lowest[0])
+    curve, means = budget.cells[cell].curve, drawn[cell]
+    best = int(np.argmin(curve.mean))
+    kept = np.flatnonzero(curve.finite)
+    above = means[:, kept] - means[:, [best]]
+    return tuple(float(2 ** curve.x[j]) for j, cost in zip(kept, above.T, strict=True) if np.quantile(cost, TAIL) <= 0)
 
 
 def _exponents(observed: Table, drawn: Table | None, paths: Paths, surfaces: Sequence[Fitted]) -> list[Exponent]:

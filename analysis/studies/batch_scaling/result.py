@@ -36,7 +36,11 @@ class CellOptimum:
 
 @dataclass(frozen=True)
 class BudgetOptimum:
-    """Best batch and largest batch without loss of one budget, in tokens a step, and the best learning rate at each."""
+    """Best batch and largest batch without loss of one budget, in tokens a step, and the best learning rate at each.
+
+    `seq_len` is the sequence length of the smallest batch. `tied` are the batches, and `tied_lrs` the measured rates at
+    the best one, that resamples cannot tell from the best; None without noise.
+    """
 
     tokens: float
     batch: Estimate
@@ -49,6 +53,8 @@ class BudgetOptimum:
     lr_largest_resolved: bool
     loss: float
     tied: tuple[float, ...] | None
+    seq_len: float
+    tied_lrs: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,10 @@ class BatchScaling:
         """Titled tables of texts for a terminal."""
         found = []
         for scaling in self.optimizers:
-            found.append((f"{scaling.optimizer}: exponents", _exponent_texts(scaling.exponents)))
+            if scaling.budgets:
+                found.append((f"{scaling.optimizer}: best settings", _optimum_texts(scaling.budgets)))
+            if len(scaling.budgets) != 1:  # of one budget there is no exponent
+                found.append((f"{scaling.optimizer}: exponents", _exponent_texts(scaling.exponents)))
             if scaling.forward:
                 title = f"{scaling.optimizer}: rules at {scaling.forward.tokens:,.0f} tokens ({scaling.forward.why})"
                 found.append((title, _score_texts(scaling.forward)))
@@ -205,6 +214,26 @@ def _named(frames: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """Tables one below the other, with their optimizer."""
     named = [frame.assign(optimizer=name) for name, frame in frames if not frame.empty]
     return pd.concat(named, ignore_index=True) if named else pd.DataFrame()
+
+
+def _optimum_texts(budgets: Iterable[BudgetOptimum]) -> pd.DataFrame:
+    """A budget's best batch and rate with their intervals and ties; batches in sequences."""
+    return pd.DataFrame(
+        {
+            "tokens": f"{b.tokens:.4g}",
+            "best batch": _scaled(b.batch, 1 / b.seq_len).text(".4g") + (" (grid's edge)" if b.batch_at_edge else ""),
+            "in tokens": f"{b.batch.value:,.0f}",
+            "tied batches": ", ".join(f"{t / b.seq_len:g}" for t in b.tied or ()),
+            "best lr": b.lr.text(".3g") + ("" if b.lr_resolved else " (grid's edge)"),
+            "tied lrs": ", ".join(f"{lr:.3g}" for lr in b.tied_lrs or ()),
+        }
+        for b in budgets
+    )
+
+
+def _scaled(estimate: Estimate, factor: float) -> Estimate:
+    ends = (None if end is None else end * factor for end in (estimate.low, estimate.high))
+    return Estimate(estimate.value * factor, *ends)
 
 
 def _exponent_texts(exponents: Iterable[Exponent]) -> pd.DataFrame:

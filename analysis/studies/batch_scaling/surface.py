@@ -128,6 +128,8 @@ def fit_surface(
     sample = _sample(problem, best, drawn, max(1.0, misfit or 1.0))
     _, corner2 = _corners(best[None], np.array([0.0, last]))
     seen = log_b.min() < corner2[0].min() and corner2[0].max() < log_b.max()
+    at_bound = bool(best[0] < FLOOR or not seen)
+    moves = sample is not None and free_exponent and not at_bound and float(np.ptp(sample[:, 4])) > 0
     surface = Surface(
         form=form,
         free_exponent=free_exponent,
@@ -135,11 +137,11 @@ def fit_surface(
         coefficients=(float(np.exp(best[1])), float(np.exp(best[2])), float(np.exp(best[3]))),
         sharpness=float(best[5]),
         unit=unit,
-        exponent=Estimate.of(best[4], None if sample is None or not free_exponent else sample[:, 4]),
+        exponent=Estimate.of(best[4], sample[:, 4] if sample is not None and moves else None),
         **_corner_estimates(best, sample, last),
         rms=float(np.sqrt(np.mean(residuals**2))),
         misfit=misfit,
-        at_bound=bool(best[0] < FLOOR or not seen),
+        at_bound=at_bound,
     )
     return surface, None if sample is None else sample[:, 4]
 

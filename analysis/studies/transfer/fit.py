@@ -64,7 +64,7 @@ def noises(differences: Sequence[Floats], methods: Sequence[str]) -> list[Noise]
     sizes = np.ones(len(of))
     for i in range(len(names)):
         sizes[of == i] = relative(np.array(squares)[of == i], np.array(freedoms)[of == i])
-    variances, degrees = moderated(np.bincount(of, squares / sizes), np.bincount(of, freedoms))
+    variances, degrees = moderated(*(np.bincount(of, part).astype(float) for part in (squares / sizes, freedoms)))
     return [Noise(float(np.sqrt(variances[i] * size)), float(degrees[i])) for i, size in zip(of, sizes, strict=True)]
 
 
