@@ -64,14 +64,16 @@ def with_interval(value: float | None, low: float | None, high: float | None, fo
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
-def verdict(estimate: Estimate, rule: float, alternatives: Sequence[float], cut_off: bool = False) -> str:
-    """Whether a rule's exponent lies in the interval.
+def verdict(
+    estimate: Estimate, rule: tuple[float, float] | None, alternatives: Sequence[float], cut_off: bool = False
+) -> str:
+    """Whether an interval meets what a rule implies, from one exponent to another; None if it implies nothing.
 
-    "inside" needs more than being there: the interval must exclude the `alternatives` (such as 0, no dependence), or
-    it says nothing for the rule. An interval that is `cut_off` by a grid's edge is too narrow to exclude anything.
+    "inside" needs more than that: the interval must exclude the `alternatives` (such as 0, no dependence), or it says
+    nothing for the rule. An interval that is `cut_off` by a grid's edge is too narrow to exclude anything.
     """
-    if estimate.low is None or estimate.high is None or cut_off:
+    if rule is None or estimate.low is None or estimate.high is None or cut_off:
         return CANNOT_TELL
-    if not estimate.low <= rule <= estimate.high:
+    if estimate.high < rule[0] or estimate.low > rule[1]:
         return OUTSIDE
     return CANNOT_TELL if any(estimate.low <= other <= estimate.high for other in alternatives) else INSIDE

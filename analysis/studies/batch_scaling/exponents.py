@@ -1,7 +1,8 @@
-"""Power laws in the token budget, with the rule's value beside each.
+"""Power laws in the token budget, with what the rule implies for each reading beside it.
 
-    BS*(T) ∝ T^q and BS°(T) ∝ T^q        rule: q = 2/3
-    γ*(T) along each ∝ T^p               rule: p = −1/3
+    BS*(T) ∝ T^q                         rule: q from 4/7 (a smooth surface's lowest point) to 2/3 (a maximum's)
+    BS°(T) ∝ T^q                         rule: nothing, as "without loss" has a fixed tolerance in nats
+    γ*(T) along each ∝ T^p               rule: p = q − 1
     γ*(BS, T) = c BS^a T^b               rule: a = 1, b = −1
     BS₂(T) ∝ T^q, γ* ∝ T^(aq + b) there  rule: q = 2/3, p = −1/3
 
@@ -29,9 +30,23 @@ RULES = {"batch": 2 / 3, "lr": -1 / 3, "plane_batch": 1.0, "plane_budget": -1.0}
 ALTERNATIVES = {"batch": (0.0, 1.0), "lr": (0.0,), "plane_batch": (0.0,), "plane_budget": (0.0,)}
 
 
+# What the rule implies for the batch of a reading that is not the corner; the learning rate's is that minus 1. The
+# lowest loss of the three regimes moves as T^(6q/7) on any smooth maximum. A tolerance in nats asks more and more of a
+# surface that flattens with the budget, and has no exponent of its own.
+IMPLIED: dict[str, tuple[float, float] | None] = {"best batch": (4 / 7, 2 / 3), "largest without loss": None}
+# What reading the best batch off octaves errs by where the law is known, which no interval of noise holds.
+OCTAVES = 0.03
+# Published exponents of the batch in the budget: arXiv 2603.21191, 2503.04715, 2510.03871, 2505.13738.
+RIVALS = (2 / 3, 0.571, 0.45, 0.383)
+
+
 @dataclass(frozen=True)
 class Exponent:
-    """One exponent: what of, its estimate, the rule's value, and the verdict on it."""
+    """One exponent: what of, its estimate, the rule's value, and the verdict on it.
+
+    `implied` is the range that the rule implies for this reading, None if none. `contains` are the published exponents
+    of the batch in its interval, None for other exponents and without an interval.
+    """
 
     name: str
     kind: str
@@ -40,6 +55,8 @@ class Exponent:
     verdict: str
     n_points: int
     note: str = ""
+    implied: tuple[float, float] | None = None
+    contains: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +106,7 @@ def _fit(name: str, kind: str, tokens: Floats, y: Floats, ok: Bools, drawn: tupl
     edge = "at a grid's edge" + (" or beside a divergence" if kind == "lr" else "")
     note = f"without {', '.join(left_out)} tokens: {edge}" if left_out else ""
     if len(x) < 2:
-        return Exponent(name, kind, None, RULES[kind], CANNOT_TELL, len(x), note or "one budget")
+        return Exponent(name, kind, None, RULES[kind], CANNOT_TELL, len(x), note or "one budget", _implied(name, kind))
     sample, cut_off = None, False
     if drawn is not None:
         sample = slope(x, drawn[0][:, keep])
@@ -154,5 +171,20 @@ def fit_corner(surface: Surface, sample: Floats | None, plane: Plane | None, n_c
 
 
 def _judged(name: str, kind: str, estimate: Estimate, n_points: int, note: str = "", cut_off: bool = False) -> Exponent:
-    judged = verdict(estimate, RULES[kind], ALTERNATIVES[kind], cut_off)
-    return Exponent(name, kind, estimate, RULES[kind], judged, n_points, note)
+    implied = _implied(name, kind)
+    slack = OCTAVES if implied is not None and implied[0] < implied[1] else 0.0
+    met = None if implied is None else (implied[0] - slack, implied[1] + slack)
+    judged = verdict(estimate, met, ALTERNATIVES[kind], cut_off)
+    contains = None
+    if kind == "batch" and estimate.low is not None and estimate.high is not None:
+        contains = tuple(rival for rival in RIVALS if estimate.low <= rival <= estimate.high)
+    return Exponent(name, kind, estimate, RULES[kind], judged, n_points, note, implied, contains)
+
+
+def _implied(name: str, kind: str) -> tuple[float, float] | None:
+    """What the rule implies for a reading by its name; the rule's own value where that is not another."""
+    reading = name.partition(", ")[2]
+    if reading not in IMPLIED:
+        return RULES[kind], RULES[kind]
+    batch = IMPLIED[reading]
+    return batch if batch is None or kind == "batch" else (batch[0] - 1, batch[1] - 1)

@@ -19,6 +19,7 @@ from analysis.studies.batch_scaling.result import (
     CellOptimum,
     OptimizerLaw,
     OptimizerScaling,
+    implied_text,
 )
 from analysis.studies.batch_scaling.surface import Surface
 from analysis.tables.sweep import SweepTables
@@ -187,7 +188,7 @@ def _exponent_row(exponent: Exponent) -> dict[str, Any]:
     return {
         "exponent of": exponent.name,
         "estimate": exponent.estimate.text("+.3f") if exponent.estimate else "–",
-        "rule": f"{exponent.rule:+.3f}",
+        "rule": implied_text(exponent, ".3f"),
         "verdict": exponent.verdict,
         "points": str(exponent.n_points),
         "note": exponent.note,

@@ -216,6 +216,14 @@ def _named(frames: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     return pd.concat(named, ignore_index=True) if named else pd.DataFrame()
 
 
+def implied_text(exponent: Exponent, form: str) -> str:
+    """What the rule implies for an exponent: a value, a range, or nothing."""
+    if exponent.implied is None:
+        return "–"
+    low, high = (f"{end:+{form}}" for end in exponent.implied)
+    return low if low == high else f"{low} to {high}"
+
+
 def _optimum_texts(budgets: Iterable[BudgetOptimum]) -> pd.DataFrame:
     """A budget's best batch and rate with their intervals and ties; batches in sequences."""
     return pd.DataFrame(
@@ -241,7 +249,8 @@ def _exponent_texts(exponents: Iterable[Exponent]) -> pd.DataFrame:
         {
             "exponent of": e.name,
             "estimate": e.estimate.text("+.2f") if e.estimate else "–",
-            "rule": f"{e.rule:+.2f}",
+            "rule implies": implied_text(e, ".2f"),
+            "contains": "–" if e.contains is None else ", ".join(f"{rival:.3g}" for rival in e.contains) or "none",
             "verdict": e.verdict,
             "note": e.note,
         }
