@@ -56,7 +56,7 @@ def read_evidence(results: Path, optimizer: str | None, experiment: str | None =
     if optimizer is not None and any(optimizer in entries for entries in holding.values()):
         holding = {name: entries for name, entries in holding.items() if optimizer in entries}
     if len(holding) > 1:
-        raise UserError(f"experiment: {str(fits)!r} holds several fits; choose one of {', '.join(holding)}")
+        raise UserError(f"experiment: {str(fits)!r} holds several fits; choose one of {listed(holding)}")
     ((experiment, entries),) = holding.items()
     path = fits / experiment / FILE
     name = _one(entries, optimizer, path)

@@ -27,7 +27,7 @@ from analysis.laws.evidence import Evidence
 from analysis.laws.rules import RULES, AbsoluteStepLaw, KappaBst, Point, PowerLaw, Rule, bst, square_root
 from scionlab.errors import UserError
 
-ROUNDING = 1e-9  # a batch this far below a multiple is that multiple
+ROUNDING = 1e-9  # rounded down, a batch this far below a multiple is that multiple: 8^(2/3) is computed as 3.9999…
 FAR = 10  # a budget this many times beyond the measured ones is called far
 
 
@@ -147,8 +147,10 @@ def _size(batch_size: float) -> str:
 class Target:
     """What is asked for: a budget, and how to type the answer in.
 
-    Batch sizes are rounded to multiples of `multiple`, or to powers of two if it is None; to the nearest, or `down`.
-    `grow_seq` splits the growth between batch size and sequence length.
+    `tokens`    the budget T₁
+    `multiple`  sequences: batch sizes are rounded to multiples of it; to powers of two if it is None, the default
+    `grow_seq`  whether growth is split between batch size and sequence length; by default the batch takes all
+    `down`      whether batch sizes are rounded down; by default they go to the nearest
     """
 
     tokens: float
@@ -157,11 +159,13 @@ class Target:
     down: bool = False
 
     def rounded(self, batch_size: float) -> int:
-        """The nearest allowed batch size, never below one sequence or one multiple."""
-        whole = math.floor if self.down else round
+        """The nearest allowed batch size, or with `down` the next below; never under one sequence or one multiple."""
         if self.multiple is None:
-            return int(2 ** max(0, whole(math.log2(batch_size) + ROUNDING)))
-        return self.multiple * max(1, whole(batch_size / self.multiple + ROUNDING))
+            return int(2 ** max(0, self._whole(math.log2(batch_size))))
+        return self.multiple * max(1, self._whole(batch_size / self.multiple))
+
+    def _whole(self, value: float) -> int:
+        return math.floor(value + ROUNDING) if self.down else round(value)
 
     def seq_len(self, base: Point, growth: float) -> float:
         """S₁ for a batch that grows by `growth` in tokens; it never shrinks."""
@@ -177,7 +181,15 @@ def choose_rules(
     kappa: KappaBst | None = None,
     power_law: PowerLaw | None = None,
 ) -> list[Rule]:
-    """`RULES` with the given ratios of the constants, and the rules for which what they need is known."""
+    """`RULES` with the given ratios of the constants, and the rules for which what they need is known.
+
+    `mu_ratio`, `l_ratio`, `kappa_ratio`  as in `bst`, which has the formula and its source; 1 by default
+    `n_params`                            parameters without embedding, for the absolute step law
+    `kappa`                               the rule with κ(B); its `constants` hold the ratios that it is to use
+    `power_law`                           the one fitted to runs
+
+    By default the last three are None, which leaves their rule out.
+    """
     made = (bst(mu_ratio, l_ratio, kappa_ratio), square_root(mu_ratio, l_ratio, kappa_ratio))
     with_ratios = {rule.name: rule for rule in made}
     first, *others = (RULES | with_ratios).values()

@@ -101,7 +101,11 @@ BST_SOURCE = "Islamov et al., arXiv 2603.21191, Corollary 4.1"
 
 
 def bst(mu_ratio: float = 1.0, l_ratio: float = 1.0, kappa_ratio: float = 1.0) -> Anchored:
-    """B·S ∝ (T·μκ/L)^(2/3), lr ∝ B·S/T. Ratios are μ₁/μ₀, L₁/L₀ and κ₁/κ₀ of the constants of both runs, 1 if equal."""
+    """The rule B₁S₁ = B₀S₀ (r (μ₁/μ₀)(κ₁/κ₀)/(L₁/L₀))^(2/3), lr₁ = lr₀ (B₁S₁/B₀S₀)/r of `BST_SOURCE`.
+
+    Each ratio is the constant of the large run over that of the base, without unit and 1 by default: `mu_ratio` of μ,
+    `l_ratio` of the smoothness L, `kappa_ratio` of κ, where κσ⋆/√(B·S) is the noise of a gradient in the dual norm.
+    """
     return Anchored(
         name="bst",
         title="B·S ∝ T^(2/3), lr ∝ B·S/T",
@@ -114,7 +118,10 @@ def bst(mu_ratio: float = 1.0, l_ratio: float = 1.0, kappa_ratio: float = 1.0) -
 
 
 def square_root(mu_ratio: float = 1.0, l_ratio: float = 1.0, kappa_ratio: float = 1.0) -> Anchored:
-    """The batch of `bst` with the square-root rule for the learning rate: lr ∝ √(B·S) at fixed T."""
+    """The batch of `bst` with the square-root rule for the learning rate: lr ∝ √(B·S) at fixed T.
+
+    `mu_ratio`, `l_ratio` and `kappa_ratio` are those of `bst`.
+    """
     return Anchored(
         name="sqrt",
         title="B·S ∝ T^(2/3), lr ∝ √(B·S)",
@@ -161,11 +168,16 @@ class KappaBst(Rule):
 
         B₁S₁ = B₀S₀ · (r · constants · κ(B₁)/κ(B₀))^(2/3)        lr₁ = lr₀ · (B₁S₁/B₀S₀)/r
 
-    κ is read off at B₁ = B₁S₁/S₀, as if the sequence length were kept. `constants` holds what else changes, μ₁/μ₀ ·
-    L₀/L₁ and the part of κ₁/κ₀ that is not the batch's. For exponent < 3/2 and shift ≥ 0 the right side grows more
-    slowly than the left, so there is exactly one solution. With a negative shift and an exponent above 0 that holds for
-    batches above −shift/(1 − 2/3·exponent), where both the base and the solution must lie. Anything else raises
-    UserError.
+    The formula is the corollary of `BST_SOURCE`, its κ that of the paper's measurements, exponent 0.1 and shift −9.4. κ
+    is read off at B₁ = B₁S₁/S₀, as if the sequence length were kept.
+
+    `exponent`   no unit, below 1.5
+    `shift`      sequences, 0 by default; it may be negative where B₀ + shift is above 0
+    `constants`  no unit, 1 by default: what else changes, (μ₁/μ₀)(κ₁/κ₀)/(L₁/L₀), where κ₁/κ₀ leaves out the batch
+
+    For shift ≥ 0 the right side grows more slowly than the left, so there is exactly one solution. For shift < 0 that
+    holds above `smallest_batch`. The base must lie there, and B₁ is the solution there: the one that starts at B₀ and
+    grows with T. A base or a budget for which there is none raises UserError.
     """
 
     name: str = "bst-kappa"
@@ -182,23 +194,41 @@ class KappaBst(Rule):
                 f"kappa-batch-exponent: {self.exponent:g} is not allowed: from 1.5 on no batch size, or not only one, "
                 "solves the rule; it must be below 1.5"
             )
+        if not np.isfinite(self.shift):
+            raise UserError(f"kappa-batch-shift: {self.shift:g} is not allowed; it must be a finite number")
 
     @property
     def smallest_batch(self) -> float:
-        """Sequences above which the equation has one solution at most; 0 for shift ≥ 0."""
-        return max(0.0, -self.shift / (1 - 2 / 3 * max(self.exponent, 0.0)))
+        """Sequences above which there is one solution at most: −shift/(1 − 2/3·exponent), 0 for shift ≥ 0.
+
+        For an exponent below 0 it is −shift, where κ ends.
+        """
+        return max(0.0, -self.shift / (1 - self._pull))
+
+    @property
+    def _pull(self) -> float:
+        """2/3 of the exponent: as B → ∞, how fast the right side follows the left; 0 for an exponent below 0."""
+        return 2 / 3 * max(self.exponent, 0.0)
 
     def batch_tokens(self, base: Point, tokens: float) -> Values:
         """B₁S₁ at the budget `tokens`, solved for every base point on its own."""
         smallest = float(np.min(base.batch_size))
         if not smallest > self.smallest_batch:
-            bound = -smallest * (1 - 2 / 3 * max(self.exponent, 0.0))
             raise UserError(
                 f"kappa-batch-shift: {self.shift:g} is not allowed for a base of {smallest:g} sequences; it must be "
-                f"above {bound:.4g}"
+                f"above {-smallest * (1 - self._pull):.4g}"
             )
         drive = np.log(self.constants * tokens / base.tokens)
-        log_growth = np.vectorize(self._log_growth, otypes=[float])(np.log(base.batch_size), drive)
+        if self.shift < 0:
+            least = self._least_drive(np.asarray(base.batch_size, dtype=float))
+            if np.any((drive < 0) & (drive <= least)):
+                enough = float(np.max(base.tokens * np.exp(least))) / self.constants
+                raise UserError(
+                    f"kappa-batch-shift: {self.shift:g} is not allowed for {tokens:.4g} tokens; it must be nearer to "
+                    f"0, or the tokens above {enough:.4g}"
+                )
+        solve = self._log_growth if self.shift >= 0 else self._log_growth_below
+        log_growth = np.vectorize(solve, otypes=[float])(base.batch_size, drive)
         with np.errstate(over="ignore"):
             return base.batch_tokens * np.exp(log_growth)[()]
 
@@ -206,36 +236,57 @@ class KappaBst(Rule):
         """lr₁ at the budget `tokens` when a step takes `batch_tokens` tokens."""
         return base.lr * (batch_tokens / base.batch_tokens) / (tokens / base.tokens)
 
-    def _log_growth(self, log_batch: float, drive: float) -> float:
-        """x = ln(B₁/B₀) with x = 2/3 (drive + ln κ(B₀eˣ) − ln κ(B₀)). In logs nothing overflows."""
+    def _log_growth(self, batch_size: float, drive: float) -> float:
+        """x = ln(B₁/B₀) with x = 2/3 (drive + ln κ(B₀eˣ) − ln κ(B₀)) for shift ≥ 0. In logs nothing overflows."""
+        log_batch = np.log(batch_size)
+        with np.errstate(divide="ignore"):
+            log_shift = np.log(self.shift)
 
         def excess(x: float) -> float:
-            kappa = _log_shifted(log_batch + x, self.shift) - _log_shifted(log_batch, self.shift)
+            kappa = np.logaddexp(log_batch + x, log_shift) - np.logaddexp(log_batch, log_shift)
             return float(x - 2 / 3 * (drive + self.exponent * kappa))
 
-        if self.shift >= 0:
-            # The excess rises with slope at least 1 - 2/3·exponent, so its root is no farther from 0 than this.
-            reach = abs(excess(0.0)) / (1 - 2 / 3 * max(self.exponent, 0.0)) + 1
-            return float(brentq(excess, -reach, reach, xtol=1e-13))
-        # Above the smallest batch it rises; just above, as rounding must not put the end below.
-        lowest = np.log(self.smallest_batch) - log_batch + 1e-9
-        if excess(lowest) > 0:
-            raise UserError(
-                f"kappa-batch-shift: {self.shift:g} is not allowed for this budget: no batch above "
-                f"{self.smallest_batch:.4g} sequences solves the rule; it must be nearer to 0"
-            )
-        highest = 1.0
-        while excess(highest) < 0:
-            highest *= 2
-        return float(brentq(excess, lowest, highest, xtol=1e-13))
+        # The excess rises with slope at least 1 - 2/3·exponent, so its root is no farther from 0 than this.
+        reach = abs(excess(0.0)) / (1 - self._pull) + 1
+        return float(brentq(excess, -reach, reach, xtol=1e-13))
 
+    def _log_growth_below(self, batch_size: float, drive: float) -> float:
+        """The same for shift < 0, solved in y = ln(B₁ + shift): near B₁ = −shift only that tells batches apart."""
+        log_batch, log_shift, start = np.log(batch_size), np.log(-self.shift), np.log(batch_size + self.shift)
 
-def _log_shifted(log_batch: float, shift: float) -> float:
-    """ln(B + shift) from ln B; in logs nothing overflows."""
-    with np.errstate(divide="ignore"):
-        if shift >= 0:
-            return float(np.logaddexp(log_batch, np.log(shift)))
-        return float(log_batch + np.log1p(shift * np.exp(-log_batch)))
+        def growth(y: float) -> float:
+            return float(np.logaddexp(y, log_shift) - log_batch)
+
+        def excess(y: float) -> float:
+            return growth(y) - 2 / 3 * (drive + self.exponent * float(y - start))
+
+        # The excess rises from `low` on, and the root is not below it.
+        if drive >= 0:
+            low = start
+        elif self.exponent > 0:
+            low = self._lowest
+        else:
+            low = log_shift - 50  # nearer to -shift than a double can tell
+        if excess(low) >= 0:
+            return growth(low)
+        reach = 1.0
+        while excess(start + reach) < 0:
+            reach *= 2
+        return growth(brentq(excess, low, start + reach, xtol=1e-13))
+
+    @property
+    def _lowest(self) -> float:
+        """The ln of smallest batch + shift, which is smallest batch · pull: as a sum of logs it does not underflow."""
+        return float(np.log(self.smallest_batch) + np.log(self._pull))
+
+    def _least_drive(self, batch_size: Floats) -> Floats:
+        """The ln of constants · r up to which shift < 0 has no solution above `smallest_batch`; −∞ where all have."""
+        if self.exponent < 0:
+            return np.full_like(batch_size, -np.inf)
+        least = 3 / 2 * (np.log(self.smallest_batch) - np.log(batch_size))
+        if self.exponent > 0:
+            least -= self.exponent * (self._lowest - np.log(batch_size + self.shift))
+        return np.asarray(least)
 
 
 @dataclass(frozen=True, kw_only=True)

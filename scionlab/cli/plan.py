@@ -47,7 +47,7 @@ def plan(
         typer.Option(
             "--round",
             metavar="[floor:]pow2|N",
-            help="batch size to the nearest power of two or multiple of N; floor: rounds down",
+            help="batch size to the nearest power of two or multiple of N; with floor: to the next below",
         ),
     ] = "pow2",
     grow_seq: Annotated[
@@ -59,11 +59,15 @@ def plan(
     ] = False,
     mu_ratio: Annotated[str, _quantity("BST: the constant μ of the large run over that of the base")] = "1",
     l_ratio: Annotated[str, _quantity("BST: the same ratio of the smoothness L")] = "1",
-    kappa_ratio: Annotated[str, _quantity("BST: the same ratio of κ, apart from what κ(B) says")] = "1",
+    kappa_ratio: Annotated[
+        str, _quantity("BST: the same ratio of κ; with κ(B) given, of what is not due to the batch")
+    ] = "1",
     kappa_batch_exponent: Annotated[
         str | None, _quantity("BST: exponent of κ(B) = (B + shift)^exponent, B in sequences; below 1.5")
     ] = None,
-    kappa_batch_shift: Annotated[str | None, _quantity("BST: shift of κ(B), sequences; B + shift above 0")] = None,
+    kappa_batch_shift: Annotated[
+        str | None, _quantity("BST: shift of κ(B), sequences; below 0 only where base batch + shift is above 0")
+    ] = None,
     params: Annotated[str | None, _quantity("parameters without embedding: adds the absolute step law")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
 ) -> None:
@@ -82,7 +86,7 @@ def plan(
     from analysis.laws.plan import Target, choose_rules, make_plan
 
     down = round_.startswith("floor:")
-    target = Target(positive("tokens", tokens), _multiple(round_.removeprefix("floor:")), grow_seq, down)
+    target = Target(positive("tokens", tokens), _multiple(round_), grow_seq, down)
     if from_ is None and optimizer is not None:
         raise UserError(f"optimizer: {optimizer!r} chooses among the fits of --from, which is not given")
     if from_ is None and experiment is not None:
@@ -100,7 +104,8 @@ def plan(
     )
     mu, smoothness = positive("mu-ratio", mu_ratio), positive("l-ratio", l_ratio)
     norm_ratio = positive("kappa-ratio", kappa_ratio)
-    kappa, doubt = _kappa(evidence, kappa_batch_exponent, kappa_batch_shift, mu * norm_ratio / smoothness)
+    constants = mu * norm_ratio / smoothness
+    kappa, doubt = _kappa(evidence, kappa_batch_exponent, kappa_batch_shift, constants, base, target.tokens)
     n_params = None if params is None else positive("params", params)
     rules = choose_rules(mu, smoothness, norm_ratio, n_params, kappa, evidence.power_law if evidence else None)
     made = make_plan(base, target, rules, evidence)
@@ -136,13 +141,15 @@ def positive(option: str, text: str) -> float:
 
 
 def _multiple(text: str) -> int | None:
-    if text == "pow2":
+    """The N of `N` and `floor:N`; None for a power of two."""
+    rounding = text.removeprefix("floor:")
+    if rounding == "pow2":
         return None
-    if not re.fullmatch(r"0*[1-9][0-9]{0,11}", text):
+    if not re.fullmatch(r"0*[1-9][0-9]{0,11}", rounding):
         raise UserError(
             f"round: {text!r} is not allowed; it must be pow2 or a positive whole number, or floor: and one of these"
         )
-    return int(text)
+    return int(rounding)
 
 
 def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]]) -> "Point":
@@ -165,7 +172,12 @@ def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]
 
 
 def _kappa(
-    evidence: "Evidence | None", exponent: str | None, shift: str | None, constants: float
+    evidence: "Evidence | None",
+    exponent: str | None,
+    shift: str | None,
+    constants: float,
+    base: "Point",
+    tokens: float,
 ) -> tuple["KappaBst | None", list[str]]:
     """BST with the given κ(B), else with the measured one; a measured one that has no solution is a warning."""
     from analysis.laws.rules import KappaBst
@@ -180,7 +192,10 @@ def _kappa(
             raise UserError(f"kappa-batch-shift: {shift!r} says nothing without --kappa-batch-exponent")
         return None, []
     try:
-        return KappaBst(exponent=measured[0], shift=measured[1] if at is None else at, constants=constants), []
+        rule = KappaBst(exponent=measured[0], shift=measured[1] if at is None else at, constants=constants)
+        if at is None:
+            rule.batch_tokens(base, tokens)  # whether there is a solution depends on base and budget, too
+        return rule, []
     except UserError as error:
         return None, [f"bst-kappa is left out for the measured κ(B): {error}"]
 

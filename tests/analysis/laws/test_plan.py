@@ -125,7 +125,7 @@ def test_kappa_without_shift_is_a_power_law():
     assert flat.batch_tokens == pytest.approx(bst().predict(BASE, T1).batch_tokens)
 
 
-@pytest.mark.parametrize(("exponent", "shift"), [(1.5, 0.0), (2.0, 5.0), (float("nan"), 0.0)])
+@pytest.mark.parametrize(("exponent", "shift"), [(1.5, 0.0), (2.0, 5.0), (float("nan"), 0.0), (0.1, float("nan"))])
 def test_kappa_without_one_solution_is_refused(exponent, shift):
     with pytest.raises(UserError, match=r"kappa-batch-(exponent|shift): .* is not allowed"):
         KappaBst(exponent=exponent, shift=shift)
@@ -447,7 +447,10 @@ def test_what_is_no_number_is_refused(text):
         (["--base-lr", "-1"], "base-lr: '-1' is not allowed"),
         (["--base-momentum", "1.5"], "base-momentum: 1.5 is not allowed; the weight of the new gradient is at most 1"),
         (["--round", "0"], "round: '0' is not allowed; it must be pow2 or a positive whole number, or floor: and"),
-        (["--round", "floor:0"], "round: '0' is not allowed; it must be pow2 or a positive whole number"),
+        (["--round", "floor:0"], "round: 'floor:0' is not allowed; it must be pow2 or a positive whole number"),
+        (["--round", "floor:"], "round: 'floor:' is not allowed; it must be pow2 or a positive whole number"),
+        (["--round", "floor:floor:8"], "round: 'floor:floor:8' is not allowed"),
+        (["--round", "ceil:8"], "round: 'ceil:8' is not allowed"),
         (["--round", "pow3"], "round: 'pow3' is not allowed"),
         (["--mu-ratio", "0"], "mu-ratio: '0' is not allowed"),
         (["--params", "-1"], "params: '-1' is not allowed"),
@@ -456,6 +459,15 @@ def test_what_is_no_number_is_refused(text):
             ["--kappa-batch-exponent", "1", "--kappa-batch-shift", "-90"],
             "kappa-batch-shift: -90 is not allowed for a",
         ),
+        (
+            ["--kappa-batch-exponent", "0.1", "--kappa-batch-shift", "-256"],
+            "kappa-batch-shift: -256 is not allowed for a base of 256 sequences; it must be above -238.9",
+        ),
+        (
+            ["--kappa-batch-exponent", "0.1", "--kappa-batch-shift", "-200", "--tokens", "1e5"],
+            "kappa-batch-shift: -200 is not allowed for 1e+05 tokens; it must be nearer to 0, or the tokens above",
+        ),
+        (["--kappa-batch-exponent", "0.1", "--kappa-batch-shift", "x"], "kappa-batch-shift: 'x' is not a number"),
         (["--kappa-ratio", "0"], "kappa-ratio: '0' is not allowed; it must be above 0"),
         (["--kappa-batch-shift", "1"], "kappa-batch-shift: '1' says nothing without --kappa-batch-exponent"),
         (["--kappa-batch-exponent", "1.4999", "--tokens", "1e30"], "is out of reach of rule 'bst-kappa'"),
@@ -492,51 +504,171 @@ def test_no_change_says_so():
 
 # The published predictions of arXiv 2603.21191 start from this run, with κ ∝ (B − 9.4)^0.1.
 PUBLISHED = Point(1.337e9, 256, 1024, 3.6e-4)
+FROM_PUBLISHED = ["--base-tokens", "1.337e9", "--base-batch", "256", "--base-seq", "1024", "--base-lr", "3.6e-4"]
+FROM_PUBLISHED += ["--round", "floor:32"]
+SHIFTED = ["--kappa-batch-exponent", "0.1", "--kappa-batch-shift", "-9.4"]
+# Their table 3: L 7.2 → 10.6, μ 3.1 → 2.9, κ 62.7 → 111.9.
+MU, L, KAPPA = 2.9 / 3.1, 10.6 / 7.2, 111.9 / 62.7
 
 
 @pytest.mark.parametrize(
-    ("growth", "exact", "floored", "lr"), [(2, 420, 416, 3.0e-4), (4, 690, 672, 2.4e-4), (6, 922, 896, 2.1e-4)]
+    ("growth", "exact", "floored", "lr"), [(2, 420.5, 416, 3.0e-4), (4, 690.3, 672, 2.4e-4), (6, 922.4, 896, 2.1e-4)]
 )
 def test_the_published_batches_with_kappa_and_a_negative_shift(growth, exact, floored, lr):
-    target = Target(growth * 1.337e9, multiple=32, down=True)
-    plan = make_plan(PUBLISHED, target, [KappaBst(exponent=0.1, shift=-9.4)])
-    (proposal,) = plan.proposals
-    assert proposal.exact.batch_size == pytest.approx(exact, abs=0.6)  # printed as whole sequences
-    assert proposal.rounded.batch_size == floored
-    assert proposal.rounded.lr == pytest.approx(lr, rel=0.05)  # printed with two digits
+    rule = rows("plan", "--tokens", growth * 1.337e9, *FROM_PUBLISHED, *SHIFTED)["bst-kappa"]
+    assert rule["exact"]["batch_size"] == pytest.approx(exact, abs=0.05)
+    assert int(rule["exact"]["batch_size"]) == int(exact)  # as the paper prints it
+    assert rule["rounded"]["batch_size"] == floored
+    assert rule["rounded"]["lr"] == pytest.approx(lr, rel=0.05)  # printed with two digits
 
 
 def test_the_published_1b_run_follows_from_the_ratios_of_all_three_constants():
-    # Their table 3: L 7.2 → 10.6, μ 3.1 → 2.9, κ 62.7 → 111.9.
-    rules = choose_rules(2.9 / 3.1, 10.6 / 7.2, 111.9 / 62.7)
-    plan = make_plan(PUBLISHED, Target(10.8e9, multiple=32, down=True), rules)
-    proposal = next(p for p in plan.proposals if p.rule.name == "bst")
-    assert proposal.rounded.batch_size == 1120
-    assert f"{proposal.rounded.lr:.2e}" == "1.95e-04"
+    ratios = ["--mu-ratio", MU, "--l-ratio", L, "--kappa-ratio", KAPPA]
+    rule = rows("plan", "--tokens", "10.8e9", *FROM_PUBLISHED, *ratios)["bst"]
+    assert rule["exact"]["batch_size"] == pytest.approx(1120.8, abs=0.05)
+    assert rule["rounded"]["batch_size"] == 1120
+    assert f"{rule['rounded']['lr']:.2e}" == "1.95e-04"
+    without = rows("plan", "--tokens", "10.8e9", *FROM_PUBLISHED, *ratios[:4])["bst"]
+    assert without["exact"]["batch_size"] == pytest.approx(761.7, abs=0.05)
 
 
+def test_the_ratio_of_kappa_multiplies_like_that_of_mu():
+    for name in ("--mu-ratio", "--kappa-ratio"):
+        found = rows(*WORKED, *SHIFTED, name, 2)
+        plain = rows(*WORKED, *SHIFTED)
+        assert {rule for rule in plain if plain[rule] != found[rule]} == {"bst", "bst-kappa", "sqrt"}
+        assert found["sqrt"]["growth"] == found["bst"]["growth"]
+        assert found["bst"]["growth"] == pytest.approx(plain["bst"]["growth"] * 2 ** (2 / 3))
+        # With κ(B) it is one more factor beside κ(B₁)/κ(B₀).
+        batch = found["bst-kappa"]["exact"]["batch_size"]
+        kappa = ((batch - 9.4) / (256 - 9.4)) ** 0.1
+        assert batch == pytest.approx(256 * (10.6 / 1.3 * 2 * kappa) ** (2 / 3))
+
+
+@settings(deadline=None)
 @given(
-    exponent=st.floats(-1, 1.4), share=st.floats(0.01, 0.95), batch=st.floats(1, 1e4), growth=st.floats(1, 1e4),
-)  # fmt: skip
-def test_a_negative_shift_is_solved_or_refused(exponent, share, batch, growth):
-    smallest = batch * share
-    shift = -smallest * (1 - 2 / 3 * max(exponent, 0.0))
-    rule, base = KappaBst(exponent=exponent, shift=shift), Point(1e9, batch, 1024, 1e-3)
-    found = float(rule.batch_tokens(base, growth * 1e9)) / 1024
-    kappa = ((found + shift) / (batch + shift)) ** exponent
-    # Relative: the root is found to 1e-13 in the logarithm, and conditioned by 1/(1 - 2/3·exponent·B/(B + shift)).
-    assert found == pytest.approx(batch * (growth * kappa) ** (2 / 3), rel=1e-6)
-    assert found >= batch * (1 - 1e-9)
-    assert rule.batch_tokens(base, 2 * growth * 1e9) > found * 1024
-    with pytest.raises(UserError, match="kappa-batch-shift"):
-        KappaBst(exponent=exponent, shift=-1.01 * batch).batch_tokens(base, 1e9)
+    exponent=st.floats(-2, 1.4),
+    share=st.floats(0.001, 0.98),
+    batch=st.floats(1, 1e4),
+    ratio=ratios,
+    constants=st.floats(0.1, 10),
+)
+def test_a_negative_shift_is_solved_above_the_smallest_batch_or_refused(exponent, share, batch, ratio, constants):
+    shift = -batch * share * (1 - 2 / 3 * max(exponent, 0.0))
+    rule = KappaBst(exponent=exponent, shift=shift, constants=constants)
+    base = Point(1e9, batch, 1024, 1e-3)
+    assert rule.smallest_batch == pytest.approx(share * batch)
+    try:
+        setting = rule.predict(base, ratio * 1e9)
+    except UserError as error:
+        assert exponent >= 0
+        assert ratio * constants < 1
+        enough = float(str(error).rpartition(" ")[2])  # printed with four digits
+        assert ratio * 1e9 < 1.001 * enough
+        assert rule.batch_tokens(base, 1.001 * enough) > 0
+        return
+    found = float(setting.batch_tokens) / 1024
+    assert found >= rule.smallest_batch * (1 - 1e-9)
+    assert rule.batch_tokens(base, 2 * ratio * 1e9) > setting.batch_tokens * (1 - 1e-9)
+    assert setting.lr == pytest.approx(1e-3 * found / batch / ratio)
+    # Close to −shift κ(B) cannot be computed from a rounded B.
+    if found + shift > 1e-6 * found:
+        kappa = ((found + shift) / (batch + shift)) ** exponent
+        assert found == pytest.approx(batch * (ratio * constants * kappa) ** (2 / 3), rel=1e-6)
+
+
+@settings(deadline=None)
+@given(exponent=st.floats(-2, 1.4), share=st.floats(0.001, 0.98), first=ratios, second=ratios)
+def test_with_a_negative_shift_two_steps_are_one(exponent, share, first, second):
+    first, second = max(first, 1.0), max(second, 1.0)  # there is always a solution
+    rule = KappaBst(exponent=exponent, shift=-256 * share * (1 - 2 / 3 * max(exponent, 0.0)))
+    assert rule.batch_tokens(BASE, BASE.tokens) == pytest.approx(BASE.batch_tokens)
+    middle = rule.predict(BASE, first * BASE.tokens)
+    assume(middle.batch_tokens < 1e15)
+    there = Point(first * BASE.tokens, middle.batch_tokens / 1024, 1024, middle.lr)
+    direct = rule.batch_tokens(BASE, first * second * BASE.tokens)
+    assert rule.batch_tokens(there, first * second * BASE.tokens) == pytest.approx(direct, rel=1e-6)
+
+
+def test_an_exponent_below_zero_has_a_solution_however_near_to_the_shift():
+    # As B falls to −shift, κ rises without bound, so that any budget has a solution; here 200 to all digits.
+    rule = KappaBst(exponent=-0.01, shift=-200.0)
+    assert rule.batch_tokens(PUBLISHED, 1e5) == pytest.approx(200 * 1024)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 5e-324, 1e-12])
+def test_a_tiny_exponent_is_as_good_as_none(exponent):
+    rule = KappaBst(exponent=exponent, shift=-200.0)
+    assert rule.batch_tokens(PUBLISHED, 8 * 1.337e9) == pytest.approx(4 * PUBLISHED.batch_tokens)
+    assert rule.batch_tokens(PUBLISHED, 0.75 * 1.337e9) == pytest.approx(0.75 ** (2 / 3) * PUBLISHED.batch_tokens)
+    with pytest.raises(UserError, match=r"-200 is not allowed for 6\.685e\+08 tokens"):  # its batch would be 161
+        rule.batch_tokens(PUBLISHED, 0.5 * 1.337e9)
+
+
+def test_a_shift_is_solved_for_every_resampled_base():
+    batch = np.array([128.0, 256.0, 512.0])
+    rule = KappaBst(exponent=0.1, shift=-9.4)
+    many = rule.batch_tokens(Point(1e9, batch, 1024, 1e-3), 4e9)
+    assert many == pytest.approx([rule.batch_tokens(Point(1e9, size, 1024, 1e-3), 4e9) for size in batch])
+    with pytest.raises(UserError, match=r"-200 is not allowed for a base of 128 sequences; it must be above -119\.5"):
+        KappaBst(exponent=0.1, shift=-200.0).batch_tokens(Point(1e9, batch, 1024, 1e-3), 4e9)
 
 
 @pytest.mark.parametrize(
-    ("multiple", "size", "rounded"), [(32, 928.7, 928), (32, 31, 32), (None, 1023.9, 512), (None, 1024, 1024)]
+    ("multiple", "size", "rounded"),
+    [
+        (32, 928.7, 928),
+        (32, 959.9, 928),
+        (32, 31, 32),
+        (32, 0.1, 32),
+        (None, 1023.9, 512),
+        (None, 1024, 1024),
+        (None, 0.3, 1),
+        (1, 8 ** (2 / 3), 4),  # a double just below 4
+        (None, 8 ** (2 / 3), 4),
+    ],
 )
 def test_batches_are_rounded_down_when_asked(multiple, size, rounded):
     assert Target(1e9, multiple, down=True).rounded(size) == rounded
+
+
+@pytest.mark.parametrize(
+    ("text", "rounded", "said"),
+    [
+        ("pow2", 1024, "rounded to a power of two"),
+        ("floor:pow2", 1024, "rounded down to a power of two"),
+        ("24", 1032, "rounded to a multiple of 24"),
+        ("64", 1024, "rounded to a multiple of 64"),
+        ("100", 1000, "rounded to a multiple of 100"),
+        ("floor:1000", 1000, "rounded down to a multiple of 1000"),
+        ("floor:40", 1000, "rounded down to a multiple of 40"),
+        ("40", 1040, "rounded to a multiple of 40"),
+    ],
+)
+def test_rounding_is_chosen_and_said(text, rounded, said):
+    assert rows(*WORKED, "--round", text)["bst"]["rounded"]["batch_size"] == rounded  # of 1037
+    assert said in " ".join(invoke(*WORKED, "--round", text).stdout.split())
+
+
+def test_a_measured_kappa_without_a_solution_is_left_out_and_a_given_shift_refused(results):
+    folder = results(entry() | {"constants": {"kappa_batch_exponent": 0.3, "kappa_batch_shift": -90}})
+    done = invoke("plan", "--tokens", 2**23, "--from", folder)
+    assert done.exit_code == 0
+    assert "bst-kappa is left out for the measured κ(B): kappa-batch-shift: -90 is not allowed" in done.stderr
+    message = refused("plan", "--tokens", 2**23, "--from", folder, "--kappa-batch-shift", -80)
+    assert message.startswith(
+        "kappa-batch-shift: -80 is not allowed for a base of 16 sequences; it must be above -12.8"
+    )
+    assert "bst-kappa" in rows("plan", "--tokens", 2**23, "--from", folder, "--kappa-batch-shift", -8)
+
+
+def test_optimizers_whose_names_hold_a_comma_are_quoted(results):
+    first, second = "adamw, 1,073,741,824 parameters", "adamw, 214,663,680 parameters"
+    folder = results(entry(first), entry(second))
+    choice = f"choose one of {first!r}, {second!r}"
+    assert refused("plan", "--tokens", "1e7", "--from", folder).endswith(choice)
+    assert refused("plan", "--tokens", "1e7", "--from", folder, "--optimizer", "x").endswith(choice)
+    assert "bst" in rows("plan", "--tokens", "1e7", "--from", folder, "--optimizer", second)
 
 
 def test_names_that_hold_a_comma_are_quoted_in_a_list():
