@@ -1,7 +1,6 @@
 """Power laws in the token budget, with what the rule implies for each reading beside it.
 
-    BS*(T) ∝ T^q                         rule: q from 4/7 (a smooth surface's lowest point) to 2/3 (a maximum's)
-    BS°(T) ∝ T^q                         rule: nothing, as "without loss" has a fixed tolerance in nats
+    BS*(T), BS°(T) ∝ T^q                 rule: q from 4/7 (a smooth surface's lowest point) to 2/3 (a maximum's)
     γ*(T) along each ∝ T^p               rule: p = q − 1
     γ*(BS, T) = c BS^a T^b               rule: a = 1, b = −1
     BS₂(T) ∝ T^q, γ* ∝ T^(aq + b) there  rule: q = 2/3, p = −1/3
@@ -15,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fits.intervals import CANNOT_TELL, TAIL, Estimate, verdict
+from analysis.fits.intervals import CANNOT_TELL, INSIDE, TAIL, Estimate, verdict
 from analysis.fits.parabola import slope
-from analysis.fits.profile import Profile, Shape, best_batch, largest_batch, lr_along
+from analysis.fits.profile import Profile, Shape, best_batch, largest_batch, left_to_gain, lr_along
 from analysis.studies.batch_scaling.surface import FLOOR, Surface
 from analysis.tables.arrays import Bools, Floats
 
@@ -26,14 +25,18 @@ NEAR_BEST = 0.1
 
 RULES = {"batch": 2 / 3, "lr": -1 / 3, "plane_batch": 1.0, "plane_budget": -1.0}
 # Exponents an interval must exclude before "inside" says anything: no dependence, and for the batch also growth with
-# the budget (a constant number of steps).
+# the budget (a constant number of steps); and those of `RIVALS` that the rule does not imply, for rates along BS* and
+# BS° minus 1.
 ALTERNATIVES = {"batch": (0.0, 1.0), "lr": (0.0,), "plane_batch": (0.0,), "plane_budget": (0.0,)}
 
 
 # What the rule implies for the batch of a reading that is not the corner; the learning rate's is that minus 1. The
-# lowest loss of the three regimes moves as T^(6q/7) on any smooth maximum. A tolerance in nats asks more and more of a
-# surface that flattens with the budget, and has no exponent of its own.
-IMPLIED: dict[str, tuple[float, float] | None] = {"best batch": (4 / 7, 2 / 3), "largest without loss": None}
+# lowest loss of the three regimes moves as T^(6q/7) on any smooth maximum, and the end of a stretch as T^q. A loss that
+# lies a share of what is left to gain above the lowest moves between the two.
+BEST, LARGEST = "best batch", "largest without loss"
+IMPLIED: dict[str, tuple[float, float]] = {BEST: (4 / 7, 2 / 3), LARGEST: (4 / 7, 2 / 3)}
+AT_EDGES = "best learning rates around a best batch lie at their grid's edge"
+NO_FLOOR = "no floor of the loss was fitted, so the tolerance depends on the batch sizes measured"
 # What reading the best batch off octaves errs by where the law is known, which no interval of noise holds.
 OCTAVES = 0.03
 # Published exponents of the batch in the budget: arXiv 2603.21191, 2503.04715, 2510.03871, 2505.13738.
@@ -44,7 +47,7 @@ RIVALS = (2 / 3, 0.571, 0.45, 0.383)
 class Exponent:
     """One exponent: what of, its estimate, the rule's value, and the verdict on it.
 
-    `implied` is the range that the rule implies for this reading, None if none. `contains` are the published exponents
+    `implied` is the range that the rule implies for this reading. `contains` are the published exponents
     of the batch in its interval, None for other exponents and without an interval.
     """
 
@@ -78,9 +81,9 @@ def best_path(profiles: Sequence[Profile], shape: Shape = "five") -> Path:
     return _path(profiles, [best_batch(p, shape) for p in profiles])
 
 
-def largest_path(profiles: Sequence[Profile], tolerance: float) -> Path:
-    """Along BS°."""
-    return _path(profiles, [largest_batch(p, tolerance) for p in profiles])
+def largest_path(profiles: Sequence[Profile], share: float, floor: float | None = None) -> Path:
+    """Along BS°: within `share` of what is left to gain above the `floor` (`analysis.fits.profile.left_to_gain`)."""
+    return _path(profiles, [largest_batch(p, share * left_to_gain(p, floor)) for p in profiles])
 
 
 def _path(profiles: Sequence[Profile], chosen: Sequence[tuple[Floats, Bools]]) -> Path:
@@ -90,16 +93,27 @@ def _path(profiles: Sequence[Profile], chosen: Sequence[tuple[Floats, Bools]]) -
     return Path(batch, ok, lr, lr_ok)
 
 
-def fit_path(name: str, tokens: Floats, observed: Path, drawn: Path | None) -> list[Exponent]:
-    """The exponents of the batch and of the learning rate along a path, over the budgets at which each is resolved."""
+def fit_path(name: str, tokens: Floats, observed: Path, drawn: Path | None, doubt: str = "") -> list[Exponent]:
+    """The exponents of the batch and of the learning rate along a path, over the budgets at which each is resolved.
+
+    `doubt` is why there can be no verdict, "" if there can.
+    """
     sampled = None if drawn is None else (drawn.batch, drawn.batch_ok)
-    found = _fit(f"batch size, {name}", "batch", tokens, observed.batch, observed.batch_ok, sampled)
+    found = _fit(f"batch size, {name}", "batch", tokens, observed.batch, observed.batch_ok, sampled, doubt)
     sampled = None if drawn is None else (drawn.lr, drawn.lr_ok & drawn.batch_ok)
-    along = _fit(f"learning rate, {name}", "lr", tokens, observed.lr, observed.lr_ok & observed.batch_ok, sampled)
-    return [found, along]
+    ok = observed.lr_ok & observed.batch_ok
+    return [found, _fit(f"learning rate, {name}", "lr", tokens, observed.lr, ok, sampled, doubt)]
 
 
-def _fit(name: str, kind: str, tokens: Floats, y: Floats, ok: Bools, drawn: tuple[Floats, Bools] | None) -> Exponent:
+def _fit(
+    name: str,
+    kind: str,
+    tokens: Floats,
+    y: Floats,
+    ok: Bools,
+    drawn: tuple[Floats, Bools] | None,
+    doubt: str,
+) -> Exponent:
     keep = ok[0]
     x = np.log2(tokens[keep])
     left_out = [f"{t:,.0f}" for t in tokens[~keep]]
@@ -114,7 +128,8 @@ def _fit(name: str, kind: str, tokens: Floats, y: Floats, ok: Bools, drawn: tupl
     if cut_off:
         note = "; ".join(filter(None, [note, "an interval ends where the grid does"]))
     estimate = Estimate.of(float(slope(x, y[:, keep])[0]), sample)
-    return _judged(name, kind, estimate, len(x), note, cut_off)
+    note = "; ".join(filter(None, [note, doubt]))
+    return _judged(name, kind, estimate, len(x), note, cut_off or bool(doubt))
 
 
 @dataclass(frozen=True)
@@ -154,37 +169,46 @@ def fit_plane(
     return Plane(solve(observed)[:, 0], None if drawn is None else solve(drawn), len(log_b))
 
 
-def fit_corner(surface: Surface, sample: Floats | None, plane: Plane | None, n_cells: int) -> list[Exponent]:
-    """The corner's own exponent, and that of the best learning rate along it, from the plane."""
-    note = ""
+def fit_corner(
+    surface: Surface, sample: Floats | None, plane: Plane | None, n_cells: int, doubt: str = ""
+) -> list[Exponent]:
+    """The corner's own exponent, and that of the best learning rate along it, from the plane.
+
+    `doubt` is why there can be no verdict, "" if there can.
+    """
+    note, cut_off = doubt, surface.at_bound or bool(doubt)
     if surface.at_bound:
         note = "the floor E is 0" if surface.floor < FLOOR else "the corner lies outside the batch sizes measured"
-    found = [_judged("batch size, corner of the surface", "batch", surface.exponent, n_cells, note, surface.at_bound)]
+    found = [_judged("batch size, corner of the surface", "batch", surface.exponent, n_cells, note, cut_off)]
     if plane is not None:
         (a, b), lr = plane.found, None
         if sample is not None and plane.sample is not None:
             drawn_a, drawn_b = plane.sample[:, : len(sample)]
             lr = drawn_a * sample + drawn_b
         estimate = Estimate.of(a * surface.exponent.value + b, lr)
-        found.append(_judged("learning rate, corner of the surface", "lr", estimate, n_cells, note, surface.at_bound))
+        found.append(_judged("learning rate, corner of the surface", "lr", estimate, n_cells, note, cut_off))
     return found
 
 
 def _judged(name: str, kind: str, estimate: Estimate, n_points: int, note: str = "", cut_off: bool = False) -> Exponent:
     implied = _implied(name, kind)
-    slack = OCTAVES if implied is not None and implied[0] < implied[1] else 0.0
-    met = None if implied is None else (implied[0] - slack, implied[1] + slack)
-    judged = verdict(estimate, met, ALTERNATIVES[kind], cut_off)
+    slack = OCTAVES if implied[0] < implied[1] else 0.0
+    met = (implied[0] - slack, implied[1] + slack)
+    published = RIVALS if kind == "batch" else [rival - 1 for rival in RIVALS] if slack else []
+    rivals = [rival for rival in published if not met[0] <= rival <= met[1]]
+    judged = verdict(estimate, met, [*ALTERNATIVES[kind], *rivals], cut_off)
+    if judged == INSIDE and slack and not met[0] <= estimate.value <= met[1]:
+        judged = CANNOT_TELL  # the interval touches the range with its end only
     contains = None
     if kind == "batch" and estimate.low is not None and estimate.high is not None:
         contains = tuple(rival for rival in RIVALS if estimate.low <= rival <= estimate.high)
     return Exponent(name, kind, estimate, RULES[kind], judged, n_points, note, implied, contains)
 
 
-def _implied(name: str, kind: str) -> tuple[float, float] | None:
+def _implied(name: str, kind: str) -> tuple[float, float]:
     """What the rule implies for a reading by its name; the rule's own value where that is not another."""
     reading = name.partition(", ")[2]
     if reading not in IMPLIED:
         return RULES[kind], RULES[kind]
-    batch = IMPLIED[reading]
-    return batch if batch is None or kind == "batch" else (batch[0] - 1, batch[1] - 1)
+    low, high = IMPLIED[reading]
+    return (low, high) if kind == "batch" else (low - 1, high - 1)

@@ -9,11 +9,15 @@ import pandas as pd
 
 from analysis.fits.cells import Budget, all_cells, budgets_of, table_of_cells
 from analysis.fits.intervals import RESAMPLES, TAIL, Estimate
-from analysis.fits.profile import TOLERANCE, Profile, ties
+from analysis.fits.profile import TOLERANCE, Profile, left_to_gain, ties
 from analysis.laws.constants import Constants, fit_constants
 from analysis.laws.critical_batch import CriticalBatch
 from analysis.laws.rules import RULES, KappaBst, Rule
 from analysis.studies.batch_scaling.exponents import (
+    AT_EDGES,
+    BEST,
+    LARGEST,
+    NO_FLOOR,
     Exponent,
     Path,
     best_path,
@@ -36,11 +40,10 @@ from analysis.studies.batch_scaling.result import (
     PowerLawFit,
 )
 from analysis.studies.batch_scaling.sensitivity import sensitivity
-from analysis.studies.batch_scaling.surface import Maximum, Surface, fit_surface
+from analysis.studies.batch_scaling.surface import FLOOR, Maximum, Surface, fit_surface
 from analysis.studies.batch_scaling.table import Table
 from scionlab.errors import UserError
 
-BEST, LARGEST = "best batch", "largest without loss"
 PLAN_SAMPLES = 200
 # What may differ between the trials of one optimizer, by the names of `scionlab.spec.Trial`.
 AXES = ["tokens", "batch_size", "seq_len", "lr", "momentum", "seed", "data", "probe"]
@@ -122,8 +125,9 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
     drawn = None
     if noise.source != "none":
         drawn = Table.of(budgets, [resample(budget, noise, RESAMPLES, rng) for budget in budgets])
-    optima, paths = _optima(observed, drawn)
     surfaces = _surfaces(observed, drawn, seed)
+    floor = _floor(surfaces)
+    optima, paths = _optima(observed, drawn, floor)
     measured = {o.tokens: o.largest.value for o in optima if not o.largest_at_edge}
     constants = fit_constants(rows, curves, measured, surfaces[-1][0].floor if surfaces else None, seed)
     contests = _contests(observed, drawn, constants)
@@ -135,9 +139,9 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
         n_seeds=max(cell.curve.n_seeds for cell in all_cells(budgets)),
         cells=_cells(observed, drawn),
         budgets=optima,
-        exponents=tuple(_exponents(observed, drawn, paths, surfaces)),
+        exponents=tuple(_exponents(observed, drawn, paths, surfaces, floor)),
         surfaces=tuple(surface for surface, _ in surfaces),
-        sensitivity=tuple(sensitivity(observed, drawn)),
+        sensitivity=tuple(sensitivity(observed, drawn, floor)),
         momenta=fit_momenta(rows, noise, rng),
         forward=contests[-1] if contests else None,
         contests=contests,
@@ -190,13 +194,19 @@ Paths = dict[str, tuple[Path, Path | None]]
 Fitted = tuple[Surface, np.ndarray | None]  # a surface, and the exponents of its resamples
 
 
-def _optima(observed: Table, drawn: Table | None) -> tuple[tuple[BudgetOptimum, ...], Paths]:
+def _floor(surfaces: Sequence[Fitted]) -> float | None:
+    """E of the surface that is fitted with most freedom, in nats; None without one, or where E is at its bound 0."""
+    floor = surfaces[-1][0].floor if surfaces else 0.0
+    return floor if floor >= FLOOR else None
+
+
+def _optima(observed: Table, drawn: Table | None, floor: float | None) -> tuple[tuple[BudgetOptimum, ...], Paths]:
     """Every budget's best and largest batch, and both as paths over the budgets."""
     paths: Paths = {
         BEST: (best_path(observed.profiles), None if drawn is None else best_path(drawn.profiles)),
         LARGEST: (
-            largest_path(observed.profiles, TOLERANCE),
-            None if drawn is None else largest_path(drawn.profiles, TOLERANCE),
+            largest_path(observed.profiles, TOLERANCE, floor),
+            None if drawn is None else largest_path(drawn.profiles, TOLERANCE, floor),
         ),
     }
 
@@ -219,6 +229,7 @@ def _optima(observed: Table, drawn: Table | None) -> tuple[tuple[BudgetOptimum, 
                 lr_resolved=bool(best.lr_ok[0, i]),
                 largest=estimate(LARGEST, "batch", i, without),
                 largest_at_edge=not without,
+                tolerance=TOLERANCE * float(left_to_gain(observed.profiles[i], floor)[0]),
                 lr_largest=estimate(LARGEST, "lr", i, bool(largest.lr_ok[0, i])),
                 lr_largest_resolved=bool(largest.lr_ok[0, i]),
                 loss=float(observed.profiles[i].loss.min()),
@@ -240,15 +251,19 @@ def _tied_rates(budget: Budget, profile: Profile, drawn: list[np.ndarray]) -> tu
     return tuple(float(2 ** curve.x[j]) for j, cost in zip(kept, above.T, strict=True) if np.quantile(cost, TAIL) <= 0)
 
 
-def _exponents(observed: Table, drawn: Table | None, paths: Paths, surfaces: Sequence[Fitted]) -> list[Exponent]:
+def _exponents(
+    observed: Table, drawn: Table | None, paths: Paths, surfaces: Sequence[Fitted], floor: float | None
+) -> list[Exponent]:
     """Along both paths, along the corner of the smooth surface with a free exponent, and of the plane."""
     found = []
     for name, (path, sample) in paths.items():
-        found += fit_path(name, observed.tokens, path, sample)
+        found += fit_path(name, observed.tokens, path, sample, NO_FLOOR if name == LARGEST and floor is None else "")
     plane = fit_plane(observed.tokens, observed.profiles, drawn.profiles if drawn else None)
     for surface, drawn_exponents in surfaces:
         if surface.free_exponent and surface.form == "smooth":
-            found += fit_corner(surface, drawn_exponents, plane, sum(len(budget.cells) for budget in observed.budgets))
+            n_cells = sum(len(budget.cells) for budget in observed.budgets)
+            doubt = "" if all(p.inside(p.lowest).all() for p in observed.profiles) else AT_EDGES
+            found += fit_corner(surface, drawn_exponents, plane, n_cells, doubt)
     return found + (plane.exponents() if plane else [])
 
 

@@ -19,7 +19,9 @@ from analysis.studies.batch_scaling.result import (
     CellOptimum,
     OptimizerLaw,
     OptimizerScaling,
+    contained_text,
     implied_text,
+    optimum_row,
 )
 from analysis.studies.batch_scaling.surface import Surface
 from analysis.tables.sweep import SweepTables
@@ -43,7 +45,7 @@ def context(tables: SweepTables, fit: BatchScaling) -> dict[str, Any]:
         "verdicts": [line for scaling in fit.optimizers for line in _findings(scaling)],
         "optimizers": [_optimizer(scaling) for scaling in fit.optimizers],
         "laws": [_law(law) for law in fit.laws],
-        "tolerance": TOLERANCE,
+        "tolerance": f"{TOLERANCE:.0%}",
         "near_best": NEAR_BEST,
     }
 
@@ -82,7 +84,10 @@ READINGS = {
 
 def _findings(scaling: OptimizerScaling) -> list[dict[str, Any]]:
     """The exponents against the rule, the contest of rules, and the momentum, in sentences."""
-    found = [_reading(scaling, name) for name in READINGS]
+    if len(scaling.budgets) == 1:
+        found: list[dict[str, Any] | None] = [_optimum_finding(scaling)]
+    else:
+        found = [_reading(scaling, name) for name in READINGS]
     found.append(_plane_finding(scaling))
     found.append(_contest_finding(scaling.optimizer, scaling.forward) if scaling.forward else None)
     if scaling.momenta:
@@ -94,14 +99,29 @@ def _findings(scaling: OptimizerScaling) -> list[dict[str, Any]]:
     return [finding for finding in found if finding]
 
 
+def _optimum_finding(scaling: OptimizerScaling) -> dict[str, Any]:
+    """Best batch and rate of the one budget, with those that cannot be told apart: it has no exponent."""
+    budget = scaling.budgets[0]
+    row = optimum_row(budget)
+    text = f"At {budget.tokens:,.0f} tokens the best batch size is {row['best batch']} sequences of {budget.seq_len:g}"
+    text += f", the best learning rate there {row['best lr']}."
+    if row["tied batches"]:
+        text += f" Batch sizes not told apart from the best: {row['tied batches']}."
+    if row["tied lrs"]:
+        text += f" Rates not told apart at the best measured batch: {row['tied lrs']}."
+    text += " One budget has no exponent."
+    resolved = budget.lr_resolved and not budget.batch_at_edge
+    return {"of": f"{scaling.optimizer}, best setting", "verdict": "found" if resolved else CANNOT_TELL, "text": text}
+
+
 def _reading(scaling: OptimizerScaling, name: str) -> dict[str, Any] | None:
     """One reading of the best batch size, with the learning rate along it."""
     batch, lr = scaling.exponent(f"batch size, {name}"), scaling.exponent(f"learning rate, {name}")
     if batch is None:
         return None
-    text = f"{READINGS[name]} {_goes_as(batch)} (rule: 2/3)"
+    text = f"{READINGS[name]} {_goes_as(batch)} (the rule implies {implied_text(batch, '.2f')})"
     if lr is not None:
-        text += f", the best learning rate there {_goes_as(lr)} (rule: −1/3; {lr.verdict})"
+        text += f", the best learning rate there {_goes_as(lr)} (implied {implied_text(lr, '.2f')}; {lr.verdict})"
     notes = list(dict.fromkeys(note for note in (batch.note, "" if lr is None else lr.note) if note))
     surface = scaling.surfaces[-1] if "surface" in name else None
     if surface is not None and surface.misfit is not None and surface.misfit > MISFIT:
@@ -188,7 +208,8 @@ def _exponent_row(exponent: Exponent) -> dict[str, Any]:
     return {
         "exponent of": exponent.name,
         "estimate": exponent.estimate.text("+.3f") if exponent.estimate else "–",
-        "rule": implied_text(exponent, ".3f"),
+        "rule implies": implied_text(exponent, ".3f"),
+        "contains": contained_text(exponent),
         "verdict": exponent.verdict,
         "points": str(exponent.n_points),
         "note": exponent.note,

@@ -38,8 +38,9 @@ class CellOptimum:
 class BudgetOptimum:
     """Best batch and largest batch without loss of one budget, in tokens a step, and the best learning rate at each.
 
-    `seq_len` is the sequence length of the smallest batch. `tied` are the batches, and `tied_lrs` the measured rates at
-    the best one, that resamples cannot tell from the best; None without noise.
+    `tolerance` is what the largest batch may cost, in nats. `seq_len` is the sequence length of the smallest batch.
+    `tied` are the batches, and `tied_lrs` the measured rates at the best one, that resamples cannot tell from the best;
+    None without noise.
     """
 
     tokens: float
@@ -49,6 +50,7 @@ class BudgetOptimum:
     lr_resolved: bool
     largest: Estimate
     largest_at_edge: bool
+    tolerance: float
     lr_largest: Estimate
     lr_largest_resolved: bool
     loss: float
@@ -138,7 +140,7 @@ class BatchScaling:
         return {
             "confidence": CONFIDENCE,
             "resamples": RESAMPLES,
-            "without_loss_within_nats": TOLERANCE,
+            "without_loss_within_share": TOLERANCE,
             "optimizers": [_with_law_of_kappa(found) for found in self.optimizers],
             "laws": [{"optimizer": each.optimizer, **each.law.as_dict()} for each in self.laws],
         }
@@ -164,7 +166,7 @@ class BatchScaling:
         found = []
         for scaling in self.optimizers:
             if scaling.budgets:
-                found.append((f"{scaling.optimizer}: best settings", _optimum_texts(scaling.budgets)))
+                found.append((f"{scaling.optimizer}: best settings", pd.DataFrame(map(optimum_row, scaling.budgets))))
             if len(scaling.budgets) != 1:  # of one budget there is no exponent
                 found.append((f"{scaling.optimizer}: exponents", _exponent_texts(scaling.exponents)))
             if scaling.forward:
@@ -224,19 +226,23 @@ def implied_text(exponent: Exponent, form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _optimum_texts(budgets: Iterable[BudgetOptimum]) -> pd.DataFrame:
-    """A budget's best batch and rate with their intervals and ties; batches in sequences."""
-    return pd.DataFrame(
-        {
-            "tokens": f"{b.tokens:.4g}",
-            "best batch": _scaled(b.batch, 1 / b.seq_len).text(".4g") + (" (grid's edge)" if b.batch_at_edge else ""),
-            "in tokens": f"{b.batch.value:,.0f}",
-            "tied batches": ", ".join(f"{t / b.seq_len:g}" for t in b.tied or ()),
-            "best lr": b.lr.text(".3g") + ("" if b.lr_resolved else " (grid's edge)"),
-            "tied lrs": ", ".join(f"{lr:.3g}" for lr in b.tied_lrs or ()),
-        }
-        for b in budgets
-    )
+def contained_text(exponent: Exponent) -> str:
+    """The published exponents of the batch in an interval; – where none is compared."""
+    if exponent.contains is None:
+        return "–"
+    return ", ".join(f"{rival:.3g}" for rival in exponent.contains) or "none"
+
+
+def optimum_row(b: BudgetOptimum) -> dict[str, str]:
+    """A budget's best batch and rate with their intervals and ties; batches in sequences of `seq_len` tokens."""
+    return {
+        "tokens": f"{b.tokens:.4g}",
+        "best batch": _scaled(b.batch, 1 / b.seq_len).text(".4g") + (" (grid's edge)" if b.batch_at_edge else ""),
+        "in tokens": f"{b.batch.value:,.0f}",
+        "tied batches": ", ".join(f"{t / b.seq_len:g}" for t in b.tied or ()),
+        "best lr": b.lr.text(".3g") + ("" if b.lr_resolved else " (grid's edge)"),
+        "tied lrs": ", ".join(f"{lr:.3g}" for lr in b.tied_lrs or ()),
+    }
 
 
 def _scaled(estimate: Estimate, factor: float) -> Estimate:
@@ -250,7 +256,7 @@ def _exponent_texts(exponents: Iterable[Exponent]) -> pd.DataFrame:
             "exponent of": e.name,
             "estimate": e.estimate.text("+.2f") if e.estimate else "–",
             "rule implies": implied_text(e, ".2f"),
-            "contains": "–" if e.contains is None else ", ".join(f"{rival:.3g}" for rival in e.contains) or "none",
+            "contains": contained_text(e),
             "verdict": e.verdict,
             "note": e.note,
         }

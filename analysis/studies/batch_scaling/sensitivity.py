@@ -13,8 +13,11 @@ from analysis.studies.batch_scaling.table import Table
 Choose = Callable[[Sequence[Profile]], Path]
 
 
-def sensitivity(observed: Table, drawn: Table | None) -> list[Sensitivity]:
-    """The exponents along the best batch when one choice is made otherwise, and with each budget left out."""
+def sensitivity(observed: Table, drawn: Table | None, floor: float | None) -> list[Sensitivity]:
+    """The exponents along the best batch when one choice is made otherwise, and with each budget left out.
+
+    `floor` is E of the fitted surface in nats, None where there is none.
+    """
     tokens = observed.tokens
     grid = Table.of(observed.budgets, observed.means, "grid")
     drawn_grid = None if drawn is None else Table.of(drawn.budgets, drawn.means, "grid")
@@ -24,8 +27,8 @@ def sensitivity(observed: Table, drawn: Table | None) -> list[Sensitivity]:
         ("profile: lowest grid point, no parabola", best_path, grid, drawn_grid),
     ]
     for tolerance in (TOLERANCE / 2, TOLERANCE, 2 * TOLERANCE, 4 * TOLERANCE):
-        name = f"largest batch within {tolerance:g} nats"
-        variants.append((name, partial(largest_path, tolerance=tolerance), observed, drawn))
+        name = f"largest batch within {tolerance:.3g} of what is left"
+        variants.append((name, partial(largest_path, share=tolerance, floor=floor), observed, drawn))
     for band in (NEAR_BEST / 5, NEAR_BEST / 2, NEAR_BEST):
         variants.append((f"centre of the cells within {band:g} nats of the best", _centre(band), observed, drawn))
     paths = [(name, choose(of.profiles), choose(re.profiles) if re else None) for name, choose, of, re in variants]

@@ -122,6 +122,7 @@ def fit_surface(
     problem = _Problem(log_t, log_b, form, np.array(free))
     starts = problem.starts(losses, np.random.default_rng(seed))
     best = min((problem.solve(losses, start) for start in starts), key=lambda found: found[1])[0]
+    best = problem.solve(losses, best)[0]  # a search that was cut short goes on
     last = float(np.log(max(tokens) / unit))
     residuals = losses - _surface(best, log_t, log_b, form)
     misfit = _misfit(residuals, drawn, sum(free))

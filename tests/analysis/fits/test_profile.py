@@ -7,12 +7,12 @@ from planted import Law, planted_runs
 from analysis.fits.cells import Budget, Cell, budgets_of, table_of_cells
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.profile import (
-    TOLERANCE,
     WALL,
     Profile,
     best_batch,
     curvature,
     largest_batch,
+    left_to_gain,
     lr_along,
     profile,
     ties,
@@ -135,24 +135,24 @@ def test_a_grid_of_two_cells_has_no_best_batch_inside():
 # The largest batch without loss
 
 
-@given(rise=st.floats(TOLERANCE * 1.01, 1), left=st.floats(0.0, 1.0))
+@given(rise=st.floats(0.0101, 1), left=st.floats(0.0, 1.0))
 @settings(deadline=None)
 def test_the_largest_batch_without_loss_is_where_the_next_line_crosses_the_tolerance(rise, left):
     found = flat(2 + left + 1e-6, 2.0, 2.0 + rise, 3.5)
-    assert only(largest_batch(found)) == (pytest.approx(6 + TOLERANCE / rise), True)
+    assert only(largest_batch(found, 0.01)) == (pytest.approx(6 + 0.01 / rise), True)
 
 
 def test_the_last_crossing_counts_and_the_tolerance_moves_it():
     bumpy = flat(2.1, 2.0, 2.03, 2.005, 2.105)
-    assert only(largest_batch(bumpy)) == (pytest.approx(8 + 0.005 / 0.1), True)
+    assert only(largest_batch(bumpy, 0.01)) == (pytest.approx(8 + 0.005 / 0.1), True)
     assert only(largest_batch(bumpy, 0.05)) == (pytest.approx(8 + 0.045 / 0.1), True)
     assert only(largest_batch(bumpy, 0.001)) == (pytest.approx(6 + 0.001 / 0.03), True)
 
 
 def test_without_starvation_or_without_noise_on_the_grid_it_is_flagged():
-    assert only(largest_batch(flat(2.1, 2.0, 2.005))) == (7.0, False)
+    assert only(largest_batch(flat(2.1, 2.0, 2.005), 0.01)) == (7.0, False)
     # The lowest cell is the smallest batch: an unmeasured smaller one may be lower, and the tolerance start there.
-    assert not only(largest_batch(flat(2.0, 2.05, 2.2)))[1]
+    assert not only(largest_batch(flat(2.0, 2.05, 2.2), 0.01))[1]
 
 
 @given(st.lists(st.floats(1, 3), min_size=2, max_size=7), st.floats(1e-3, 0.5), st.floats(1e-3, 0.5))
@@ -161,6 +161,22 @@ def test_more_tolerance_never_means_a_smaller_batch(losses, first, second):
     small, large = sorted((first, second))
     found = flat(*losses)
     assert only(largest_batch(found, small))[0] <= only(largest_batch(found, large))[0] + 1e-9
+
+
+def test_what_is_left_to_gain_is_above_the_floor_or_else_the_spread_and_never_negative():
+    found = Profile(np.array([5.0, 6.0]), np.array([[2.0, 2.5], [1.5, 1.25]]), np.zeros((2, 2)), np.ones((2, 2), bool))
+    assert left_to_gain(found, 1.5).tolist() == [0.5, 0.0]
+    assert left_to_gain(found, None).tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("edge", range(5))
+def test_a_best_rate_at_its_grids_edge_beside_the_lowest_cell_leaves_no_batch_inside(edge):
+    inner, outer = (2.2, 2.0, 2.1), (2.0, 2.1, 2.2)
+    curves = [[value + 0.05 * (cell - 2) ** 2 for value in (outer if cell == edge else inner)] for cell in range(5)]
+    found = measured(budget_of(*curves))
+    assert found.lowest[0] == 2
+    assert only(best_batch(found))[1] == (edge in (0, 4))
+    assert only(largest_batch(found, 0.01))[1] == (edge in (0, 4))
 
 
 # The learning rate along a path

@@ -18,9 +18,10 @@ from analysis.tables.sweep import SweepTables
 TITLE = "Loss against batch size"
 CAPTION = (
     f"Every point is one budget and batch at its best learning rate. Stars mark the best batch BS* with its interval, "
-    f"triangles the largest batch BS° that costs less than {TOLERANCE:g} nats. Points on a thick pale line cannot be "
-    "told apart from their budget's best. The thin dashed lines are the theory's three regimes as one smooth surface, "
-    "fitted to all points; which of them rules at the largest budget is written below it. Steeper ends leave the frame."
+    f"triangles the largest batch BS° that costs less than {TOLERANCE:.0%} of what is left to gain. Points on a thick "
+    "pale line cannot be told apart from their budget's best. The thin dashed lines are the theory's three regimes as "
+    "one smooth surface, fitted to all points; which of them rules at the largest budget is written below it. Steeper "
+    "ends leave the frame."
 )
 HEADROOM = 0.3  # nats above the smallest budget's lowest loss that the scale shows
 FOOTROOM = 0.14  # of the scale, below the lowest loss, for the names of the regimes
@@ -80,7 +81,7 @@ def _optima(budget: BudgetOptimum) -> list[dict[str, Any]]:
         }
         for kind, at, loss, at_edge in (
             ("best", budget.batch, budget.loss, budget.batch_at_edge),
-            ("largest", budget.largest, budget.loss + TOLERANCE, budget.largest_at_edge),
+            ("largest", budget.largest, budget.loss + budget.tolerance, budget.largest_at_edge),
         )
     ]
 

@@ -10,7 +10,6 @@ from planted import Law, planted_runs
 import analysis.studies.batch_scaling.surface
 from analysis.drawing import style
 from analysis.fits.intervals import Estimate
-from analysis.fits.profile import TOLERANCE
 from analysis.laws.constants import PROBE
 from analysis.studies.batch_scaling.figures import (
     batch_exponents,
@@ -182,7 +181,7 @@ def test_profiles_are_the_fits_cells_and_optima(case):
     assert list(best["batch_tokens"]) == [budget.batch.value for budget in found.budgets]
     assert bounds(best) == [(budget.batch.low, budget.batch.high) for budget in found.budgets]
     assert list(largest["batch_tokens"]) == [budget.largest.value for budget in found.budgets]
-    assert np.allclose(largest["loss"] - best["loss"].to_numpy(), TOLERANCE)
+    assert np.allclose(largest["loss"] - best["loss"].to_numpy(), [budget.tolerance for budget in found.budgets])
 
 
 def test_profiles_have_the_surface_and_where_its_terms_rule(case):

@@ -15,6 +15,7 @@ from analysis.studies.batch_scaling import momentum, surface
 from analysis.studies.batch_scaling.exponents import RULES
 from analysis.studies.batch_scaling.fit import fit_batch_scaling
 from analysis.studies.batch_scaling.noise import measure_noise
+from analysis.studies.batch_scaling.page import _findings
 from scionlab.errors import UserError
 
 BEST, LARGEST, CORNER = (
@@ -88,8 +89,7 @@ def test_a_law_that_grows_more_slowly_puts_the_rule_outside(planted):
     corner = found.exponent(CORNER)
     assert contains(corner.estimate, law.q)
     assert corner.verdict == "outside"
-    assert found.exponent(BEST).verdict == "outside"
-    assert found.exponent(LARGEST).verdict == "cannot tell"  # the rule implies no exponent of a tolerance in nats
+    assert found.exponent(BEST).verdict == found.exponent(LARGEST).verdict == "outside"
     assert found.exponent(BEST).contains == (0.383,) or found.exponent(BEST).contains == ()
     along = found.exponent("learning rate, corner of the surface")
     assert contains(along.estimate, law.q - 1)
@@ -122,6 +122,22 @@ def test_the_lowest_loss_is_held_against_what_the_rule_implies_for_it(planted, n
     assert best.verdict != "outside"
     assert found.exponent("learning rate, best batch").implied == pytest.approx((-3 / 7, -1 / 3))
     assert found.exponent(CORNER).implied == (2 / 3, 2 / 3)
+
+
+@pytest.mark.parametrize("budgets", [(16, 17, 18, 19), (16, 18, 20, 22)], ids=["x8", "x64"])
+@pytest.mark.parametrize("sharpness", [1.0, 2.0])
+@pytest.mark.parametrize(("q", "wrong"), [(0.5, "inside"), (2 / 3, "outside")])
+def test_no_reading_of_realistic_tables_gives_a_wrong_verdict(q, wrong, sharpness, budgets):
+    law = Law(q=q, sharpness=sharpness, log2_lr=-7.3)
+    tables = {"noise": 0.003, "offset": 0.002, "seeds": 3, "batches": 8, "centre": 6.0 if sharpness == 1 else 7.0}
+    for draw in range(2):
+        found = fit_one(planted_runs(law, draw, budgets=budgets, **tables), surfaces=True)
+        readings = [e for e in found.exponents if not e.kind.startswith("plane")]
+        assert len(readings) == 6
+        assert wrong not in {e.verdict for e in readings}, [e for e in readings if e.verdict == wrong]
+        assert {found.exponent(BEST).verdict, wrong} == {"inside", "outside"}
+        # Between what the lowest loss and what the corner move as, to what octaves of batch size leave open.
+        assert 6 / 7 * q - 0.03 < found.exponent(LARGEST).estimate.value < q + 0.03
 
 
 def test_the_noise_of_the_table_is_reported(planted):
@@ -172,6 +188,43 @@ def test_other_units_of_tokens_batch_and_rate_move_optima_but_no_exponent(tokens
     for before, after in zip(one.exponents, other.exponents, strict=True):
         assert after.estimate.value == pytest.approx(before.estimate.value, abs=1e-9)
         assert (after.estimate.low, after.verdict) == (pytest.approx(before.estimate.low, abs=1e-9), before.verdict)
+
+
+def test_losses_in_bits_have_the_exponents_and_verdicts_of_losses_in_nats():
+    runs = planted_runs(Law())
+    one, other = (fit_one(runs.assign(val_loss=runs["val_loss"] * unit), surfaces=True) for unit in (1, 1 / np.log(2)))
+    for name in (BEST, LARGEST):
+        before, after = one.exponent(name), other.exponent(name)
+        # The surface's floor depends on Huber's loss, which turns at 0.01 nats.
+        assert after.estimate.value == pytest.approx(before.estimate.value, abs=2e-3)
+        assert (after.verdict, after.contains) == (before.verdict, before.contains)
+    bits = [b.tolerance * np.log(2) for b in other.budgets]
+    assert bits == pytest.approx([b.tolerance for b in one.budgets], rel=0.01)
+
+
+def test_without_a_floor_the_largest_batch_gets_no_verdict():
+    found = fit_one(planted_runs(Law()))
+    assert (found.exponent(LARGEST).verdict, found.surfaces) == ("cannot tell", ())
+    assert "no floor of the loss" in found.exponent(LARGEST).note
+
+
+@pytest.mark.parametrize("rates", [[-7.0], [-8.0, -7.0]])
+def test_a_sweep_whose_rates_end_at_the_best_one_has_no_best_batch(rates):
+    runs = planted_runs(Law(), seeds=3)
+    found = fit_one(runs[np.isin(np.log2(runs["lr"]), rates)], surfaces=True)
+    for name in (BEST, LARGEST):
+        exponent = found.exponent(name)
+        assert (exponent.estimate, exponent.verdict) == (None, "cannot tell")
+        assert "at a grid's edge" in exponent.note
+    assert {e.verdict for e in found.exponents} <= {"cannot tell"}
+    assert found.plan.at_edge
+
+
+def test_an_interval_that_contains_rivals_the_rule_does_not_imply_says_nothing_for_it():
+    found = [fit_one(planted_runs(Law(), noise=noise, seeds=3)).exponent(BEST) for noise in (0.002, 0.03)]
+    assert [e.verdict for e in found] == ["inside", "cannot tell"]
+    assert set(found[1].contains) & {0.45, 0.383}
+    assert not set(found[0].contains) & {0.45, 0.383}
 
 
 def test_a_constant_added_to_every_loss_moves_no_optimum_and_no_regret():
@@ -264,7 +317,7 @@ def test_the_first_line_of_the_sensitivity_is_what_is_reported():
         assert first.choice == "as reported"
         assert first.batch == found.exponent(BEST).estimate
         assert first.lr == found.exponent("learning rate, best batch").estimate
-        same = next(line for line in found.sensitivity if line.choice == "largest batch within 0.01 nats")
+        same = next(line for line in found.sensitivity if line.choice == "largest batch within 0.03 of what is left")
         assert same.batch == found.exponent(LARGEST).estimate
 
 
@@ -457,6 +510,26 @@ def test_every_table_has_a_row_for_each_of_its_things():
     exponents = found.frames()["batch_scaling_exponents"]
     assert {"estimate", "estimate_low", "estimate_high", "verdict"} <= set(exponents)
     assert set(exponents["rule"]) == set(RULES.values())
+
+
+def test_one_budget_answers_with_its_best_setting_and_what_is_tied_with_it():
+    runs = planted_runs(Law(log2_lr=-7.5), budgets=(16,), half=3)  # the best rate lies between two of the grid
+    found = fit(runs)
+    ((title, frame),) = found.summaries()
+    assert title == "planted: best settings"
+    (row,) = frame.to_dict("records")
+    (budget,) = found.optimizers[0].budgets
+    assert row["best batch"].startswith(f"{budget.batch.value / 32:.4g} [")
+    assert float(row["in tokens"]) == pytest.approx(budget.batch.value, abs=0.5)
+    low, high = budget.tied_lrs
+    assert high == 2 * low
+    lowest = min(found.optimizers[0].cells, key=lambda cell: cell.loss.value)
+    assert low < lowest.lr.value < high
+    assert row["tied lrs"] == f"{low:.3g}, {high:.3g}"
+    (finding,) = _findings(found.optimizers[0])
+    assert finding["verdict"] == "found"
+    assert row["best batch"] in finding["text"]
+    assert row["best lr"] in finding["text"]
 
 
 def test_summaries_are_tables_of_text():
