@@ -24,7 +24,8 @@ import pandas as pd
 
 from analysis.fits.intervals import CONFIDENCE, interval
 from analysis.laws.evidence import Evidence
-from analysis.laws.rules import RULES, AbsoluteStepLaw, KappaBst, Point, PowerLaw, Rule, bst, square_root
+from analysis.laws.kappa import KappaBst
+from analysis.laws.rules import RULES, AbsoluteStepLaw, Point, PowerLaw, Rule, bst, square_root
 from scionlab.errors import UserError
 
 ROUNDING = 1e-9  # rounded down, a batch this far below a multiple is that multiple: 8^(2/3) is computed as 3.9999…

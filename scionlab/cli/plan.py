@@ -14,8 +14,9 @@ from scionlab.errors import UserError
 
 if TYPE_CHECKING:
     from analysis.laws.evidence import Evidence
+    from analysis.laws.kappa import KappaBst
     from analysis.laws.plan import Plan, Target
-    from analysis.laws.rules import KappaBst, Point
+    from analysis.laws.rules import Point
 
 SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
@@ -180,7 +181,7 @@ def _kappa(
     tokens: float,
 ) -> tuple["KappaBst | None", list[str]]:
     """BST with the given κ(B), else with the measured one; a measured one that has no solution is a warning."""
-    from analysis.laws.rules import KappaBst
+    from analysis.laws.kappa import KappaBst
 
     measured = evidence.kappa if evidence else None
     at = None if shift is None else number("kappa-batch-shift", shift)

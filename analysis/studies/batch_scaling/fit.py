@@ -12,7 +12,8 @@ from analysis.fits.intervals import RESAMPLES, TAIL, Estimate
 from analysis.fits.profile import TOLERANCE, Profile, left_to_gain, ties
 from analysis.laws.constants import Constants, fit_constants
 from analysis.laws.critical_batch import CriticalBatch
-from analysis.laws.rules import RULES, KappaBst, Rule
+from analysis.laws.kappa import KappaBst
+from analysis.laws.rules import RULES, Rule
 from analysis.studies.batch_scaling.exponents import (
     AT_EDGES,
     BEST,

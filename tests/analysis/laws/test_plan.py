@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from analysis.laws.evidence import read_evidence
+from analysis.laws.kappa import KappaBst
 from analysis.laws.plan import Target, choose_rules, make_plan
 from analysis.laws.rules import (
     NO_CHANGE,
@@ -17,7 +18,6 @@ from analysis.laws.rules import (
     RULES,
     STEP_LAW,
     AbsoluteStepLaw,
-    KappaBst,
     Point,
     PowerLaw,
     bst,
