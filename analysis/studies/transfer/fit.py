@@ -2,11 +2,12 @@
 
     regret ± t · s/√n
 
-n seeds a cell, s the standard deviation of the cell's paired differences, drawn towards that of the other cells
-(`analysis.fits.moderation`), since methods and targets differ in noise, and t Student's quantile for the degrees of
-freedom it has then. Cells whose differences are all equal lend none: where both ways found the same values, their
-trials are the same, and the regret is exactly 0. The interval says how far the means over seeds can be trusted. It does
-not hold the luck of the searches: with another search seed both ways would have found other values.
+n seeds a cell, s the standard deviation of the cell's paired differences, drawn towards that of the method's other
+targets (`analysis.fits.moderation`), and t Student's quantile for the degrees of freedom it has then. Methods lend each
+other none, as they differ in noise tenfold. Cells whose differences are all equal lend none either: where both ways
+found the same values, their trials are the same, and the regret is exactly 0. The interval says how far the means over
+seeds can be trusted. It does not hold the luck of the searches: with another search seed both ways would have found
+other values.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.fits.intervals import CONFIDENCE, Estimate
-from analysis.fits.moderation import moderated, relative
+from analysis.fits.moderation import moderated
 from analysis.studies.transfer.costs import cost
 from analysis.studies.transfer.result import Cell, Noise, ProxyTransfer
 from analysis.studies.transfer.settings import CellSettings, ProxySettings
@@ -50,22 +51,21 @@ def fit_proxy(tables: SweepTables) -> ProxyTransfer:
 
 
 def noises(differences: Sequence[Floats], methods: Sequence[str]) -> list[Noise]:
-    """The noise of a paired difference in every cell, from its differences (seeds,) and the cells' methods.
+    """The noise of a paired difference in every cell.
 
-    A method's targets are drawn towards each other first, and what they have in common towards the other methods'.
+    `differences` are the cells' (seeds,), nats, and `methods` the cells' methods, within each of which the variances
+    are moderated (Smyth 2004, doi 10.2202/1544-6115.1027).
     """
     usable = [np.isfinite(d).all() and len(d) > 1 and np.ptp(d) > 0 for d in differences]
-    squares = [float(((d - d.mean()) ** 2).sum()) if ok else 0.0 for d, ok in zip(differences, usable, strict=True)]
-    freedoms = [float(len(d) - 1) if ok else 0.0 for d, ok in zip(differences, usable, strict=True)]
-    if not any(usable):
-        return [Noise(None, 0.0)] * len(differences)
-    names = list(dict.fromkeys(methods))
-    of = np.array([names.index(method) for method in methods])
-    sizes = np.ones(len(of))
-    for i in range(len(names)):
-        sizes[of == i] = relative(np.array(squares)[of == i], np.array(freedoms)[of == i])
-    variances, degrees = moderated(*(np.bincount(of, part).astype(float) for part in (squares / sizes, freedoms)))
-    return [Noise(float(np.sqrt(variances[i] * size)), float(degrees[i])) for i, size in zip(of, sizes, strict=True)]
+    squares = np.array([((d - d.mean()) ** 2).sum() if ok else 0.0 for d, ok in zip(differences, usable, strict=True)])
+    freedoms = np.array([len(d) - 1.0 if ok else 0.0 for d, ok in zip(differences, usable, strict=True)])
+    found = [Noise(None, 0.0)] * len(differences)
+    for name in dict.fromkeys(methods):
+        mine = [i for i, method in enumerate(methods) if method == name]
+        if freedoms[mine].any():
+            for i, variance, degrees in zip(mine, *moderated(squares[mine], freedoms[mine]), strict=True):
+                found[i] = Noise(float(np.sqrt(variance)), float(degrees))
+    return found
 
 
 def regret(differences: Floats, noise: Noise) -> Estimate | None:

@@ -23,6 +23,7 @@ def context(tables: SweepTables, fit: ProxyTransfer) -> dict[str, Any]:
         "rule": fit.rule,
         "margin": f"{MARGIN:g}",
         "noise": _noise(fit),
+        "pruned": sum({cost.study: cost.pruned for cell in fit.cells for cost in (cell.proxy, cell.search)}.values()),
         "search_lengths": sorted(
             {cell.search.trials for cell in fit.cells} | {cell.proxy.trials for cell in fit.cells}
         ),
