@@ -87,8 +87,10 @@ def exponents(runs: pd.DataFrame, options: argparse.Namespace, rng: np.random.Ge
         noise = measure_noise(budgets, rng)
         drawn = [profile(budget, resample(budget, noise, options.resamples, rng)) for budget in budgets]
     found = fit_path(BEST, tokens, best_path(observed), best_path(drawn) if drawn else None)
-    largest = largest_path(drawn, TOLERANCE) if drawn else None
-    found += fit_path(LARGEST, tokens, largest_path(observed, TOLERANCE), largest)
+    exact = surface.fit_surface(tokens, observed, None, "smooth", free_exponent=True)
+    floor = None if exact is None or exact[0].at_bound else exact[0].floor
+    largest = largest_path(drawn, TOLERANCE, floor) if drawn else None
+    found += fit_path(LARGEST, tokens, largest_path(observed, TOLERANCE, floor), largest)
     plane = fit_plane(tokens, observed, drawn)
     if options.corner_resamples and drawn is not None:
         fitted = surface.fit_surface(tokens, observed, drawn, "smooth", free_exponent=True)
