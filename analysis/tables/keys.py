@@ -42,8 +42,8 @@ FIXED = (
     "device",
     "dtype",
 )
-# Of a row, beside its spec: whose losses must not be averaged.
-MEASURED = ("data_sha256", "device")
+# Of a row, beside its spec: what a run was made from and with, where it is known. Losses of several are not averaged.
+MEASURED = ("data_sha256", "device", "dtype")
 NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?")
 
 
@@ -105,19 +105,24 @@ def labels(runs: pd.DataFrame, keys: Sequence[str], field: str) -> "pd.Series[st
 def different(runs: pd.DataFrame, but: Iterable[str], columns: Iterable[str]) -> dict[str, str]:
     """Fields in which runs differ, apart from some keys and what has no effect, with the values they take.
 
-    Fields are those of the trials' specs and what was measured of the data and the machine, `MEASURED`; for a table
-    without specs those of some columns. One data set may have several names; two under one name are two.
+    Fields are those of the trials' specs and what is known of the data and the machine, `MEASURED`; for a table without
+    specs those of some columns. One data set may have several names; two under one name are two, unless data sets are
+    what varies.
     """
-    dropped = {*but, *WITHOUT_EFFECT}
+    dropped = {*but, *WITHOUT_EFFECT} | ({"data_sha256"} if "data" in but else set())
     if "spec" in runs:
         options = {key.removeprefix(OPTION) for key in dropped if key.startswith(OPTION)}
         rows = specs(runs)
         for row in rows:
             row["options"] = {name: value for name, value in row.get("options", {}).items() if name not in options}
         table = pd.DataFrame(rows, index=runs.index)
-        for column in (column for column in MEASURED if column in runs and runs[column].notna().all()):
-            table[column] = runs[column]
     else:
         table = runs[[column for column in columns if column in runs]]
-    table = table.drop(columns=list(dropped), errors="ignore").astype(str)
-    return {str(name): ", ".join(sorted(table[name].unique())) for name in table if table[name].nunique() > 1}
+    found = {str(name): column for name, column in table.astype(str).items()}
+    # A gap in what is known is not a value of its own.
+    found |= {column: runs[column].dropna() for column in MEASURED if column in runs and runs[column].notna().any()}
+    return {
+        name: ", ".join(sorted(map(str, column.unique())))
+        for name, column in found.items()
+        if name not in dropped and column.nunique() > 1
+    }

@@ -9,6 +9,9 @@
 A claim held if the whole interval lies on its side, did not hold if it lies on the other; else, or where there is no
 interval, one cannot tell. Nor can one where an end of a grid leaves open what lies beyond, unless that could only
 strengthen the verdict: an arm that already is better stays so, however low it may still go.
+
+The claims of a page are judged together: with m of them each interval is at 1 − 5%/m (Bonferroni), so that of claims
+that are all false one is called held in at most one of twenty sweeps.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.fits.intervals import CANNOT_TELL, TAIL, Estimate
+from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, Estimate
 from analysis.fits.parabola import minimum, slope
 from analysis.studies.comparison.design import Design, sign
 from analysis.studies.comparison.settings import Claim
@@ -51,6 +54,11 @@ class Results:
     design: Design
     tuned: Mapping[tuple[int, int], Tuned]
     unit: str = ""
+
+    @property
+    def level(self) -> float:
+        """The confidence of every interval of a claim."""
+        return together(len(self.design.settings.claims))
 
     @property
     def metric(self) -> str:
@@ -93,12 +101,24 @@ class Results:
         """A quantity in the metric, with its interval and unit."""
         if not np.isfinite(quantity.value):
             return "diverged"
-        return quantity.estimate(self.sign).text(form) + self.unit
+        return quantity.estimate(self.sign, self.level).text(form) + self.unit
 
 
-def below(quantity: Quantity, limit: float = 0.0) -> str:
-    """Whether a quantity lies below a limit."""
-    known = quantity.estimate()
+def together(claims: int) -> float:
+    """The confidence of each interval of so many claims, for all of them to have `CONFIDENCE` together (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / max(1, claims)
+
+
+def in_words(claims: int) -> str:
+    """How several claims are judged; empty for one or none."""
+    if claims < 2:
+        return ""
+    return f"{claims} claims are judged together: each interval is at 1 − {1 - CONFIDENCE:.0%}/{claims}"
+
+
+def below(quantity: Quantity, level: float, limit: float = 0.0) -> str:
+    """Whether a quantity lies below a limit, by its interval of so much confidence."""
+    known = quantity.estimate(level=level)
     if known.low is None or known.high is None:
         return CANNOT_TELL
     if known.high < limit and not quantity.may_rise:
@@ -126,7 +146,7 @@ def _not_run(claim: Claim, what: str, results: Results) -> Judged:
 
 
 def _judged(claim: Claim, what: str, verdict: str, text: str, difference: Quantity, results: Results) -> Judged:
-    known = difference.estimate(results.sign) if np.isfinite(difference.value) else None
+    known = difference.estimate(results.sign, results.level) if np.isfinite(difference.value) else None
     return Judged(claim.kind, claim.text or what, verdict, _doubted(text, difference, verdict, results), known)
 
 
@@ -175,7 +195,7 @@ def _ends(claim: Claim, results: Results) -> Judged:
         places = [found, found]
         of, than = (results.cost(arm, found) for arm in arms)
     difference = of - than
-    verdict = below(difference, margin)
+    verdict = below(difference, results.level, margin)
     names = [results.name(arm, place) for arm, place in zip(arms, places, strict=True)]
     text = (
         f"The {results.metric} is {results.shown(of, '.3f')} with {names[0]} and {results.shown(than, '.3f')} with "
@@ -196,7 +216,7 @@ def _flatter(claim: Claim, results: Results) -> Judged:
     last = shared[-1]
     rises = [results.rise(arm, last) for arm in arms]
     difference = rises[0] - rises[1]
-    verdict = below(difference)
+    verdict = below(difference, results.level)
     parts = []
     for arm, rise in zip(arms, rises, strict=True):
         start = results.design.place(results.best_place(arm))
@@ -232,11 +252,11 @@ def _goes(claim: Claim, results: Results) -> Judged:
     # A claim that something lies above 0 is one that its negative lies below.
     negative = None if sample is None else -sample
     turned = replace(drift, value=-drift.value, sample=negative, may_fall=drift.may_rise, may_rise=drift.may_fall)
-    verdict = below(turned if claim.kind == "grows" else drift)
+    verdict = below(turned if claim.kind == "grows" else drift, results.level)
     first, last = (
         f"{2 ** tops[i].value:.3g} at {spoken(key)} {plain(design.arms[family[i]].values[key])}" for i in (0, -1)
     )
-    estimate = drift.estimate()
+    estimate = drift.estimate(level=results.level)
     pace = f"{estimate.text('+.2f')} octaves per octave of {spoken(key)}"
     text = f"The best {design.across} goes from {first} to {last}: {pace}."
     return Judged(claim.kind, claim.text or what, verdict, _doubted(text, drift, verdict, results), estimate)
@@ -264,7 +284,8 @@ def _best_place(results: Results, arm: int) -> Quantity:
     drawn, low, high = None, best == 0, best == len(x) - 1
     if len(samples) == len(costs):
         drawn, ends = minimum(x, np.stack(samples, axis=-1))
-        low, high = (bool(end or np.mean(ends == i) > TAIL) for end, i in ((low, 0), (high, len(x) - 1)))
+        tail = (1 - results.level) / 2
+        low, high = (bool(end or np.mean(ends == i) > tail) for end, i in ((low, 0), (high, len(x) - 1)))
     name = results.design.arms[arm].name
     doubts = ((BEYOND, name),) if low or high else ()
     return Quantity(float(at), drawn, may_fall=bool(low), may_rise=bool(high), doubts=doubts)

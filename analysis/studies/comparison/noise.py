@@ -3,9 +3,10 @@
 Near a cell's optimum a cost is taken apart into   mean over seeds  +  the seed's level  +  a rest at its learning rate.
 Levels move whole curves and so the tuned values; rests move the optimum along its curve.
 
-Where all cells have the same seeds, what a seed has in common in them (its initialization and order of data; the
-median, as some arms are much noisier than others) is taken out of the levels: it cancels in every difference between
-cells, as if runs were paired. What is left counts as independent from cell to cell.
+Where all cells have the same seeds, what a seed has in common in them (its initialization and order of data; the mean
+of the middle half, as some arms are much noisier than others) is taken out of the levels: it cancels in every
+difference between cells, as if runs were paired. What is left counts as independent from cell to cell. A median would
+be one of the levels itself, and leave that cell without noise.
 
 An arm's noise is pooled over its cells, and then moderated: drawn towards what is common to all arms, the more so the
 less the arms differ in it (Smyth 2004, doi 10.2202/1544-6115.1027). Two or three seeds say little about the size of the
@@ -18,12 +19,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.fits.lr_curve import WINDOW, LrCurve
 from analysis.fits.moderation import moderated
 from analysis.fits.profile import WALL
 from analysis.studies.comparison.design import Cell
 from analysis.tables.arrays import Floats
+
+OUTER = 0.25  # of the levels of a seed, at either end, that do not count for what it has in common
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Noise:
         cells = [cell for cell in cells if cell.trained]
         levels = {i: level for i, cell in enumerate(cells) if (level := _levels(cell.read)) is not None}
         self.paired = len(levels) > 1 and len({cells[i].read.seeds for i in levels}) == 1
-        common = np.median(list(levels.values()), axis=0) if self.paired else 0.0
+        common = stats.trim_mean(list(levels.values()), OUTER, axis=0) if self.paired else 0.0
         share = (len(levels) - 1) / len(levels) if self.paired else 1.0
         squares, freedoms, rests, rest_freedoms = (np.zeros(len(cells)) for _ in range(4))
         for i, level in levels.items():

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.report.texts import counts, power, powers, thousands
+from analysis.studies.comparison.claims import in_words
 from analysis.studies.comparison.design import arms_of
 from analysis.studies.comparison.fit import OPEN, TIED, WORSE
 from analysis.studies.comparison.result import CellResult, Comparison, Rank, Ranking, rank_texts
@@ -21,6 +22,7 @@ def context(tables: SweepTables, fit: Comparison) -> dict[str, Any]:
     return {
         "verdicts": claims + [_finding(ranking, fit) for ranking in fit.rankings],
         "claimed": bool(claims),
+        "together": in_words(len(claims)),
         "rankings": [
             {"at": ranking.at, "rows": [rank_texts(rank, fit) for rank in ranking.ranks]} for ranking in fit.rankings
         ],

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.fits.intervals import CONFIDENCE, RESAMPLES, Estimate
-from analysis.studies.comparison.claims import Judged
+from analysis.studies.comparison.claims import Judged, in_words, together
 from analysis.studies.comparison.design import Design
 
 
@@ -82,9 +82,10 @@ class Comparison:
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Its tables, by the names of their CSVs."""
+        level = {"confidence": together(len(self.claims))}
         claims = [
-            {"claim": claim.claim, "kind": claim.kind, "verdict": claim.verdict, **_fields("estimate", claim.estimate)}
-            for claim in self.claims
+            {"claim": c.claim, "kind": c.kind, "verdict": c.verdict, **_fields("estimate", c.estimate), **level}
+            for c in self.claims
         ]
         ranks = [
             {"at": ranking.at, "arm": rank.arm, "place": rank.place}
@@ -108,6 +109,7 @@ class Comparison:
             "metric": self.design.settings.metric,
             "across": self.design.settings.across,
             "paired": self.paired,
+            "claims_confidence": together(len(self.claims)),
             "claims": [asdict(claim) for claim in self.claims],
             "rankings": [asdict(ranking) for ranking in self.rankings],
             "cells": [asdict(cell) for cell in self.cells],
@@ -118,7 +120,8 @@ class Comparison:
         found = []
         if self.claims:
             rows = [{"claim": c.claim, "verdict": c.verdict, "numbers": c.text} for c in self.claims]
-            found.append(("Claims", pd.DataFrame(rows)))
+            judged = in_words(len(self.claims))
+            found.append((f"Claims ({judged})" if judged else "Claims", pd.DataFrame(rows)))
         for ranking in self.rankings:
             title = f"Arms by {self.metric}{self.unit and f' ({self.unit.strip()})'}, {ranking.at or 'tuned'}"
             found.append((title, pd.DataFrame(rank_texts(rank, self) for rank in ranking.ranks)))

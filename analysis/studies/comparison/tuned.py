@@ -14,7 +14,7 @@ from typing import Final, Literal, Self
 
 import numpy as np
 
-from analysis.fits.intervals import Estimate
+from analysis.fits.intervals import CONFIDENCE, Estimate
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.profile import curvature
 from analysis.studies.comparison.design import Cell
@@ -62,10 +62,15 @@ class Quantity:
             return self.sample
         return np.asarray(self.sample + (self.value - np.median(self.sample)))
 
-    def estimate(self, sign: float = 1.0) -> Estimate:
-        """With its interval; `sign` turns costs back into the metric."""
+    def estimate(self, sign: float = 1.0, level: float = CONFIDENCE) -> Estimate:
+        """With its interval of so much confidence, below 1; `sign` turns costs back into the metric."""
         sample = self.centred
-        return Estimate.of(sign * self.value, None if sample is None else sign * sample)
+        if sample is None or np.isnan(sample).any():
+            return Estimate(sign * self.value)
+        tail = (1 - level) / 2
+        # An observation, not a mean of two: one of them may be infinite.
+        low, high = np.quantile(sign * sample, [tail, 1 - tail], method="closest_observation")
+        return Estimate(sign * self.value, float(low), float(high))
 
 
 @dataclass(frozen=True)

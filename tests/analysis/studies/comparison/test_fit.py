@@ -130,12 +130,15 @@ def test_arms_that_do_the_same_cannot_be_told_apart():
         claim("better", "adam", "scion", at=64),
         claim("flatter", "scion", "adam"),
     ]
-    apart = np.zeros(3)
+    apart, unlike = np.zeros(3), 0
     for seed in range(60):
-        found, verdicts = judged(arm_runs(same, noise=0.01, offset=0.01, seed=seed), *claims)
+        runs = arm_runs(same, noise=0.01, offset=0.01, seed=seed)
+        found, verdicts = judged(runs, *claims)
         apart += [verdict != CANNOT_TELL for verdict in verdicts]
-        assert (found.rankings[0].ranks[1].verdict == TIED) == (verdicts[0] == CANNOT_TELL)
-    assert apart.max() <= 7  # of 60, where 3 are expected of a 95% interval
+        alone = judged(runs, claims[0])[1]
+        unlike += (found.rankings[0].ranks[1].verdict == TIED) != (alone == [CANNOT_TELL])
+    assert unlike <= 2  # a ranking of two and a claim of its own differ at the border: one interval is symmetric
+    assert apart.max() <= 4  # of 60, where 1 is expected of an interval at 1 − 5%/3
 
 
 def test_one_seed_has_no_interval_and_cannot_tell():
@@ -146,6 +149,28 @@ def test_one_seed_has_no_interval_and_cannot_tell():
     assert all("One seed: there is no measure of seed noise." in each.text for each in found.claims)
     assert all(each.estimate.low is None for each in found.claims)
     assert {rank.verdict for rank in found.rankings[0].ranks[1:]} == {TIED}
+
+
+def test_several_claims_are_judged_together():
+    runs = arm_runs(LEVELS, noise=0.01, offset=0.01, seeds=3)
+    one, _ = judged(runs, claim("better", "muon", "adam"))
+    four, _ = judged(runs, *[claim("better", "muon", "adam")] * 4)
+    ends = [(each.claims[0].estimate.low, each.claims[0].estimate.high) for each in (one, four)]
+    assert ends[1][0] < ends[0][0] < ends[0][1] < ends[1][1]
+    assert (one.as_dict()["claims_confidence"], four.as_dict()["claims_confidence"]) == (0.95, pytest.approx(0.9875))
+    assert one.summaries()[0][0] == "Claims"
+    assert four.summaries()[0][0] == "Claims (4 claims are judged together: each interval is at 1 − 5%/4)"
+    assert list(four.frames()["comparison_claims"]["confidence"]) == pytest.approx([0.9875] * 4)
+    assert [cell.value for cell in four.cells] == [cell.value for cell in one.cells]  # what is not claimed stays
+
+
+def test_of_claims_that_are_all_false_few_pages_have_one_that_is_decided():
+    levels, decided = {f"arm{i}": {8: 1.9} for i in range(6)}, 0
+    claims = [claim("better", f"arm{i}", f"arm{i + 1}") for i in range(5)]
+    for seed in range(40):
+        found = fit_comparison(told(arm_runs(levels, noise=0.01, offset=0.01, seeds=3, seed=seed), claims=claims))
+        decided += any(each.verdict != CANNOT_TELL for each in found.claims)
+    assert decided <= 6  # of 40; at 5% a page more than 6 come in 3 of 1,000 tries, at 5% a claim 9 are expected
 
 
 def test_what_was_not_run_is_said():
@@ -427,7 +452,10 @@ def test_an_unfinished_seed_bends_no_curve():
         assert np.log2(got.lr.value) == pytest.approx(np.log2(expected.lr.value), abs=0.1)
 
 
-@pytest.mark.parametrize(("arms", "seeds", "noise"), [(12, 3, [0.01]), (5, 2, [0.01]), (6, 3, [0.03, 0.01, 0.003])])
+@pytest.mark.parametrize(
+    ("arms", "seeds", "noise"),
+    [(12, 3, [0.01]), (5, 2, [0.01]), (6, 3, [0.03, 0.01, 0.003]), (12, 2, [0.03, 0.01, 0.003])],
+)
 def test_of_equal_arms_none_is_called_worse(arms, seeds, noise):
     # Comparing each with whichever came first called one of twelve equal arms worse in 65% of such sweeps.
     worse = 0
@@ -446,6 +474,18 @@ def test_an_arm_that_is_worse_by_far_more_than_the_noise_is_found_among_many():
     levels = {f"arm{i}": {8: 1.9 + 0.1 * (i == 7)} for i in range(8)}
     ranks = fit_comparison(told(arm_runs(levels, noise=0.01, offset=0.01, seeds=3))).rankings[0].ranks
     assert {rank.arm for rank in ranks if rank.verdict == WORSE} == {"arm7"}
+
+
+@pytest.mark.parametrize(("arms", "seeds", "least"), [(5, 2, 8), (5, 3, 16), (8, 3, 16)])
+def test_an_arm_that_is_worse_by_five_times_the_noise_is_found_most_often(arms, seeds, least):
+    # Of 100 sweeps each: 66, 97 and more. A median in common made one arm of an odd number noiseless with two seeds,
+    # and its variance so unlike the others' that one sweep in 100 was left.
+    levels, found = {f"arm{i}": {8: 1.9 + 0.05 * (i == arms - 1)} for i in range(arms)}, 0
+    for sweep in range(20):
+        runs = arm_runs(levels, noise=0.01, offset=0.01, seeds=seeds, seed=sweep)
+        ranks = fit_comparison(told(runs)).rankings[0].ranks
+        found += {rank.arm: rank.verdict for rank in ranks}[f"arm{arms - 1}"] == WORSE
+    assert found >= least
 
 
 # Arms and places
@@ -578,6 +618,29 @@ def test_runs_that_fit_no_design_are_refused():
         fit_comparison(told(runs, **ACROSS, claims=[{"kind": "grows", "with": "optimizer"}]))
 
 
+@pytest.mark.parametrize("field", ["data_sha256", "device", "dtype"])
+@pytest.mark.parametrize("known", ["always", "mostly", "without specs"])
+def test_two_data_sets_or_machines_are_not_two_seeds(field, known):
+    runs = arm_runs(LEVELS, seeds=3).assign(data_sha256="a", device="cpu", dtype="float32")
+    if known != "without specs":
+        runs = specs(runs, lambda row: {"batch_size": row["batch_size"], "data": f"path:{row['seed']}"})
+    fit_comparison(told(runs, **ACROSS))  # one data set by several names
+    runs.loc[runs["seed"] == 1, field] = "b"
+    if known == "mostly":
+        runs.loc[runs["seed"] == 2, field] = None
+    with pytest.raises(
+        UserError, match=rf"runs: {field} of 'scion' takes several values \((a|cpu|b), (b|cpu|float32)\)"
+    ):
+        fit_comparison(told(runs, **ACROSS))
+
+
+def test_data_sets_may_be_what_is_compared():
+    runs = arm_runs({"scion": {"text:a": 1.9, "text:b": 2.9}}, across="data")
+    runs["data_sha256"] = runs["data"].str[-1]
+    (ranking,) = fit_comparison(told(runs, across="data")).rankings
+    assert [rank.place for rank in ranking.ranks] == ["text:a"]
+
+
 # What is written
 
 
@@ -596,6 +659,7 @@ def test_what_is_written_has_a_row_for_each_of_its_things():
     for _, texts in found.summaries():
         assert texts.map(lambda value: isinstance(value, str)).all(axis=None)
     assert [title for title, _ in found.summaries()] == [
-        "Claims", "Arms by validation loss (nats), each at its best batch size",
+        "Claims (9 claims are judged together: each interval is at 1 − 5%/9)",
+        "Arms by validation loss (nats), each at its best batch size",
         "Arms by validation loss (nats), at batch size 64",
     ]  # fmt: skip
