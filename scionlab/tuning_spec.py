@@ -3,11 +3,17 @@
 A `TransferPreset` spans methods × places. The places are the `proxy`, the smallest model, and the `targets`, each named
 and given by the fields of a trial that differ there. At every place the same search can be made: `trials` trials whose
 values come from the method's `space`, all with `search_seed`. What the searches found is then trained with `seeds`.
+
+`pruning` says whether a trial may be ended early for its loss. By default none is: with a rate that decays, losses on
+the way need not rank trials as their ends do, and for some methods they do less than for others. At width 32 with 2^15
+tokens the training losses of rates an octave apart, over the second fifth of the steps, have a rank correlation of 1.0
+with the final losses for AdamW and Muon, and of 0.3 for Scion, whose steps have a fixed length and hover until the rate
+decays. Pruning there ends the hopeless trials of the one and the good ones of the other.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +27,7 @@ NAME = r"^[a-z0-9][a-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[float, Field(gt=0)]
 Options = Mapping[str, float | int | str | bool]
+Pruning = Literal["none", "median"]
 
 
 class Method(Value):
@@ -61,6 +68,7 @@ class TransferPreset(Value):
     rule: str = Field(default="bst", description="how batch size and learning rate go to another token budget")
     trials: int = Field(default=24, ge=1, le=10_000, description="trials of every search")
     search_seed: int = Field(default=0, ge=0, lt=2**31)
+    pruning: Pruning = Field(default="none", description="median: end a trial whose training loss is above the median")
     seeds: tuple[int, ...] = Field(default=(1, 2, 3, 4), min_length=2, description="of the final comparison")
 
     @model_validator(mode="after")

@@ -4,6 +4,8 @@ Source: Smyth 2004, doi 10.2202/1544-6115.1027. Runs of one rate, curve, arm or 
 much each borrows from the others follows from how unequal they are.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
@@ -13,11 +15,30 @@ from analysis.tables.arrays import Floats
 SMALLEST = 1e-5  # of the median variance: one of 0 is luck
 
 
-def moderated(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
-    """Variances and degrees of freedom of groups, from sums of squares with such degrees of freedom.
+@dataclass(frozen=True)
+class Pool:
+    """Standard deviation of one seed's draw, in the unit of what is drawn, and the degrees of freedom it is known with.
 
-    Smyth's moderated variances: groups are taken to have variances from a scaled inverse χ² distribution, whose scale
-    s₀² and degrees of freedom d₀ are fitted to the logarithms of the groups' own; then (d₀ s₀² + d s²)/(d₀ + d).
+    Both are 0 where it is not known.
+    """
+
+    sd: float = 0.0
+    freedom: float = 0.0
+
+    def scales(self, count: int, rng: np.random.Generator) -> Floats:
+        """Standard deviations (count,) that the pool allows for: σ²·df/χ²_df."""
+        if self.freedom <= 0:
+            return np.zeros(count)
+        return np.asarray(self.sd * np.sqrt(self.freedom / rng.chisquare(self.freedom, count)))
+
+
+def moderated(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
+    """Variances (groups,) and degrees of freedom (groups,) that Student's t of a group has with its variance.
+
+    `squares` (groups,) are sums of squares about the groups' means, and `freedoms` (groups,) their degrees of freedom,
+    0 where a group says nothing of itself. Smyth's moderated variances: groups are taken to have variances from a scaled
+    inverse χ² distribution, whose scale s₀² and degrees of freedom d₀ are fitted to the logarithms of the groups' own;
+    then (d₀ s₀² + d s²)/(d₀ + d).
     """
     known = freedoms > 0
     if not known.any():
@@ -40,7 +61,7 @@ def moderated(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
 
 
 def relative(squares: Floats, freedoms: Floats) -> Floats:
-    """Moderated variances of groups relative to each other, (groups,), 1 in the mean by degrees of freedom."""
+    """Moderated variances (groups,) relative to each other, 1 in the mean by degrees of freedom; see `moderated`."""
     if not freedoms.any():
         return np.ones_like(squares)
     variances, _ = moderated(squares, freedoms)

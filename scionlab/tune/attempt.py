@@ -1,10 +1,10 @@
-"""One trial of a search, trained share by share, so that a hopeless one can be ended early.
+"""One trial of a search, trained share by share, so that a hopeless one can be ended early where the spec asks for it.
 
     share k of SHARES   the steps (k−1)·K/SHARES … k·K/SHARES, and the mean training loss over them
 
 All trials of a search have the same steps and schedule, so this loss is comparable between them at equal steps, and
-nowhere else. A trial that goes to its end, or diverges, is a row of the run store like any other; one that was ended
-early is not, as nobody could tell it from a whole one.
+nowhere else; how well it foretells the final loss depends on the method. A trial that goes to its end, or diverges, is
+a row of the run store like any other; one that was ended early is not, as nobody could tell it from a whole one.
 """
 
 import traceback

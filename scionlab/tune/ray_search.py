@@ -1,4 +1,4 @@
-"""Searches under Ray Tune: OptunaSearch proposes, reused workers train, and Optuna's pruner ends what is hopeless.
+"""Searches under Ray Tune: OptunaSearch proposes, reused workers train, and Optuna's pruner, if any, ends trials early.
 
 One call of Tune serves all searches, so that workers start once. OptunaSearch tells Optuna that a trial that was
 stopped early is complete, at the last loss it saw; the subclass here tells what happened.

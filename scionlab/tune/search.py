@@ -13,7 +13,7 @@ from scionlab.sweep.plan import Cell, make_plan
 from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
 
 # Raise it when a search with the same ranges and seed would sample or prune otherwise.
-SEARCH_VERSION = 1
+SEARCH_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def make_search(
         preset.trial(method, place.fields, values, preset.search_seed) for values in (chosen.middle, *chosen.corners)
     ]
     cells = make_plan(whole, store, spec.name, preset_name).cells
-    decides = [SEARCH_VERSION, [cell.trial_id for cell in cells], sorted(chosen.space)]
+    decides = [SEARCH_VERSION, [cell.trial_id for cell in cells], sorted(chosen.space), preset.pruning]
     identity = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:8]
     study = f"{spec.name}.{preset_name}.{method}.{place.name}.{identity}"
     count = preset.trials if trials is None else trials

@@ -21,6 +21,7 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -29,8 +30,9 @@ from scionlab.errors import UserError
 from scionlab.tune.attempt import COMPLETE, DIVERGED, FAILED, PRUNED, RUNNING, Progress
 from scionlab.tune.search import Search
 
-# A trial is hopeless if its training loss is above the median of the whole trials at equal steps: not before so many
-# of these are known, and not in the first share of its steps, where a large rate looks good or bad for little.
+# With median pruning a trial is hopeless if its training loss is above the median of the whole trials at equal steps:
+# not before so many of these are known, and not in the first share of its steps, where a large rate looks good or bad
+# for little. Without pruning none is: only divergence ends a trial early (`scionlab.tuning_spec` says why).
 MEDIAN_OF, WARM_UP = 5, 0.4
 # Where Optuna keeps what a trial's row needs; a Progress as a dictionary.
 RECORD = "scionlab"
@@ -73,6 +75,14 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _pruner(search: Search) -> BasePruner:
+    if search.preset.pruning == "none":
+        return NopPruner()
+    return MedianPruner(
+        n_startup_trials=MEDIAN_OF, n_warmup_steps=round(WARM_UP * search.steps), n_min_trials=MEDIAN_OF
+    )
+
+
 class Study:
     """The study of a search in a storage; it is made if there is none."""
 
@@ -84,9 +94,7 @@ class Study:
             study_name=search.study,
             direction="minimize",
             load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=MEDIAN_OF, n_warmup_steps=round(WARM_UP * search.steps), n_min_trials=MEDIAN_OF
-            ),
+            pruner=_pruner(search),
         )
 
     @property

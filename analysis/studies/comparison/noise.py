@@ -15,33 +15,18 @@ one rate then has the interval of Student's paired test.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.fits.lr_curve import WINDOW, LrCurve
-from analysis.fits.moderation import moderated
+from analysis.fits.moderation import Pool, moderated
 from analysis.fits.profile import WALL
 from analysis.studies.comparison.design import Cell
 from analysis.tables.arrays import Floats
 
 OUTER = 0.25  # of the levels of a seed, at either end, that do not count for what it has in common
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Standard deviation of one seed's draw, and the degrees of freedom it is known with; 0 where it is not known."""
-
-    sd: float = 0.0
-    freedom: float = 0.0
-
-    def scales(self, count: int, rng: np.random.Generator) -> Floats:
-        """`count` standard deviations that the pool allows for."""
-        if self.freedom <= 0:
-            return np.zeros(count)
-        return np.asarray(self.sd * np.sqrt(self.freedom / rng.chisquare(self.freedom, count)))
 
 
 def near(curve: LrCurve) -> NDArray[np.bool_]:

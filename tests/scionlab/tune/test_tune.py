@@ -102,6 +102,7 @@ def rows_of(store):
     [
         ({"seeds": (0, 1)}, "seeds: 0, 1 are not allowed: they must differ from one another and from search_seed 0"),
         ({"seeds": (1, 1)}, "seeds: 1, 1 are not allowed"),
+        ({"pruning": "mean"}, "pruning: 'mean' is not allowed"),
         ({"targets": {"proxy": {"width": 32}}}, "targets: 'proxy' is not allowed"),
         ({"targets": {"wider": {"widht": 32}}}, "targets.wider: field: 'widht' is not known (did you mean 'width'?)"),
         ({"targets": {"wider": {"width": 33}}}, "targets.wider, methods.scion: head_dim: 8 does not divide width 33"),
@@ -183,9 +184,38 @@ def test_optuna_opens_the_study_and_agrees(search, make_trials, store, tmp_path)
     ]
 
 
+def test_no_trial_is_ended_for_its_loss_unless_the_spec_asks_for_it(search, make_trials, store):
+    make_trials(search(trials=16))
+    rows = store.tunings()
+    assert set(rows["state"]) == {"complete"}
+    assert (rows["steps_done"] == 16).all()
+
+
+@pytest.mark.parametrize(("pruning", "ended"), [("none", False), ("median", True)])
+def test_a_trial_that_improves_late_is_ended_by_median_pruning_only(search, tmp_path, pruning, ended):
+    """Losses on the way of five trials, and of one that is worse there and may be best at the end."""
+    (one,) = search(pruning=pruning)
+    with opened(tmp_path / "tuning", "mine") as storage:
+        study, ends = Study(one, storage), [round(one.steps * share / SHARES) for share in range(1, SHARES + 1)]
+
+        def report(trial, losses):
+            """Whether the trial is to be ended on its way."""
+            progress = [
+                attempt.Progress("running", "2026-01-01T00:00:00+00:00", steps_done=end, loss=loss)
+                for end, loss in zip(ends, losses, strict=False)
+            ]
+            return any(study.hopeless(trial, now) for now in progress)
+
+        for _ in range(5):
+            trial = study.ask()
+            report(trial, [4.0, 3.0, 2.8, 2.7])
+            study.tell(trial, attempt.Progress("complete", "2026-01-01T00:00:00+00:00", val_loss=2.6))
+        assert report(study.ask(), [4.0, 3.4, 3.0, 2.7]) == ended
+
+
 def test_hopeless_trials_are_pruned_and_are_no_rows(search, make_trials, store):
     """The low rates of these ranges learn nothing: the median of five whole trials is far below them."""
-    make_trials(search(trials=16))
+    make_trials(search(trials=16, pruning="median"))
     rows = store.tunings()
     pruned = rows[rows["state"] == "pruned"]
     assert len(pruned) > 0
@@ -222,7 +252,7 @@ def test_a_search_that_is_called_again_goes_on_and_trains_nothing_twice(search, 
 
 def test_a_killed_search_goes_on_to_the_same_numbers(search, make_trials, store, tmp_path, monkeypatch):
     whole = RunStore(tmp_path / "whole" / "runs")
-    make_trials(search(trials=9), into=whole)
+    make_trials(search(trials=9, pruning="median"), into=whole)
 
     real, begun = Attempt.advance, []
 
@@ -234,12 +264,12 @@ def test_a_killed_search_goes_on_to_the_same_numbers(search, make_trials, store,
 
     with monkeypatch.context() as patch:
         patch.setattr(Attempt, "advance", killed)
-        result = make_trials(search(trials=9))
+        result = make_trials(search(trials=9, pruning="median"))
     assert result.interrupted
     done = len(store.tunings().query("state != 'failed'"))
     assert 0 < done < 9
     assert list(store.tunings()["state"])[-1] == "failed"  # nobody leaves it running
-    make_trials(search(trials=9))
+    make_trials(search(trials=9, pruning="median"))
     mine = rows_of(store).query("state != 'failed'").drop(columns="number").reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, rows_of(whole).drop(columns="number"), check_dtype=False, check_exact=True)
 
@@ -317,9 +347,10 @@ def test_other_ranges_seeds_or_fields_are_other_searches_and_more_trials_are_not
             {"methods": {"scion": Method(optimizer="scion", space=SPACE)}},
             {"search_seed": 3},
             {"proxy": PROXY | {"width": 32}},
+            {"pruning": "median"},
         )
     ]
-    assert len({one.study, *others}) == 4
+    assert len({one.study, *others}) == 5
     assert all(name.startswith("mine.smoke.scion.proxy.") for name in others)
 
 
@@ -461,7 +492,7 @@ def test_an_interrupted_search_says_so_and_exits_with_130(own_file, tmp_path, mo
 
 @pytest.mark.slow
 def test_ray_finds_what_inline_finds_while_each_search_has_one_trial_at_a_time(search, make_trials, store, tmp_path):
-    searches = search(names=("scion", "adam"), trials=8)
+    searches = search(names=("scion", "adam"), trials=8, pruning="median")
     make_trials(searches)
     other = RunStore(tmp_path / "ray" / "runs")
     result = make_trials(searches, into=other, executor="ray", workers=2)
