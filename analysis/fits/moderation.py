@@ -36,9 +36,9 @@ def moderated(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
     """Variances (groups,) and degrees of freedom (groups,) that Student's t of a group has with its variance.
 
     `squares` (groups,) are sums of squares about the groups' means, and `freedoms` (groups,) their degrees of freedom,
-    0 where a group says nothing of itself. Smyth's moderated variances: groups are taken to have variances from a scaled
-    inverse χ² distribution, whose scale s₀² and degrees of freedom d₀ are fitted to the logarithms of the groups' own;
-    then (d₀ s₀² + d s²)/(d₀ + d).
+    0 where a group says nothing of itself. Smyth's moderated variances: groups are taken to have variances from a
+    scaled inverse χ² distribution, whose scale s₀² and degrees of freedom d₀ are fitted to the logarithms of the
+    groups' own; then (d₀ s₀² + d s²)/(d₀ + d).
     """
     known = freedoms > 0
     if not known.any():

@@ -96,6 +96,8 @@ def test_the_page_has_claims_rankings_and_every_cell(name, tmp_path):
     assert ("Read at the learning rate of the grid" in html) == (name == "gap")
     assert ("ranking, each at its best batch size" in html) == (name != "one place")
     assert len(CLAIMS) == len(fit.claims) or name == "one place"
+    together = f"{len(CLAIMS)} claims are judged together: each interval is at 1 − 5%/{len(CLAIMS)}"
+    assert (together in html) == (name != "one place")
 
 
 @pytest.fixture(scope="module")

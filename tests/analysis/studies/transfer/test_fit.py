@@ -265,6 +265,8 @@ def test_the_page_has_the_findings_the_figure_and_the_tables(tmp_path):
         "lr 0.03",
         "figure-proxy",
         "What the searches found",
+        "drawn towards that of the method's other targets",
+        "were ended early: 6.",
     ):
         assert text in html, text
     written = pd.read_csv(tmp_path / "fits" / "transfer" / "transfer_regret.csv")
