@@ -270,7 +270,7 @@ TUNINGS = Table(
         Column("place", STR, "where it is tuned: `proxy`, or the target's name"),
         Column("seed", INT, "seed of the search, and of initialization and data order of all its trials"),
         Column("number", INT, "Optuna's number of the trial in its study"),
-        Column("state", STR, "`complete`, `pruned` (hopeless, ended early), `diverged` or `failed`"),
+        Column("state", STR, "`complete`, `pruned` (ended early, see `pruning`), `diverged` or `failed`"),
         Column("error", STR, "traceback of a failed trial", "the trial did not fail, or the search was killed"),
         Column(
             "params", STR, "what was sampled, as JSON: the learning rate, the momentum, and the optimizer's options"

@@ -40,7 +40,8 @@ def tune(
 ) -> None:
     """Search for the proxy's best values: learning rate, momentum and what else the method's space names.
 
-    A search goes on where an earlier call stopped, until it has its number of trials. Hopeless trials are ended early.
+    A search goes on where an earlier call stopped, until it has its number of trials. Where the preset says
+    pruning="median", trials behind the others are ended early.
 
     Examples:
 

@@ -403,8 +403,9 @@ def test_the_planted_drifts_along_the_depth_reach_the_page(depth):
         (transfer,) = (
             t for t in fit.transfers if t.series == f"{optimizer}, {'residual 1' if residual == '1' else residual}"
         )
-        # Three standard errors: of four nominal 95% intervals one may miss the truth.
-        assert abs(transfer.drift - drift) <= 0.75 * (transfer.drift_high - transfer.drift_low)
+        # Three of the 0.016 octaves by which the drift scatters in 300 tables of this design and noise. An error of the
+        # fit's own would follow this table's luck; whether its intervals hold the truth is for `make coverage`.
+        assert transfer.drift == pytest.approx(drift, abs=0.05)
         assert f"{transfer.drift:+.2f} [" in html
     assert "octaves per octave of depth;" in html
     assert "at depth 2 to" in html
