@@ -17,21 +17,16 @@ is possible: there the interval is one-sided, and holds it wherever the data can
 """
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from analysis.studies.lr_transfer import fit  # noqa: E402
+from analysis.studies.lr_transfer import fit
 
 WIDTHS = (32, 64, 128)
 RATES = range(-9, 1)
@@ -139,23 +134,11 @@ def line(case: Case, draws: int, resamples: int) -> str:
     found = [one for one in (draw(case, seed) for seed in range(draws)) if one is not None]
     verdicts = Counter(one.verdict for one in found)
     shares = ", ".join(f"{name} {count / draws:.0%}" for name, count in verdicts.most_common())
-    covered = [np.mean([of(one) for one in found]) for of in (_drift, _rates, _regret)]
+    covered = np.mean([(one.drift, np.mean(one.rates), one.regret) for one in found], axis=0)
     numbers = " ".join(f"{share:6.1%}" for share in covered)
     bias = np.mean([one.estimate for one in found]) - case.regret
     half = np.mean([one.half for one in found])
     return f"{case.name:50} {numbers} {half:7.3f}  {case.regret:6.4f} {bias:+.4f}  {len(found):4d}  {shares}"
-
-
-def _drift(one: Draw) -> float:
-    return float(one.drift)
-
-
-def _rates(one: Draw) -> float:
-    return float(np.mean(one.rates))
-
-
-def _regret(one: Draw) -> float:
-    return float(one.regret)
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def budgets_of(rows: pd.DataFrame) -> list[Budget]:
     """Budgets, ascending, of one optimizer's and one momentum's finished runs (`table_of_cells`).
 
     Where several (B, S) give the same B·S, the one with the lowest loss counts. A cell none of whose learning rates
-    trained for every seed has nothing to say, and is left out.
+    trains has nothing to say, and is left out.
     """
     found = []
     for _, table in rows.groupby("budget", sort=True):

@@ -1,10 +1,16 @@
-"""Monotone cubic interpolation of many curves at once."""
+"""Between grid points: which these are, and monotone cubic interpolation of many curves at once."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from analysis.tables.arrays import Floats
+
+
+def beside(x: Floats, at: Floats) -> NDArray[np.intp]:
+    """Indices (2, ...) of the points of x (J,) to either side of `at` (...): twice the same on a point or outside."""
+    around = np.stack([np.searchsorted(x, at, side="right") - 1, np.searchsorted(x, at, side="left")])
+    return np.asarray(np.clip(around, 0, len(x) - 1))
 
 
 def curve_at(x: Floats, y: Floats, at: Floats) -> Floats:
@@ -14,8 +20,7 @@ def curve_at(x: Floats, y: Floats, at: Floats) -> Floats:
     not bend the curve. Which points are finite must not differ between the curves.
     """
     finite = np.isfinite(y[0])
-    beside = np.stack([np.searchsorted(x, at, side="right") - 1, np.searchsorted(x, at, side="left")])
-    walled = ~finite[np.clip(beside, 0, len(x) - 1)].all(axis=0)
+    walled = ~finite[beside(x, at)].all(axis=0)
     outside = (at < x[0]) | (at > x[-1])
     value = np.full(len(at), np.inf)
     if finite.any():

@@ -26,21 +26,28 @@ class Estimate:
     high: float | None = None
 
     @classmethod
-    def of(cls, value: float, sample: Floats | None) -> "Estimate":
-        """With the percentile interval of a sample (R,)."""
-        return cls(float(value), *interval(sample))
+    def of(cls, value: float, sample: Floats | None, level: float = CONFIDENCE) -> "Estimate":
+        """With the percentile interval of a sample (R,), of so much confidence."""
+        return cls(float(value), *interval(sample, level))
+
+    def times(self, factor: float) -> "Estimate":
+        """In another unit, or with its sign turned."""
+        if self.low is None or self.high is None:
+            return Estimate(self.value * factor)
+        return Estimate(self.value * factor, *sorted((self.low * factor, self.high * factor)))
 
     def text(self, form: str) -> str:
         """`value [low, high]`, as far as they are known."""
         return with_interval(self.value, self.low, self.high, form)
 
 
-def interval(sample: Floats | None) -> tuple[float | None, float | None]:
-    """Percentile interval of a sample (R,); None for no sample, or one with a NaN among its values."""
+def interval(sample: Floats | None, level: float = CONFIDENCE) -> tuple[float | None, float | None]:
+    """Percentile interval of a sample (R,), of so much confidence; None for no sample, or one with a NaN in it."""
     if sample is None or len(sample) == 0 or np.isnan(sample).any():
         return None, None
     # An observation, not a mean of two: one of them may be infinite.
-    low, high = np.quantile(sample, [TAIL, 1 - TAIL], method="closest_observation")
+    tail = (1 - level) / 2
+    low, high = np.quantile(sample, [tail, 1 - tail], method="closest_observation")
     return float(low), float(high)
 
 
@@ -64,15 +71,13 @@ def with_interval(value: float | None, low: float | None, high: float | None, fo
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
-def verdict(
-    estimate: Estimate, rule: tuple[float, float] | None, alternatives: Sequence[float], cut_off: bool = False
-) -> str:
-    """Whether an interval meets what a rule implies, from one exponent to another; None if it implies nothing.
+def verdict(estimate: Estimate, rule: tuple[float, float], alternatives: Sequence[float], cut_off: bool = False) -> str:
+    """Whether an interval meets what a rule implies, from one exponent to another.
 
     "inside" needs more than that: the interval must exclude the `alternatives` (such as 0, no dependence), or it says
     nothing for the rule. An interval that is `cut_off` by a grid's edge is too narrow to exclude anything.
     """
-    if rule is None or estimate.low is None or estimate.high is None or cut_off:
+    if estimate.low is None or estimate.high is None or cut_off:
         return CANNOT_TELL
     if estimate.high < rule[0] or estimate.low > rule[1]:
         return OUTSIDE

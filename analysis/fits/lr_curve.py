@@ -1,4 +1,4 @@
-"""One loss curve over learning rates: mean over seeds, optimum, and resampled copies with fresh seed noise."""
+"""One loss curve over learning rates: mean over seeds, optimum, and what the seeds leave beside it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,9 +119,3 @@ class LrCurve:
             return np.empty(0)
         left = near - near.mean(axis=1, keepdims=True) - near.mean(axis=0, keepdims=True) + near.mean()
         return left.ravel() * np.sqrt(rates * seeds / ((rates - 1) * (seeds - 1)))
-
-    def resample(self, noise: Floats, count: int, rng: np.random.Generator) -> Floats:
-        """`count` mean curves (count, J), every seed's loss with a draw from `noise`."""
-        present = np.isfinite(self.losses)
-        draws = rng.choice(noise, size=(count, *self.losses.shape)) * present
-        return self.mean + draws.sum(axis=2) / self.counts

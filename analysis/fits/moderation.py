@@ -58,12 +58,3 @@ def moderated(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
     variances = np.full(len(squares), prior)
     variances[known] = (d0 * prior + squares[known]) / (d0 + d)
     return variances, np.minimum(d0 + freedoms, total)
-
-
-def relative(squares: Floats, freedoms: Floats) -> Floats:
-    """Moderated variances (groups,) relative to each other, 1 in the mean by degrees of freedom; see `moderated`."""
-    if not freedoms.any():
-        return np.ones_like(squares)
-    variances, _ = moderated(squares, freedoms)
-    mean = float(np.average(variances, weights=freedoms))
-    return variances / mean if mean > 0 else np.ones_like(squares)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.fits.lr_curve import LrCurve
-from analysis.fits.moderation import moderated, relative
+from analysis.fits.moderation import moderated
 from analysis.fits.valley import Points
 from analysis.tables.arrays import Floats
 
@@ -49,4 +49,7 @@ def _within(squares: Floats, freedoms: Floats) -> Floats:
     One or two degrees of freedom a rate say next to nothing of it: each is pooled with its neighbours first.
     """
     near = np.abs(np.subtract.outer(np.arange(len(squares)), np.arange(len(squares)))) <= NEIGHBOURS
-    return relative(near @ squares, near @ freedoms)
+    squares, freedoms = near @ squares, near @ freedoms
+    variances, _ = moderated(squares, freedoms)
+    mean = float(np.average(variances, weights=freedoms)) if freedoms.any() else 0.0
+    return variances / mean if mean > 0 else np.ones_like(squares)

@@ -23,6 +23,12 @@ def vertex(x: Floats, y: Floats) -> Floats:
     return np.where(usable, x[..., 1] + step, x[..., 1])
 
 
+def bend(x: Floats, y: Floats) -> Floats:
+    """c of the parabolas P + c (x − x*)² through three points, x and y (..., 3)."""
+    slopes = np.diff(y) / np.diff(x)
+    return np.asarray((slopes[..., 1] - slopes[..., 0]) / (x[..., 2] - x[..., 0]))
+
+
 def minimum(x: Floats, y: Floats) -> tuple[Floats, NDArray[np.intp]]:
     """Optimum of each curve: its abscissa, and the index of the best grid point.
 

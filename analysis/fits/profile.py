@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from analysis.fits.cells import Budget, Cell
 from analysis.fits.intervals import TAIL
-from analysis.fits.parabola import minimum
+from analysis.fits.parabola import bend, minimum
 from analysis.tables.arrays import Bools, Floats
 
 Form = Literal["parabola", "grid"]
@@ -75,9 +75,14 @@ def profile(budget: Budget, means: list[Floats], form: Form = "parabola") -> Pro
 def _cell(cell: Cell, means: Floats, form: Form) -> tuple[Floats, Floats, Bools, Bools]:
     lr, resolved = cell.curve.optimum(means)
     best = np.argmin(means, axis=1)
-    floor = np.take_along_axis(means, best[:, None], axis=1)[:, 0]
-    depth = curvature(cell.curve.x, means) * (lr - cell.curve.x[best]) ** 2 if form == "parabola" else 0.0
-    return floor - depth, lr, resolved, (best == 0) | (best == len(cell.curve.x) - 1)
+    loss = depth(cell.curve.x, means, lr) if form == "parabola" else means.min(axis=1)
+    return loss, lr, resolved, (best == 0) | (best == len(cell.curve.x) - 1)
+
+
+def depth(x: Floats, y: Floats, at: Floats) -> Floats:
+    """Value of the parabolas through the best points of y (R, J) and their neighbours at their vertices `at` (R,)."""
+    best = np.argmin(y, axis=1)
+    return np.asarray(y[np.arange(len(y)), best] - curvature(x, y) * (at - x[best]) ** 2)
 
 
 def curvature(x: Floats, y: Floats) -> Floats:
@@ -89,9 +94,7 @@ def curvature(x: Floats, y: Floats) -> Floats:
     around = centre[:, None] + np.array([-1, 0, 1])
     near, losses = x[around], np.take_along_axis(y, around, axis=1)
     usable = (best == centre) & (losses.max(axis=1) <= losses[:, 1] + WALL)
-    losses = np.where(usable[:, None], losses, 0.0)  # infinities would only make warnings
-    slopes = np.diff(losses, axis=1) / np.diff(near, axis=1)
-    return np.asarray((slopes[:, 1] - slopes[:, 0]) / (near[:, 2] - near[:, 0]))
+    return bend(near, np.where(usable[:, None], losses, 0.0))  # infinities would only make warnings
 
 
 def best_batch(of: Profile, shape: Shape = "five") -> tuple[Floats, Bools]:
@@ -166,9 +169,11 @@ def ties(observed: Profile, drawn: Profile | None, tail: float = TAIL) -> list[b
 
     It can where it is above the lowest cell's in all but `tail` of the resamples.
     """
-    if drawn is None:
-        return None
-    lowest = int(observed.lowest[0])
-    difference = drawn.loss - drawn.loss[:, [lowest]]
-    low = np.quantile(difference, tail, axis=0)
-    return [bool(index == lowest or value <= 0) for index, value in enumerate(low)]
+    return None if drawn is None else tied(drawn.loss, int(observed.lowest[0]), tail).tolist()
+
+
+def tied(drawn: Floats, lowest: int, tail: float = TAIL) -> Bools:
+    """Which columns of resampled losses (R, n) cannot be told apart from the column `lowest`, (n,); see `ties`."""
+    above = np.quantile(drawn - drawn[:, [lowest]], tail, axis=0) > 0
+    above[lowest] = False
+    return ~above

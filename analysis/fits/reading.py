@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.fits.interpolation import beside
 from analysis.fits.intervals import TAIL, Estimate, interval
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.noise import points_of
@@ -44,9 +45,7 @@ class Reading:
     @property
     def share_diverged(self) -> float:
         """The largest share of runs that diverged at the measured rates to either side of the optimum."""
-        right = int(np.clip(np.searchsorted(self.curve.x, self.at), 0, len(self.curve.x) - 1))
-        left = right if self.curve.x[right] <= self.at else max(right - 1, 0)
-        return float(self.curve.share_diverged[[left, right]].max())
+        return float(self.curve.share_diverged[beside(self.curve.x, np.array(self.at))].max())
 
     def regret_of(self, other: "Reading") -> Estimate:
         """What training this curve's setting at the best rate of `other` costs, in the losses' unit.
@@ -72,11 +71,7 @@ class Reading:
 
     def _walled(self, at: Floats) -> Bools:
         """Whether either measured rate around rates (R,) does not train."""
-        x, last = self.curve.x, len(self.curve.x) - 1
-        at = np.clip(at, x[0], x[-1])
-        left = np.clip(np.searchsorted(x, at, side="right") - 1, 0, last)
-        right = np.clip(np.searchsorted(x, at, side="left"), 0, last)
-        return ~(self.curve.finite[left] & self.curve.finite[right])
+        return np.asarray(~self.curve.finite[beside(self.curve.x, at)].all(axis=0))
 
 
 def read_curves(curves: Sequence[LrCurve], count: int, rng: np.random.Generator) -> list[Reading]:
@@ -87,9 +82,9 @@ def read_curves(curves: Sequence[LrCurve], count: int, rng: np.random.Generator)
 
 def _reading(curve: LrCurve, valley: Valley) -> Reading:
     best, last = int(np.argmin(curve.mean)), len(curve.x) - 1
-    resolved = 0 < best < last and bool(curve.finite[[best - 1, best + 1]].all())
-    below, above = valley.at_ends()
-    at, drawn = (valley.optimum(), valley.optima()) if resolved else (float(curve.x[best]), valley.optima())
     lowest = best == 0 or not curve.finite[best - 1]
     highest = best == last or not curve.finite[best + 1]
-    return Reading(curve, valley, at, drawn, resolved, lowest or below > TAIL, highest or above > TAIL)
+    resolved = not (lowest or highest)
+    at = valley.optimum() if resolved else float(curve.x[best])
+    below, above = valley.at_ends()
+    return Reading(curve, valley, at, valley.optima(), resolved, lowest or below > TAIL, highest or above > TAIL)

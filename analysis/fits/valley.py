@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.fits.parabola import bend, minimum
 from analysis.tables.arrays import Floats
 
 NODES = 16  # to an octave: of the grid on which curves are drawn
@@ -91,16 +92,12 @@ class Valley:
 
 def lowest(nodes: Floats, curves: Floats) -> tuple[Floats, Floats]:
     """Abscissa and value of the minimum of curves (R, G) on even nodes (G,), each (R,)."""
-    best = np.argmin(curves, axis=1)
+    at, best = minimum(nodes, curves)
     if len(nodes) < 3:
-        return nodes[best], curves.min(axis=1)
-    middle, rows = np.clip(best, 1, len(nodes) - 2), np.arange(len(curves))
-    left, own, right = (curves[rows, middle + i] for i in (-1, 0, 1))
-    bend = left - 2 * own + right
-    inside = (best == middle) & (bend > 0)
-    shift = np.where(inside, (left - right) / (2 * np.where(inside, bend, 1.0)), 0.0)
-    at = np.where(inside, nodes[middle] + shift * (nodes[1] - nodes[0]), nodes[best])
-    return at, np.where(inside, own - bend * shift**2 / 2, curves[rows, best])
+        return at, curves.min(axis=1)
+    around = np.clip(best, 1, len(nodes) - 2)[:, None] + np.array([-1, 0, 1])
+    curvature = bend(nodes[around], np.take_along_axis(curves, around, axis=1))
+    return at, curves[np.arange(len(curves)), best] - curvature * (at - nodes[best]) ** 2
 
 
 def _excess(nodes: Floats, curves: Floats, at: Floats) -> Floats:
@@ -121,20 +118,16 @@ def read_valleys(curves: Sequence[Points], count: int, rng: np.random.Generator)
 
     One curve's draws are independent of another's but for the shape they share.
     """
-    if any(curve.variance is None for curve in curves):
-        return _without_noise(curves, rng)
     frames = [_Frame(curve) for curve in curves]
-    return _read(frames, [_variance(c, f) for c, f in zip(curves, frames, strict=True)], curves, count, rng)
+    known = [curve.variance for curve in curves if curve.variance is not None]
+    if len(known) < len(curves):
+        return _without_noise(frames, curves, rng)
+    variances = [np.maximum(v, (QUIET * frame.curvature) ** 2) for v, frame in zip(known, frames, strict=True)]
+    return _read(frames, variances, curves, count, rng)
 
 
-def _variance(curve: Points, frame: "_Frame") -> Floats:
-    given = np.zeros(len(curve.x)) if curve.variance is None else curve.variance
-    return np.maximum(given, (QUIET * frame.curvature) ** 2)
-
-
-def _without_noise(curves: Sequence[Points], rng: np.random.Generator) -> list[Valley]:
+def _without_noise(frames: Sequence["_Frame"], curves: Sequence[Points], rng: np.random.Generator) -> list[Valley]:
     """Mean curves at the standard deviation, in units of each curve's c, that makes all of them likeliest."""
-    frames = [_Frame(curve) for curve in curves]
 
     def variances(size: float) -> list[Floats]:
         return [np.full(len(frame.x), (size * frame.curvature) ** 2) for frame in frames]
@@ -191,8 +184,7 @@ def _curvature(x: Floats, y: Floats) -> float:
     if len(x) < 3:
         return max(rise / span**2 if span > 0 else 0.0, 1e-9)
     i = int(np.clip(np.argmin(y), 1, len(x) - 2))
-    left, right = (y[i] - y[i - 1]) / (x[i] - x[i - 1]), (y[i + 1] - y[i]) / (x[i + 1] - x[i])
-    return float(max((right - left) / (x[i + 1] - x[i - 1]), least))
+    return max(float(bend(x[i - 1 : i + 2], y[i - 1 : i + 2])), least)
 
 
 def _tilted(b: float, nodes: Floats, points: Floats) -> tuple[Floats, Floats]:

@@ -223,18 +223,12 @@ def _variance_law(rows: pd.DataFrame, rng: np.random.Generator) -> VarianceLaw |
     if found is None:
         return None
     batch, seq, level = found
-    return VarianceLaw(float(np.exp(level)), _negated(batch), seq and _negated(seq))
+    return VarianceLaw(float(np.exp(level)), batch.times(-1), seq and seq.times(-1))
 
 
 def _norm_ratio_law(rows: pd.DataFrame, rng: np.random.Generator) -> Estimate | None:
     found = _within_probes(rows[rows["norm_ratio"] > 0], "norm_ratio", rng)
     return found and found[0]
-
-
-def _negated(estimate: Estimate) -> Estimate:
-    low = None if estimate.high is None else -estimate.high
-    high = None if estimate.low is None else -estimate.low
-    return Estimate(-estimate.value, low, high)
 
 
 def _within_probes(

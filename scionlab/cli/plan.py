@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from analysis.laws.plan import Plan, Target
     from analysis.laws.rules import Point
 
+DOWN = "floor:"
 SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 
 
@@ -86,8 +87,7 @@ def plan(
     from analysis.laws.evidence import read_evidence
     from analysis.laws.plan import Target, choose_rules, make_plan
 
-    down = round_.startswith("floor:")
-    target = Target(positive("tokens", tokens), _multiple(round_), grow_seq, down)
+    target = Target(positive("tokens", tokens), _multiple(round_), grow_seq, down=round_.startswith(DOWN))
     if from_ is None and optimizer is not None:
         raise UserError(f"optimizer: {optimizer!r} chooses among the fits of --from, which is not given")
     if from_ is None and experiment is not None:
@@ -143,7 +143,7 @@ def positive(option: str, text: str) -> float:
 
 def _multiple(text: str) -> int | None:
     """The N of `N` and `floor:N`; None for a power of two."""
-    rounding = text.removeprefix("floor:")
+    rounding = text.removeprefix(DOWN)
     if rounding == "pow2":
         return None
     if not re.fullmatch(r"0*[1-9][0-9]{0,11}", rounding):

@@ -29,7 +29,6 @@ RULES = {"batch": 2 / 3, "lr": -1 / 3, "plane_batch": 1.0, "plane_budget": -1.0}
 # BS° minus 1.
 ALTERNATIVES = {"batch": (0.0, 1.0), "lr": (0.0,), "plane_batch": (0.0,), "plane_budget": (0.0,)}
 
-
 # What the rule implies for the batch of a reading that is not the corner; the learning rate's is that minus 1. The
 # lowest loss of the three regimes moves as T^(6q/7) on any smooth maximum, and the end of a stretch as T^q. A loss that
 # lies a share of what is left to gain above the lowest moves between the two.
@@ -57,8 +56,8 @@ class Exponent:
     rule: float
     verdict: str
     n_points: int
-    note: str = ""
-    implied: tuple[float, float] | None = None
+    note: str
+    implied: tuple[float, float]
     contains: tuple[float, ...] | None = None
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.fits.cells import Budget, all_cells, budgets_of, table_of_cells
-from analysis.fits.intervals import RESAMPLES, TAIL, Estimate
-from analysis.fits.profile import TOLERANCE, Profile, left_to_gain, ties
+from analysis.fits.intervals import RESAMPLES, Estimate
+from analysis.fits.profile import TOLERANCE, Profile, left_to_gain, tied, ties
 from analysis.laws.constants import Constants, fit_constants
 from analysis.laws.critical_batch import CriticalBatch
 from analysis.laws.kappa import KappaBst
@@ -246,10 +246,8 @@ def _tied_rates(budget: Budget, profile: Profile, drawn: list[np.ndarray]) -> tu
     """The measured rates at the budget's best cell that resamples of its curve (R, J) cannot tell from the best."""
     cell = int(profile.lowest[0])
     curve, means = budget.cells[cell].curve, drawn[cell]
-    best = int(np.argmin(curve.mean))
-    kept = np.flatnonzero(curve.finite)
-    above = means[:, kept] - means[:, [best]]
-    return tuple(float(2 ** curve.x[j]) for j, cost in zip(kept, above.T, strict=True) if np.quantile(cost, TAIL) <= 0)
+    kept = tied(means[:, curve.finite], int(np.argmin(curve.mean[curve.finite])))
+    return tuple((2 ** curve.x[curve.finite][kept]).tolist())
 
 
 def _exponents(

@@ -219,9 +219,7 @@ def _named(frames: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def implied_text(exponent: Exponent, form: str) -> str:
-    """What the rule implies for an exponent: a value, a range, or nothing."""
-    if exponent.implied is None:
-        return "–"
+    """What the rule implies for an exponent: a value or a range."""
     low, high = (f"{end:+{form}}" for end in exponent.implied)
     return low if low == high else f"{low} to {high}"
 
@@ -237,17 +235,12 @@ def optimum_row(b: BudgetOptimum) -> dict[str, str]:
     """A budget's best batch and rate with their intervals and ties; batches in sequences of `seq_len` tokens."""
     return {
         "tokens": f"{b.tokens:.4g}",
-        "best batch": _scaled(b.batch, 1 / b.seq_len).text(".4g") + (" (grid's edge)" if b.batch_at_edge else ""),
+        "best batch": b.batch.times(1 / b.seq_len).text(".4g") + (" (grid's edge)" if b.batch_at_edge else ""),
         "in tokens": f"{b.batch.value:,.0f}",
         "tied batches": ", ".join(f"{t / b.seq_len:g}" for t in b.tied or ()),
         "best lr": b.lr.text(".3g") + ("" if b.lr_resolved else " (grid's edge)"),
         "tied lrs": ", ".join(f"{lr:.3g}" for lr in b.tied_lrs or ()),
     }
-
-
-def _scaled(estimate: Estimate, factor: float) -> Estimate:
-    ends = (None if end is None else end * factor for end in (estimate.low, estimate.high))
-    return Estimate(estimate.value * factor, *ends)
 
 
 def _exponent_texts(exponents: Iterable[Exponent]) -> pd.DataFrame:

@@ -93,7 +93,7 @@ class Cell:
 
     @property
     def trained(self) -> bool:
-        """Whether there is a learning rate at which no seed diverged."""
+        """Whether there is a learning rate that trains."""
         return bool(self.curve.finite.any())
 
 

@@ -117,7 +117,7 @@ def _ranking(at: str, entries: Sequence[tuple[int, int, Quantity]], results: Res
                 place=results.design.place(place) if results.design.across else "",
                 value=cost.estimate(results.sign) if finite else None,
                 lr=None if tuned.log2_lr is None else float(2**tuned.log2_lr),
-                difference=None if difference is None else _in_metric(difference, results.sign),
+                difference=None if difference is None else difference.times(results.sign),
                 verdict=_verdict(cost, first, difference, i),
             )
         )
@@ -148,12 +148,6 @@ def _difference(cost: Quantity, first: Quantity, width: float | None) -> Estimat
         return Estimate(difference.value)
     half = width * float(np.median(np.abs(sample - difference.value)))
     return Estimate(difference.value, difference.value - half, difference.value + half)
-
-
-def _in_metric(difference: Estimate, sign: float) -> Estimate:
-    if difference.low is None or difference.high is None:
-        return Estimate(sign * difference.value)
-    return Estimate(sign * difference.value, *sorted((sign * difference.low, sign * difference.high)))
 
 
 def _verdict(cost: Quantity, first: Quantity, difference: Estimate | None, index: int) -> str:

@@ -63,11 +63,9 @@ class Noise:
     def resample(self, cell: Cell) -> Floats:
         """Copies (count, rates) of the means of a trained cell's `read`, with fresh noise."""
         curve = cell.read
-        present = np.isfinite(curve.losses).sum(axis=1)
-        seeds = np.where(present > 0, present, 1)
         level = self._scales[self._levels[cell.arm]] * self._rng.standard_normal(self.count)
         rest = self._scales[self._rests[cell.arm]][:, None] * self._rng.standard_normal((self.count, len(curve.x)))
-        rest = rest / np.sqrt(seeds)
+        rest = rest / np.sqrt(curve.counts)
         around = near(curve)
         rest -= rest[:, around].mean(axis=1, keepdims=True) if around.any() else 0.0
         return curve.mean + level[:, None] / np.sqrt(curve.n_seeds) + rest

@@ -6,7 +6,7 @@ The *cost* is that of the parabola through the best rate and its neighbours in l
 - beside divergence: one of them diverged: the optimum lies between grid points, at most a step away
 - grid's edge: the best rate ends the grid: the arm may do better beyond
 - one rate: nothing was tuned, by design
-- diverged: no rate trained for all seeds
+- diverged: no rate trained
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.fits.intervals import CONFIDENCE, Estimate
 from analysis.fits.lr_curve import LrCurve
-from analysis.fits.profile import curvature
+from analysis.fits.profile import depth
 from analysis.studies.comparison.design import Cell
 from analysis.studies.comparison.noise import Noise
 from analysis.tables.arrays import Floats
@@ -65,12 +65,7 @@ class Quantity:
     def estimate(self, sign: float = 1.0, level: float = CONFIDENCE) -> Estimate:
         """With its interval of so much confidence, below 1; `sign` turns costs back into the metric."""
         sample = self.centred
-        if sample is None or np.isnan(sample).any():
-            return Estimate(sign * self.value)
-        tail = (1 - level) / 2
-        # An observation, not a mean of two: one of them may be infinite.
-        low, high = np.quantile(sign * sample, [tail, 1 - tail], method="closest_observation")
-        return Estimate(sign * self.value, float(low), float(high))
+        return Estimate.of(sign * self.value, None if sample is None else sign * sample, level)
 
 
 @dataclass(frozen=True)
@@ -92,9 +87,7 @@ class Tuned:
 def lowest(curve: LrCurve, means: Floats) -> tuple[Floats, Floats]:
     """Lowest cost and log₂ lr of each of the mean curves (R, J) of a curve that trained."""
     at, _ = curve.optimum(means)
-    best = np.argmin(means, axis=1)
-    floor = np.take_along_axis(means, best[:, None], axis=1)[:, 0]
-    return floor - curvature(curve.x, means) * (at - curve.x[best]) ** 2, at
+    return depth(curve.x, means, at), at
 
 
 def tune(cell: Cell, noise: Noise) -> Tuned:

@@ -114,27 +114,24 @@ def _optimum(series: Series, curve: LrCurve, reading: Reading | None) -> Optimum
 def _transfer(series: Series, readings: list[Reading]) -> Transfer:
     octaves = np.log2([reading.curve.at for reading in readings])
     resolved = len(readings) == len(series.curves) and all(reading.resolved for reading in readings)
-    drift, falls, rises = Estimate(float("nan")), False, False
-    if len(readings) > 1:
-        drift = _drift(octaves, readings, resolved)
-        # An optimum that may lie beyond its grid moves the drift by the sign of its weight in the slope.
-        early = [r for octave, r in zip(octaves, readings, strict=True) if octave < octaves.mean()]
-        late = [r for octave, r in zip(octaves, readings, strict=True) if octave > octaves.mean()]
-        falls = any(r.open_below for r in late) or any(r.open_above for r in early)
-        rises = any(r.open_above for r in late) or any(r.open_below for r in early)
-    known = drift if len(readings) > 1 else None
+    drift = _drift(octaves, readings, resolved) if len(readings) > 1 else None
+    # An optimum that may lie beyond its grid moves the drift by the sign of its weight in the slope.
+    early = [r for octave, r in zip(octaves, readings, strict=True) if octave < octaves.mean()]
+    late = [r for octave, r in zip(octaves, readings, strict=True) if octave > octaves.mean()]
+    falls = any(r.open_below for r in late) or any(r.open_above for r in early)
+    rises = any(r.open_above for r in late) or any(r.open_below for r in early)
     regret = _regret(series.curves, readings)
-    interval_known = regret is not None and resolved
+    sure = regret if resolved else None
     return Transfer(
         series=series.name,
         optimizer=series.optimizer,
-        verdict=_lost(series) or verdict(known, resolved, falls, rises, series.axis),
-        drift=None if known is None else known.value,
-        drift_low=drift.low,
-        drift_high=drift.high,
+        verdict=_lost(series) or verdict(drift, resolved, falls, rises, series.axis),
+        drift=None if drift is None else drift.value,
+        drift_low=None if drift is None else drift.low,
+        drift_high=None if drift is None else drift.high,
         transfer_regret=None if regret is None else regret.value,
-        regret_low=regret.low if regret is not None and interval_known else None,
-        regret_high=regret.high if regret is not None and interval_known else None,
+        regret_low=None if sure is None else sure.low,
+        regret_high=None if sure is None else sure.high,
         regret_diverges=regret is not None and not np.isfinite(regret.value),
         resolved=resolved,
         cut_off=falls or rises,
