@@ -35,10 +35,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "laws")]
 from planted import Law, planted_runs  # type: ignore[import-not-found]  # noqa: E402
 
 from analysis.fits.cells import budgets_of, table_of_cells  # noqa: E402
-from analysis.fits.profile import TOLERANCE, profile  # noqa: E402
+from analysis.fits.profile import TOLERANCE, drawn_profile, profile, read_budgets  # noqa: E402
 from analysis.studies.batch_scaling import surface  # noqa: E402
 from analysis.studies.batch_scaling.exponents import Exponent, best_path, fit_corner, fit_path, fit_plane, largest_path  # noqa: E402
-from analysis.studies.batch_scaling.noise import measure_noise, resample  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,11 @@ def exponents(runs: pd.DataFrame, options: argparse.Namespace, rng: np.random.Ge
     """All exponents of one table; without `rng` the table has no noise, and there are no intervals."""
     budgets = budgets_of(table_of_cells(runs))
     tokens = np.array([budget.tokens for budget in budgets])
-    observed = [profile(budget, budget.means) for budget in budgets]
+    _, readings = read_budgets(budgets, options.resamples, rng or np.random.default_rng(0))
+    observed = [profile(budget, of) for budget, of in zip(budgets, readings, strict=True)]
     drawn = None
     if rng is not None:
-        noise = measure_noise(budgets, rng)
-        drawn = [profile(budget, resample(budget, noise, options.resamples, rng)) for budget in budgets]
+        drawn = [drawn_profile(budget, of) for budget, of in zip(budgets, readings, strict=True)]
     found = fit_path(BEST, tokens, best_path(observed), best_path(drawn) if drawn else None)
     exact = surface.fit_surface(tokens, observed, None, "smooth", free_exponent=True)
     floor = None if exact is None or exact[0].at_bound else exact[0].floor

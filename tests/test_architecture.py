@@ -66,7 +66,7 @@ ROOMS = {
 }  # fmt: skip
 # Studies do not import each other, but for these.
 STUDIES = sorted(path.parent.name for path in (ROOT / "analysis" / "studies").glob("*/fit.py"))
-BORROWED = {("norm_transfer", "analysis.studies.batch_scaling.noise")}
+BORROWED: set[tuple[str, str]] = set()
 # Who may import these at all.
 LIBRARIES = {
     "torch": (

@@ -47,11 +47,6 @@ class Budget:
         """log₂ of tokens a step, (C,)."""
         return np.log2([cell.batch_tokens for cell in self.cells])
 
-    @property
-    def means(self) -> list[Floats]:
-        """The measured curves as one resample: a (1, J) array for every cell."""
-        return [cell.curve.mean[None] for cell in self.cells]
-
 
 def table_of_cells(runs: pd.DataFrame) -> pd.DataFrame:
     """Finished runs with the column `budget`; UserError for missing columns, no finished run or doubled cells.

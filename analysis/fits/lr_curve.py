@@ -5,12 +5,9 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from analysis.fits.parabola import minimum
 from analysis.tables.arrays import Bools, Floats
 
-WINDOW = 2  # learning rates to either side of the best one whose residuals count as seed noise
 ENOUGH = 0.5  # a rate at which a larger share of the runs diverged does not train
 ROUNDING = 1e-9
 
@@ -95,27 +92,3 @@ class LrCurve:
     def n_seeds(self) -> int:
         """Seeds that were run at some learning rate."""
         return self.losses.shape[1]
-
-    def optimum(self, losses: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """log₂ lr* of mean curves (..., J), and whether a parabola could resolve it.
-
-        It cannot where the best point ends the grid or has a neighbour that diverged: then lr* is the grid point.
-        """
-        at, best = minimum(self.x, losses)
-        walls = np.concatenate([[True], ~self.finite, [True]])  # beyond either end is unknown
-        return at, ~(walls[best] | walls[best + 2])
-
-    def residuals(self) -> Floats:
-        """Seed noise around the optimum, scaled to be unbiased in variance.
-
-        A seed's own offset in this setting is taken out with the mean over seeds: one that is better everywhere moves
-        no optimum.
-        """
-        best = int(np.argmin(self.mean))
-        near = self.losses[max(0, best - WINDOW) : best + WINDOW + 1]
-        near = near[np.isfinite(near).all(axis=1)]
-        rates, seeds = near.shape
-        if rates < 2 or seeds < 2:
-            return np.empty(0)
-        left = near - near.mean(axis=1, keepdims=True) - near.mean(axis=0, keepdims=True) + near.mean()
-        return left.ravel() * np.sqrt(rates * seeds / ((rates - 1) * (seeds - 1)))

@@ -1,46 +1,115 @@
-"""The noise of seeds in the curves of a series, cell by cell: how well `analysis.fits.valley` knows the losses.
+"""Seed noise of loss curves: how unequal it is, and how far one curve's level can be told from another's.
 
-A cell is one learning rate of one curve. Losses of a curve are taken apart into a level of every rate, an offset of
-every seed, which moves the whole curve and none of its optimum, and a rest. The rests' squares are the noise,
+Losses of a curve are taken apart into a mean of every rate, a level of every seed, which moves the whole curve and none
+of its optimum, and a rest.
 
-    within a curve      each rate pooled with its neighbours, and drawn towards what is common to the curve
-    across the curves   each curve's overall size drawn towards that of the others
+    rests     within a curve, each rate's pooled with its neighbours' and drawn towards what is common to the curve
+              (`Points.variance`); each curve's overall size drawn towards that of the others
+    levels    of the rates near the optimum. What a seed has in common in all curves of a block (its initialization and
+              order of data; the mean of the middle half, as some curves are much noisier than others) cancels in every
+              difference between them, and is taken out; what is left is independent from curve to curve
 
-both by Smyth's moderated variances (`analysis.fits.moderation`): the more so the less they differ. So a wide network
-may be quieter than a narrow one, and a rate beside the wall noisier than the best one, as far as the seeds show it. Two
-seeds are enough to say something; with one there is no measure of noise.
+all by Smyth's moderated variances (`analysis.fits.moderation`): the more so the less they differ. So a wide network may
+be quieter than a narrow one, and a rate beside a wall noisier than the best one, as far as the seeds show it. Two seeds
+are enough to say something.
+
+With one seed there are no differences. The noise may then be read off the curves' roughness: the third difference of a
+smooth curve is small, that of noise of standard deviation σ has variance 20σ². What curves bend beyond a parabola
+counts as noise, too, so such intervals err on the wide side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+from scipy import stats
 
 from analysis.fits.lr_curve import LrCurve
-from analysis.fits.moderation import moderated
+from analysis.fits.moderation import Pool, moderated
 from analysis.fits.valley import Points
-from analysis.tables.arrays import Floats
+from analysis.tables.arrays import Bools, Floats
 
-NEIGHBOURS = 2  # rates to either side
+Source = Literal["seeds", "roughness", "none"]
+
+NEIGHBOURS = 2  # rates to either side whose rests say how noisy a rate is
+WINDOW = 2  # rates to either side of the best one at which a seed's level is read
+STEEP = 0.2  # but not where the loss is so much higher, in its own unit
+OUTER = 0.25  # of the levels of a seed, at either end, that do not count for what it has in common
+THIRD_DIFFERENCE = np.array([-1.0, 3.0, -3.0, 1.0])
 
 
-def points_of(curves: Sequence[LrCurve]) -> list[Points]:
-    """The measured points of curves that trained, with variances; None where no curve has two seeds to compare."""
+@dataclass(frozen=True)
+class Noise:
+    """What is known of the noise of curves, in their order.
+
+    `points` are the rates that train, with the variances of rests. `levels` are pools of one seed's level; a pool of no
+    freedom is not known. `size` is the standard deviation of one run's loss about its curve, root mean square over the
+    curves, in the losses' unit. `paired`: the curves of every block have the same seeds, and some block has two curves.
+    """
+
+    points: tuple[Points, ...]
+    levels: tuple[Pool, ...]
+    source: Source
+    size: float = 0.0
+    paired: bool = False
+
+
+def near(curve: LrCurve) -> Bools:
+    """Rates (J,) at which seeds' levels are read: near the optimum, and trained by all seeds."""
+    steps, mean = np.arange(len(curve.x)), curve.mean
+    best = int(np.argmin(mean))
+    whole = np.isfinite(curve.losses).all(axis=1)
+    return np.asarray(whole & (abs(steps - best) <= WINDOW) & (mean <= mean[best] + STEEP))
+
+
+def measure_noise(
+    curves: Sequence[LrCurve],
+    blocks: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+    roughness: bool = False,
+) -> Noise:
+    """The noise of curves that trained somewhere.
+
+    blocks: one of each curve; levels are compared within a block. Default: all curves are one.
+    groups: one of each curve; curves of a group have noise of one size. Default: every curve's rests have their own,
+        and the levels of a block one.
+    roughness: whether one seed's noise is read off the roughness of curves, and of their minima within a block.
+    """
+    blocks = [0] * len(curves) if blocks is None else list(blocks)
+    rests, freedom = _rests(curves, list(range(len(curves))) if groups is None else groups)
+    levels, paired = _levels(curves, blocks, blocks if groups is None else groups)
+    if freedom.any() or any(pool.freedom for pool in levels):
+        return _noise(curves, rests, freedom, levels, "seeds", paired)
+    if roughness:
+        return _rough(curves, blocks)
+    return _noise(curves, rests, freedom, levels, "none")
+
+
+def _noise(
+    curves: Sequence[LrCurve],
+    rests: Sequence[Floats],
+    freedom: Floats,
+    levels: Sequence[Pool],
+    source: Source,
+    paired: bool = False,
+) -> Noise:
+    """From every curve's variances of one run's rest (J,), with degrees of freedom (curves,), and pools of a level."""
+    points = []
+    for curve, rest, known in zip(curves, rests, freedom, strict=True):
+        at, variance = curve.finite, None if source == "none" else (rest / curve.counts)[curve.finite]
+        points.append(Points(curve.x[at], curve.mean[at], variance, float(known) or np.inf))
+    squares = [np.mean(rest) + pool.sd**2 for rest, pool in zip(rests, levels, strict=True)]
+    return Noise(tuple(points), tuple(levels), source, float(np.sqrt(np.mean(squares))), paired)
+
+
+def _rests(curves: Sequence[LrCurve], groups: Sequence[Any]) -> tuple[list[Floats], Floats]:
+    """Variances of one run's rest at every curve's rates (J,), and the curves' degrees of freedom, 0 if not known."""
     squares, freedoms = [curve.squares for curve in curves], [curve.freedoms for curve in curves]
     sizes = [_within(s, f) for s, f in zip(squares, freedoms, strict=True)]
     totals = np.array([np.sum(s / size) for s, size in zip(squares, sizes, strict=True)])
-    known = np.array([np.sum(f) for f in freedoms])
-    variances, freedom = moderated(totals, known)
-    if not known.any():
-        return [Points(curve.x[curve.finite], curve.mean[curve.finite], None) for curve in curves]
-    return [
-        Points(
-            curve.x[curve.finite],
-            curve.mean[curve.finite],
-            (variance * size / curve.counts)[curve.finite],
-            float(of_curve),
-        )
-        for curve, variance, size, of_curve in zip(curves, variances, sizes, freedom, strict=True)
-    ]
+    variances, freedom = _by_group(groups, totals, np.array([np.sum(f) for f in freedoms]))
+    return [variance * size for variance, size in zip(variances, sizes, strict=True)], freedom
 
 
 def _within(squares: Floats, freedoms: Floats) -> Floats:
@@ -48,8 +117,72 @@ def _within(squares: Floats, freedoms: Floats) -> Floats:
 
     One or two degrees of freedom a rate say next to nothing of it: each is pooled with its neighbours first.
     """
-    near = np.abs(np.subtract.outer(np.arange(len(squares)), np.arange(len(squares)))) <= NEIGHBOURS
-    squares, freedoms = near @ squares, near @ freedoms
+    beside = np.abs(np.subtract.outer(np.arange(len(squares)), np.arange(len(squares)))) <= NEIGHBOURS
+    squares, freedoms = beside @ squares, beside @ freedoms
     variances, _ = moderated(squares, freedoms)
     mean = float(np.average(variances, weights=freedoms)) if freedoms.any() else 0.0
     return variances / mean if mean > 0 else np.ones_like(squares)
+
+
+def _by_group(groups: Sequence[Any], squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
+    """Moderated variances of every curve and their degrees of freedom, (curves,) each."""
+    names = list(dict.fromkeys(groups))
+    of = np.array([names.index(group) for group in groups])
+    variances, freedom = moderated(*(np.bincount(of, part).astype(float) for part in (squares, freedoms)))
+    return variances[of], freedom[of]
+
+
+def _levels(curves: Sequence[LrCurve], blocks: Sequence[Any], groups: Sequence[Any]) -> tuple[list[Pool], bool]:
+    """Every curve's pool of one seed's level, and whether curves are paired."""
+    found = {i: level for i, curve in enumerate(curves) if (level := _level(curve)) is not None}
+    squares, freedoms = np.zeros(len(curves)), np.zeros(len(curves))
+    several, equal = False, True
+    for block in dict.fromkeys(blocks):
+        mine = [i for i in found if blocks[i] == block]
+        same = len({curves[i].seeds for i in mine}) == 1 and len({len(found[i]) for i in mine}) == 1
+        several, equal = several or len(mine) > 1, equal and (same or len(mine) < 2)
+        paired = same and len(mine) > 1
+        common = stats.trim_mean([found[i] for i in mine], OUTER, axis=0) if paired else 0.0
+        share = (len(mine) - 1) / len(mine) if paired else 1.0
+        for i in mine:
+            squares[i], freedoms[i] = np.sum((found[i] - common) ** 2), share * (len(found[i]) - 1)
+    variances, freedom = _by_group(groups, squares, freedoms)
+    pools = [Pool(float(np.sqrt(v)), float(f)) for v, f in zip(variances, freedom, strict=True)]
+    return pools, several and equal
+
+
+def _level(curve: LrCurve) -> Floats | None:
+    """How much every seed lies above the mean over seeds, averaged over the rates near the optimum; None for one."""
+    losses = curve.losses[near(curve)]
+    if len(losses) == 0 or losses.shape[1] < 2:
+        return None
+    return np.asarray((losses - losses.mean(axis=1, keepdims=True)).mean(axis=0))
+
+
+def _rough(curves: Sequence[LrCurve], blocks: Sequence[Any]) -> Noise:
+    """From the third differences around every curve's minimum, and around the lowest of every block's minima."""
+    rest = _roughness(curve.mean for curve in curves)
+    minima = [
+        [curve.mean.min() for curve, of in zip(curves, blocks, strict=True) if of == block]
+        for block in dict.fromkeys(blocks)
+    ]
+    level = _roughness(np.array(lowest) for lowest in minima)
+    # A mean over seeds has the roughness of the mean.
+    rests = [np.full(len(curve.x), curve.n_seeds * rest.sd**2) for curve in curves]
+    levels = [Pool(level.sd * curve.n_seeds**0.5, level.freedom) for curve in curves]
+    known = rest.freedom > 0 or level.freedom > 0
+    return _noise(curves, rests, np.full(len(curves), rest.freedom), levels, "roughness" if known else "none")
+
+
+def _roughness(curves: Iterable[Floats]) -> Pool:
+    """Root mean square of the third differences around each curve's minimum, as a standard deviation of noise."""
+    found = [np.empty(0)]
+    for curve in curves:
+        best = int(np.argmin(curve))
+        around = curve[max(0, best - WINDOW) : best + WINDOW + 1]
+        if len(around) >= len(THIRD_DIFFERENCE) and np.isfinite(around).all():
+            found.append(np.convolve(around, THIRD_DIFFERENCE, mode="valid"))
+    rough = np.concatenate(found)
+    if not rough.size:
+        return Pool()
+    return Pool(float(np.sqrt(np.mean(rough**2) / np.sum(THIRD_DIFFERENCE**2))), float(rough.size))

@@ -1,7 +1,7 @@
 """Profiles: the best learning rate of every cell, and the best batch size of every budget.
 
-    γ*(T, BS)   vertex of the parabola through the best learning rate and its neighbours in log₂ γ
-    P(T, BS)    the loss there: of that parabola, or (form "grid") the lowest measured one
+    γ*(T, BS)   where the cell's curve over learning rates is lowest, as read (`analysis.fits.reading`)
+    P(T, BS)    the loss there, or (form "grid") at the measured rate where the curve is lowest
     BS*(T)      where P is lowest: the parabola in log₂ BS through the lowest cell and two neighbours to either side
                 (form "vertex": one neighbour to either side)
     BS°(T)      the largest batch without loss: where P has risen to the right of its lowest cell by a share of what is
@@ -14,26 +14,28 @@ T^(4/7), and the end of the stretch as T^(2/3) (`analysis.studies.batch_scaling.
 do for BS°: the surface flattens as T^(−1/3), so that a fixed one asks less and less of it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.fits.cells import Budget, Cell
-from analysis.fits.intervals import TAIL
-from analysis.fits.parabola import bend, minimum
+from analysis.fits.cells import Budget, all_cells
+from analysis.fits.intervals import CONFIDENCE
+from analysis.fits.noise import Noise, measure_noise
+from analysis.fits.parabola import minimum
+from analysis.fits.reading import Reading, read_levels
+from analysis.fits.simultaneous import tied
+from analysis.fits.valley import lowest
 from analysis.tables.arrays import Bools, Floats
 
-Form = Literal["parabola", "grid"]
+Form = Literal["valley", "grid"]
 Shape = Literal["five", "vertex"]
 
 # A batch that costs less than this share of what is left to gain is "without loss". In simulations of the three regimes
 # with q = 1/2 and 2/3 BS° then moves between T^(6q/7) and T^q, to 0.02 (`docs/batch-scaling.md`).
 TOLERANCE = 0.03
-# A parabola's depth is used only where both neighbours lie within this many nats: beside a steep wall it is far
-# below anything measured.
-WALL = 0.2
 REACH = 2  # cells to either side of the lowest that the parabola over batch sizes is fitted to
 
 
@@ -65,36 +67,45 @@ class Profile:
         return np.asarray(~np.take_along_axis(self.at_edge, around, axis=1).any(axis=1))
 
 
-def profile(budget: Budget, means: list[Floats], form: Form = "parabola") -> Profile:
-    """From a budget's curves, measured (`Budget.means`) or resampled."""
-    columns = [_cell(cell, curves, form) for cell, curves in zip(budget.cells, means, strict=True)]
-    loss, lr, resolved, at_edge = (np.stack(parts, axis=1) for parts in zip(*columns, strict=True))
-    return Profile(budget.x, loss, lr, resolved, at_edge)
+def read_budgets(
+    budgets: Sequence[Budget], count: int, rng: np.random.Generator, roughness: bool = True
+) -> tuple[Noise, list[list[Reading]]]:
+    """The noise of all cells, and their curves as read, by budget, with `count` draws where noise is known.
+
+    Levels of seeds are compared within a budget; the cells of all budgets share a shape of curve. `roughness`: whether
+    one seed's noise is read off the curves.
+    """
+    cells = all_cells(budgets)
+    blocks = [i for i, budget in enumerate(budgets) for _ in budget.cells]
+    curves = [cell.curve for cell in cells]
+    noise = measure_noise(curves, blocks, roughness=roughness)
+    readings = iter(read_levels(curves, noise, count, rng))
+    return noise, [[next(readings) for _ in budget.cells] for budget in budgets]
 
 
-def _cell(cell: Cell, means: Floats, form: Form) -> tuple[Floats, Floats, Bools, Bools]:
-    lr, resolved = cell.curve.optimum(means)
-    best = np.argmin(means, axis=1)
-    loss = depth(cell.curve.x, means, lr) if form == "parabola" else means.min(axis=1)
-    return loss, lr, resolved, (best == 0) | (best == len(cell.curve.x) - 1)
+def profile(budget: Budget, readings: Sequence[Reading], form: Form = "valley") -> Profile:
+    """Of a budget's curves as read, R = 1; `readings` in the order of its cells."""
+    loss = [r.loss if form == "valley" else float(r.curve.mean.min()) for r in readings]
+    at_edge = [int(np.argmin(r.curve.mean)) in (0, len(r.curve.x) - 1) for r in readings]
+    rows = loss, [r.at for r in readings], [r.resolved for r in readings], at_edge
+    return Profile(budget.x, *(np.array([row]) for row in rows))
 
 
-def depth(x: Floats, y: Floats, at: Floats) -> Floats:
-    """Value of the parabolas through the best points of y (R, J) and their neighbours at their vertices `at` (R,)."""
-    best = np.argmin(y, axis=1)
-    return np.asarray(y[np.arange(len(y)), best] - curvature(x, y) * (at - x[best]) ** 2)
+def drawn_profile(budget: Budget, readings: Sequence[Reading], form: Form = "valley") -> Profile:
+    """Of the curves drawn for a budget's cells, all of which have as many draws."""
+    columns = [_drawn(reading, form) for reading in readings]
+    return Profile(budget.x, *(np.stack(parts, axis=1) for parts in zip(*columns, strict=True)))
 
 
-def curvature(x: Floats, y: Floats) -> Floats:
-    """c of the parabolas P + c (x − x*)² through the best points of y (R, J) and their neighbours; 0 where not used."""
-    best = np.argmin(y, axis=1)
-    if len(x) < 3:
-        return np.zeros(len(y))
-    centre = np.clip(best, 1, len(x) - 2)
-    around = centre[:, None] + np.array([-1, 0, 1])
-    near, losses = x[around], np.take_along_axis(y, around, axis=1)
-    usable = (best == centre) & (losses.max(axis=1) <= losses[:, 1] + WALL)
-    return bend(near, np.where(usable[:, None], losses, 0.0))  # infinities would only make warnings
+def _drawn(reading: Reading, form: Form) -> tuple[Floats, Floats, Bools, Bools]:
+    curve, nodes, draws = reading.curve, reading.valley.nodes, reading.valley.draws
+    assert draws is not None, "a curve without noise has no draws"
+    at, loss = lowest(nodes, draws)
+    best = np.argmin(draws, axis=1)
+    first, last = best == 0, best == len(nodes) - 1
+    if form == "grid":
+        loss = reading.drawn_at_rates().min(axis=1)
+    return loss, at, ~(first | last), (first & curve.finite[0]) | (last & curve.finite[-1])
 
 
 def best_batch(of: Profile, shape: Shape = "five") -> tuple[Floats, Bools]:
@@ -164,16 +175,6 @@ def lr_along(of: Profile, at: Floats) -> tuple[Floats, Bools]:
     return value, (of.resolved[rows, left] | (share == 1)) & (of.resolved[rows, right] | (share == 0))
 
 
-def ties(observed: Profile, drawn: Profile | None, tail: float = TAIL) -> list[bool] | None:
-    """For every cell whether its loss cannot be told apart from the lowest cell's; None without resamples.
-
-    It can where it is above the lowest cell's in all but `tail` of the resamples.
-    """
-    return None if drawn is None else tied(drawn.loss, int(observed.lowest[0]), tail).tolist()
-
-
-def tied(drawn: Floats, lowest: int, tail: float = TAIL) -> Bools:
-    """Which columns of resampled losses (R, n) cannot be told apart from the column `lowest`, (n,); see `ties`."""
-    above = np.quantile(drawn - drawn[:, [lowest]], tail, axis=0) > 0
-    above[lowest] = False
-    return ~above
+def ties(observed: Profile, drawn: Profile | None, level: float = CONFIDENCE) -> list[bool] | None:
+    """Whether each cell cannot be told apart from the lowest (`analysis.fits.simultaneous`); None without resamples."""
+    return None if drawn is None else tied(observed.loss[0], drawn.loss, level).tolist()

@@ -1,6 +1,7 @@
 """What a study reads off the loss curves of a series: optimum and regret, each with what the data leave open.
 
     optimum     where the valley is lowest (`analysis.fits.valley`); two-sided 95% percentile interval of drawn curves
+    loss        the valley's lowest, to be compared with other curves'
     regret      loss at another curve's best rate minus the loss at its own; never negative
 
 A regret near zero is one-sided: where the data cannot tell the two rates apart, its interval begins at 0. Drawn curves
@@ -10,14 +11,16 @@ and at least 0. Its 95% interval holds it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from analysis.fits.interpolation import beside
 from analysis.fits.intervals import TAIL, Estimate, interval
 from analysis.fits.lr_curve import LrCurve
-from analysis.fits.noise import points_of
-from analysis.fits.valley import Valley, read_valleys
+from analysis.fits.moderation import Pool
+from analysis.fits.noise import Noise, measure_noise, near
+from analysis.fits.valley import Valley, lowest, read_valleys, value_at
 from analysis.tables.arrays import Bools, Floats
 
 
@@ -43,6 +46,29 @@ class Reading:
         return Estimate(self.at, *interval(self.drawn if self.resolved else None))
 
     @property
+    def loss(self) -> float:
+        """The mean curve's lowest value."""
+        return float(lowest(self.valley.nodes, self.valley.mean[None])[1][0])
+
+    @property
+    def losses(self) -> Floats | None:
+        """The drawn curves' lowest values (R,)."""
+        return None if self.valley.draws is None else lowest(self.valley.nodes, self.valley.draws)[1]
+
+    def mean_at_rates(self) -> Floats:
+        """The mean curve at the measured rates that train, (rates,)."""
+        return self._at_rates(self.valley.mean[None])[0]
+
+    def drawn_at_rates(self) -> Floats:
+        """The drawn curves there, (R, rates)."""
+        assert self.valley.draws is not None, "a curve without noise has no draws"
+        return self._at_rates(self.valley.draws)
+
+    def _at_rates(self, curves: Floats) -> Floats:
+        rates = self.curve.x[self.curve.finite]
+        return np.stack([value_at(self.valley.nodes, curves, np.full(len(curves), rate)) for rate in rates], axis=1)
+
+    @property
     def share_diverged(self) -> float:
         """The largest share of runs that diverged at the measured rates to either side of the optimum."""
         return float(self.curve.share_diverged[beside(self.curve.x, np.array(self.at))].max())
@@ -53,13 +79,13 @@ class Reading:
         Infinite where that rate lies at or next to one that does not train. Beyond the grid it is read at its end.
         """
         value = self.valley.excess(other.at)
-        if self._walled(np.array([other.at]))[0]:
+        if self.walled(np.array([other.at]))[0]:
             return Estimate(float("inf"))
         if self.drawn is None or other.drawn is None:
             return Estimate(value)
         costs = self.valley.excesses(other.drawn)
         assert costs is not None
-        draws = np.where(self._walled(other.drawn), np.inf, costs)
+        draws = np.where(self.walled(other.drawn), np.inf, costs)
         low, high = interval(draws)
         first, last = interval(self.drawn - other.drawn)
         if low is None or high is None or first is None or last is None:
@@ -69,15 +95,58 @@ class Reading:
         corrected = 2 * value - float(trained.mean()) if len(trained) else value
         return Estimate(float(np.clip(corrected, low, high)), low, high)
 
-    def _walled(self, at: Floats) -> Bools:
+    def walled(self, at: Floats) -> Bools:
         """Whether either measured rate around rates (R,) does not train."""
         return np.asarray(~self.curve.finite[beside(self.curve.x, at)].all(axis=0))
 
 
 def read_curves(curves: Sequence[LrCurve], count: int, rng: np.random.Generator) -> list[Reading]:
-    """Readings of a series' curves, which trained somewhere, with `count` draws where some seeds can be compared."""
-    valleys = read_valleys(points_of(curves), count, rng)
+    """Readings of a series' curves, which trained somewhere, with `count` draws where some seeds can be compared.
+
+    For optima and regrets: what moves a whole curve is not in the draws.
+    """
+    valleys = read_valleys(measure_noise(curves).points, count, rng)
     return [_reading(curve, valley) for curve, valley in zip(curves, valleys, strict=True)]
+
+
+def read_levels(
+    curves: Sequence[LrCurve],
+    noise: Noise,
+    count: int,
+    rng: np.random.Generator,
+    series: Sequence[Any] | None = None,
+) -> list[Reading]:
+    """Readings of curves whose losses are compared: in the draws, noise moves whole curves, too.
+
+    noise: of these curves, in their order (`analysis.fits.noise.measure_noise`).
+    series: one of each curve; curves of a series share a shape. Default: all curves are one.
+    """
+    series = [0] * len(curves) if series is None else list(series)
+    valleys: dict[int, Valley] = {}
+    for name in dict.fromkeys(series):
+        mine = [i for i, of in enumerate(series) if of == name]
+        valleys |= zip(mine, read_valleys([noise.points[i] for i in mine], count, rng), strict=True)
+    scales = {pool: pool.scales(count, rng) for pool in dict.fromkeys(noise.levels)}  # one pool's size is drawn once
+    found = []
+    for i, (curve, pool) in enumerate(zip(curves, noise.levels, strict=True)):
+        found.append(_reading(curve, _moved(curve, valleys[i], pool, scales[pool], rng)))
+    return found
+
+
+def _moved(curve: LrCurve, valley: Valley, pool: Pool, scale: Floats, rng: np.random.Generator) -> Valley:
+    """The drawn curves at levels of their own, as far as these are known.
+
+    Levels were read near the optimum, where they hold what the rests do to a mean: that part is taken off the draws.
+    """
+    if valley.draws is None or pool.freedom <= 0:
+        return valley
+    level = scale * rng.standard_normal(len(scale)) / np.sqrt(curve.n_seeds)
+    nodes, around = valley.nodes, curve.x[near(curve)]
+    if len(around):
+        both = np.concatenate([valley.draws, valley.mean[None]])
+        at = np.mean([value_at(nodes, both, np.full(len(both), x)) for x in around], axis=0)
+        level = level - (at[:-1] - at[-1])
+    return Valley(nodes, valley.mean, valley.draws + level[:, None])
 
 
 def _reading(curve: LrCurve, valley: Valley) -> Reading:

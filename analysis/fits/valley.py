@@ -24,13 +24,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from analysis.fits.parabola import bend, minimum
 from analysis.tables.arrays import Floats
 
 NODES = 16  # to an octave: of the grid on which curves are drawn
 MOST_NODES = 320
+FEWEST_FOR_WALL = 5  # of fewer points a parabola and a wall are nearly as many numbers as there are
 KNEES = 64  # to an octave: places of the knee
+COARSE = 4  # of these places one in so many is looked at, where only the sum over them counts
 MOST_KNEES = 640
 TILTS = np.linspace(-1.5, 1.5, 13)  # b, looked through first
 FINE_TILTS = 17  # then these many between those that are likely at all
@@ -76,11 +80,11 @@ class Valley:
 
     def excess(self, at: float) -> float:
         """Loss of the mean curve at log₂ lr minus that at its optimum; never negative. Beyond an end, the end's."""
-        return float(_excess(self.nodes, self.mean[None], np.array([at]))[0])
+        return float(excess(self.nodes, self.mean[None], np.array([at]))[0])
 
     def excesses(self, at: Floats) -> Floats | None:
         """The same of every drawn curve, each at its own rate (R,)."""
-        return None if self.draws is None else _excess(self.nodes, self.draws, at)
+        return None if self.draws is None else excess(self.nodes, self.draws, at)
 
     def at_ends(self) -> tuple[float, float]:
         """Share of drawn curves whose optimum is the lowest rate, and the highest: beyond, they may go on falling."""
@@ -100,17 +104,22 @@ def lowest(nodes: Floats, curves: Floats) -> tuple[Floats, Floats]:
     return at, curves[np.arange(len(curves)), best] - curvature * (at - nodes[best]) ** 2
 
 
-def _excess(nodes: Floats, curves: Floats, at: Floats) -> Floats:
+def excess(nodes: Floats, curves: Floats, at: Floats) -> Floats:
+    """Value of curves (R, G) at `at` (R,) minus their minimum, (R,); never negative. Beyond an end, the end's."""
     _, floor = lowest(nodes, curves)
+    return np.asarray(np.maximum(value_at(nodes, curves, at) - floor, 0.0))
+
+
+def value_at(nodes: Floats, curves: Floats, at: Floats) -> Floats:
+    """Value of curves (R, G) on even nodes (G,), each at its own `at` (R,). Beyond an end, the end's."""
     if len(nodes) == 1:
-        return np.zeros(len(curves))
+        return curves[:, 0]
     # The parabola through the three nearest nodes: a straight line between two would miss it by more than rounding.
     place = (np.clip(at, nodes[0], nodes[-1]) - nodes[0]) / (nodes[1] - nodes[0])
     middle, rows = np.clip(np.rint(place).astype(int), 1, len(nodes) - 2), np.arange(len(curves))
     left, own, right = (curves[rows, middle + i] for i in (-1, 0, 1))
     step = place - middle
-    value = own + step * (right - left) / 2 + step**2 * (left - 2 * own + right) / 2
-    return np.asarray(np.maximum(value - floor, 0.0))
+    return np.asarray(own + step * (right - left) / 2 + step**2 * (left - 2 * own + right) / 2)
 
 
 def read_valleys(curves: Sequence[Points], count: int, rng: np.random.Generator) -> list[Valley]:
@@ -133,7 +142,7 @@ def _without_noise(frames: Sequence["_Frame"], curves: Sequence[Points], rng: np
         return [np.full(len(frame.x), (size * frame.curvature) ** 2) for frame in frames]
 
     sizes = 2.0 ** np.arange(-8, 2)
-    evidence = [np.logaddexp.reduce(_posterior(frames, variances(size))[0], axis=None) for size in sizes]
+    evidence = [logsumexp(_posterior(frames, variances(size), every=COARSE)[0]) for size in sizes]
     found = _read(frames, variances(float(sizes[int(np.argmax(evidence))])), curves, 200, rng)
     return [Valley(valley.nodes, valley.mean, None) for valley in found]
 
@@ -173,7 +182,9 @@ class _Frame:
         return nodes, points
 
     def wall(self, at: Floats, knees: Floats) -> Floats:
-        """(x − t)₊² in units of c, (len(at), len(knees))."""
+        """(x − t)₊² in units of c, (len(at), len(knees)); none where the points are too few to show one."""
+        if len(self.x) < FEWEST_FOR_WALL:
+            return np.zeros((len(at), len(knees)))
         return np.maximum(at[:, None] - knees, 0.0) ** 2 * self.curvature
 
 
@@ -199,10 +210,11 @@ def _tilted(b: float, nodes: Floats, points: Floats) -> tuple[Floats, Floats]:
     return np.linalg.solve(r.T, columns(nodes).T).T, q
 
 
-def _likelihoods(frame: _Frame, variance: Floats, tilts: Floats) -> Floats:
+def _likelihoods(frame: _Frame, variance: Floats, tilts: Floats, every: int) -> Floats:
     """Logarithm of the restricted likelihood, (tilts, roughness, walls, knees)."""
-    found = np.empty((len(tilts), len(ROUGHNESS), len(WALLS), len(frame.knees)))
-    rhs = np.concatenate([frame.y[:, None], frame.wall(frame.x, frame.knees)], axis=1)
+    knees = frame.knees[::every]
+    found = np.empty((len(tilts), len(ROUGHNESS), len(WALLS), len(knees)))
+    rhs = np.concatenate([frame.y[:, None], frame.wall(frame.x, knees)], axis=1)
     _, bases = frame.tilted(tilts)
     scale = (WALLS**2)[:, None]
     for k, kappa in enumerate(ROUGHNESS):
@@ -220,11 +232,14 @@ def _likelihoods(frame: _Frame, variance: Floats, tilts: Floats) -> Floats:
 
 
 def _posterior(
-    frames: Sequence[_Frame], variances: Sequence[Floats], tilts: Floats = TILTS
+    frames: Sequence[_Frame], variances: Sequence[Floats], tilts: Floats = TILTS, every: int = 1
 ) -> tuple[Floats, list[Floats]]:
-    """Log posterior of (b, κ, s), not normalized, from all curves; and each curve's likelihoods over its knees."""
-    own = [_likelihoods(frame, variance, tilts) for frame, variance in zip(frames, variances, strict=True)]
-    total = sum(np.logaddexp.reduce(part, axis=3) - np.log(part.shape[3]) for part in own)
+    """Log posterior of (b, κ, s), not normalized, from all curves; and each curve's likelihoods over its knees.
+
+    every: only one in so many of these is looked at.
+    """
+    own = [_likelihoods(frame, variance, tilts, every) for frame, variance in zip(frames, variances, strict=True)]
+    total = sum(logsumexp(part, axis=3) - np.log(part.shape[3]) for part in own)
     rough = np.where(ROUGHNESS > 0, ROUGHNESS, 1.0)
     prior_rough = np.where(ROUGHNESS > 0, np.log(2 / np.pi * rough / (1 + rough**2)), np.log(SMOOTH))
     prior_wall = np.where(WALLS > 0, 0.0, np.log(NO_WALL))
@@ -234,8 +249,8 @@ def _posterior(
 
 def _likely_tilts(frames: Sequence[_Frame], variances: Sequence[Floats]) -> Floats:
     """A finer grid of b between the neighbours of those that are likely: quiet losses tell it to a few hundredths."""
-    log_posterior, _ = _posterior(frames, variances)
-    mass = np.logaddexp.reduce(log_posterior.reshape(len(TILTS), -1), axis=1)
+    log_posterior, _ = _posterior(frames, variances, every=COARSE)
+    mass = logsumexp(log_posterior.reshape(len(TILTS), -1), axis=1)
     likely = np.flatnonzero(mass > mass.max() + np.log(LIKELY))
     first, last = max(likely[0] - 1, 0), min(likely[-1] + 1, len(TILTS) - 1)
     return np.linspace(TILTS[first], TILTS[last], FINE_TILTS)
@@ -250,17 +265,30 @@ def _read(
 ) -> list[Valley]:
     tilts = _likely_tilts(frames, variances)
     log_posterior, own = _posterior(frames, variances, tilts)
-    weights = np.exp(log_posterior - log_posterior.max()).ravel()
-    picks = rng.choice(weights.size, count, p=weights / weights.sum())
+    # Shapes by weight, not by chance: mean curves do not depend on what is drawn.
+    weights = np.cumsum(np.exp(log_posterior - log_posterior.max()).ravel())
+    picks = np.searchsorted(weights, (np.arange(count) + 0.5) / count * weights[-1])
     tilt, kappa, wall = np.unravel_index(picks, log_posterior.shape)
-    found = []
+    order, found = rng.permutation(count), []
     for frame, variance, curve, likelihoods in zip(frames, variances, curves, own, strict=True):
-        chosen = likelihoods[tilt, kappa, wall]
-        cumulated = np.cumsum(np.exp(chosen - chosen.max(axis=1, keepdims=True)), axis=1)
-        knee = (rng.random((count, 1)) * cumulated[:, -1:] > cumulated).sum(axis=1)
-        shape = _Shape(tilts, tilt, ROUGHNESS[kappa], WALLS[wall], frame.knees[knee])
-        found.append(_draw(frame, variance, curve.freedom, shape, rng))
+        knees = _knees(likelihoods.reshape(-1, likelihoods.shape[3]), picks)
+        shape = _Shape(tilts, tilt, ROUGHNESS[kappa], WALLS[wall], frame.knees[knees])
+        valley = _draw(frame, variance, curve.freedom, shape, rng)
+        # All curves of a draw share a shape; the knee, which follows from it by rank, is each curve's own.
+        mixed = np.lexsort((rng.random(count), picks))[order]
+        found.append(Valley(valley.nodes, valley.mean, None if valley.draws is None else valley.draws[mixed]))
     return found
+
+
+def _knees(likelihoods: Floats, picks: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Indices of the knees (R,) of draws whose other parts are row `picks` (R,), ascending, of log likelihoods
+    (shapes, knees): by weight, too.
+    """
+    rows, counts = np.unique(picks, return_counts=True)
+    chosen = likelihoods[rows]
+    cumulated = np.cumsum(np.exp(chosen - chosen.max(axis=1, keepdims=True)), axis=1)
+    each = zip(cumulated, counts, strict=True)
+    return np.concatenate([np.searchsorted(row, (np.arange(n) + 0.5) / n * row[-1]) for row, n in each])
 
 
 @dataclass(frozen=True)
@@ -268,7 +296,7 @@ class _Shape:
     """Draws of what curves are made of: which of the b in `tilts`, κ, s and t, (R,) each."""
 
     tilts: Floats
-    tilt: np.ndarray
+    tilt: NDArray[np.intp]
     kappa: Floats
     wall: Floats
     knee: Floats

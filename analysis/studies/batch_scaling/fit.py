@@ -9,7 +9,9 @@ import pandas as pd
 
 from analysis.fits.cells import Budget, all_cells, budgets_of, table_of_cells
 from analysis.fits.intervals import RESAMPLES, Estimate
-from analysis.fits.profile import TOLERANCE, Profile, left_to_gain, tied, ties
+from analysis.fits.profile import TOLERANCE, left_to_gain, read_budgets, ties
+from analysis.fits.reading import Reading
+from analysis.fits.simultaneous import tied
 from analysis.laws.constants import Constants, fit_constants
 from analysis.laws.critical_batch import CriticalBatch
 from analysis.laws.kappa import KappaBst
@@ -29,7 +31,6 @@ from analysis.studies.batch_scaling.exponents import (
 )
 from analysis.studies.batch_scaling.laws import chinchilla_of_runs, critical_batch_of_runs, three_term_of_runs
 from analysis.studies.batch_scaling.momentum import fit_momenta
-from analysis.studies.batch_scaling.noise import measure_noise, resample
 from analysis.studies.batch_scaling.regret import Contest, contest
 from analysis.studies.batch_scaling.result import (
     BatchScaling,
@@ -121,11 +122,9 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
     budgets = budgets_of(usual)
     if not budgets:
         return _nothing(name, momentum)
-    noise = measure_noise(budgets, rng)
-    observed = Table.of(budgets, [budget.means for budget in budgets])
-    drawn = None
-    if noise.source != "none":
-        drawn = Table.of(budgets, [resample(budget, noise, RESAMPLES, rng) for budget in budgets])
+    noise, readings = read_budgets(budgets, RESAMPLES, rng)
+    observed = Table.of(budgets, readings)
+    drawn = None if noise.source == "none" else observed.draws()
     surfaces = _surfaces(observed, drawn, seed)
     floor = _floor(surfaces)
     optima, paths = _optima(observed, drawn, floor)
@@ -135,7 +134,7 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
     return OptimizerScaling(
         optimizer=name,
         momentum=momentum,
-        noise=noise.level,
+        noise=noise.size,
         noise_source=noise.source,
         n_seeds=max(cell.curve.n_seeds for cell in all_cells(budgets)),
         cells=_cells(observed, drawn),
@@ -143,7 +142,7 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
         exponents=tuple(_exponents(observed, drawn, paths, surfaces, floor)),
         surfaces=tuple(surface for surface, _ in surfaces),
         sensitivity=tuple(sensitivity(observed, drawn, floor)),
-        momenta=fit_momenta(rows, noise, rng),
+        momenta=fit_momenta(rows, rng),
         forward=contests[-1] if contests else None,
         contests=contests,
         constants=constants,
@@ -236,17 +235,16 @@ def _optima(observed: Table, drawn: Table | None, floor: float | None) -> tuple[
                 loss=float(observed.profiles[i].loss.min()),
                 tied=None if tied is None else tuple(2 ** observed.profiles[i].x[tied]),
                 seq_len=budget.cells[0].seq_len,
-                tied_lrs=None if drawn is None else _tied_rates(budget, observed.profiles[i], drawn.means[i]),
+                tied_lrs=None if drawn is None else _tied_rates(drawn.readings[i][int(observed.profiles[i].lowest[0])]),
             )
         )
     return tuple(found), paths
 
 
-def _tied_rates(budget: Budget, profile: Profile, drawn: list[np.ndarray]) -> tuple[float, ...]:
-    """The measured rates at the budget's best cell that resamples of its curve (R, J) cannot tell from the best."""
-    cell = int(profile.lowest[0])
-    curve, means = budget.cells[cell].curve, drawn[cell]
-    kept = tied(means[:, curve.finite], int(np.argmin(curve.mean[curve.finite])))
+def _tied_rates(reading: Reading) -> tuple[float, ...]:
+    """The measured rates of a cell that draws of its curve cannot tell from the best of them."""
+    curve = reading.curve
+    kept = tied(reading.mean_at_rates(), reading.drawn_at_rates())
     return tuple((2 ** curve.x[curve.finite][kept]).tolist())
 
 

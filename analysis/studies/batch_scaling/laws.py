@@ -12,15 +12,15 @@ import pandas as pd
 
 from analysis.fits.cells import budgets_of, table_of_cells
 from analysis.fits.intervals import RESAMPLES
-from analysis.fits.profile import profile
+from analysis.fits.profile import read_budgets
 from analysis.laws.critical_batch import CriticalBatch, fit_critical_batch
 from analysis.laws.scaling_laws import ScalingLaw, fit_chinchilla, fit_three_term
-from analysis.studies.batch_scaling.noise import measure_noise, resample
 from scionlab.errors import UserError
 
 # Columns, where the table has them, of what tells settings of one optimizer apart; the best of them counts.
 SETTING = ["model", "width", "depth", "head_dim", "tied", "residual", "momentum", "schedule"]
 ONE = ["optimizer", "data_sha256"]  # what must not vary
+MEANS = 200  # draws that a mean curve is averaged over where none are asked for
 
 
 def chinchilla_of_runs(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:
@@ -42,10 +42,10 @@ def three_term_of_runs(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:
 def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
     """One row per N, T and B of one optimizer's runs, and what to know of them.
 
-    `val_loss` is the mean over seeds at the best learning rate, read off the parabola through it and its neighbours
-    (`analysis.fits.profile`), and the lowest over `SETTING`; `drawn` its copies (resamples,) with fresh seed noise,
-    None where none is known. Runs in stages have no single B and do not count. UserError for missing columns, several
-    optimizers or texts, or settings that the columns do not tell apart.
+    `val_loss` is the loss at the best learning rate, as read (`analysis.fits.reading`), and the lowest over `SETTING`;
+    `drawn` what the noise leaves open of it (resamples,), None where none is known. Runs in stages have no single B and
+    do not count. UserError for missing columns, several optimizers or texts, or settings that the columns do not tell
+    apart.
     """
     if "n_params" not in runs:
         raise UserError("runs: the column n_params is missing")
@@ -71,15 +71,12 @@ def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.
 
 def _rows(runs: pd.DataFrame, resamples: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     n_params, budgets, rows = float(runs["n_params"].iloc[0]), budgets_of(runs), []
-    noise = measure_noise(budgets, rng)
-    for budget in budgets:
-        found = profile(budget, budget.means)
-        known = resamples > 0 and noise.source != "none"
-        drawn = profile(budget, resample(budget, noise, resamples, rng)).loss if known else None
-        for i, cell in enumerate(budget.cells):
+    _, readings = read_budgets(budgets, resamples or MEANS, rng)
+    for budget, of_budget in zip(budgets, readings, strict=True):
+        for cell, reading in zip(budget.cells, of_budget, strict=True):
             row = {"n_params": n_params, "tokens": budget.tokens, "batch_tokens": cell.batch_tokens}
-            row |= {"val_loss": found.loss[0, i], "resolved": found.resolved[0, i]}
-            rows.append({**row, "drawn": None if drawn is None else drawn[:, i]})
+            row |= {"val_loss": reading.loss, "resolved": reading.resolved}
+            rows.append({**row, "drawn": reading.losses if resamples else None})
     return rows
 
 

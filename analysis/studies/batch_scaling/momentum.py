@@ -6,17 +6,18 @@ best one moves if no momentum is among the ties of all n cells, found with an n-
 cell would lose it by chance.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from analysis.fits.cells import Budget, Cell
-from analysis.fits.intervals import CANNOT_TELL, RESAMPLES, TAIL, Estimate
+from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, RESAMPLES, Estimate
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.parabola import minimum
-from analysis.fits.profile import Form, Profile, profile, ties
-from analysis.studies.batch_scaling.noise import Noise, resample
+from analysis.fits.profile import Profile, drawn_profile, profile, read_budgets, ties
+from analysis.fits.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Momenta:
     verdict: str
 
 
-def fit_momenta(rows: pd.DataFrame, noise: Noise, rng: np.random.Generator, form: Form = "parabola") -> Momenta | None:
+def fit_momenta(rows: pd.DataFrame, rng: np.random.Generator) -> Momenta | None:
     """From one optimizer's finished runs (`cells.table_of_cells`); None if no cell was tried with several momenta."""
     found = []
     for _, table in rows.groupby(["budget", "batch_size", "seq_len"], sort=True):
@@ -48,8 +49,12 @@ def fit_momenta(rows: pd.DataFrame, noise: Noise, rng: np.random.Generator, form
         cells = [cell for cell in cells if cell.curve.finite.any() and len(cell.curve.x) > 1]
         if len(cells) > 1:
             found.append(Budget(cells[0].tokens, tuple(cells)))
-    optima = [_optimum(cell, noise, rng, form, TAIL / len(found)) for cell in found]
-    return Momenta(tuple(o for o, _ in optima), _verdict(optima)) if found else None
+    if not found:
+        return None
+    noise, readings = read_budgets(found, RESAMPLES, rng)
+    known, level = noise.source != "none", 1 - (1 - CONFIDENCE) / len(found)
+    optima = [_optimum(cell, of_cell, known, level) for cell, of_cell in zip(found, readings, strict=True)]
+    return Momenta(tuple(o for o, _ in optima), _verdict(optima))
 
 
 def _cell(rows: pd.DataFrame) -> Cell:
@@ -59,20 +64,18 @@ def _cell(rows: pd.DataFrame) -> Cell:
 
 
 def _optimum(
-    cell: Budget, noise: Noise, rng: np.random.Generator, form: Form, tail: float
+    cell: Budget, readings: Sequence[Reading], known: bool, level: float
 ) -> tuple[MomentumOptimum, set[float]]:
-    """The optimum, and the momenta that cannot be told apart from it with a smaller error `tail`."""
+    """The optimum, and the momenta that cannot be told apart from it at a higher confidence `level`."""
     momenta = [each.curve.at for each in cell.cells]
 
     def over_momenta(of: Profile) -> Profile:
         return replace(of, x=np.log2(momenta))
 
-    observed = over_momenta(profile(cell, cell.means, form))
-    drawn = None
-    if noise.source != "none":
-        drawn = over_momenta(profile(cell, resample(cell, noise, RESAMPLES, rng), form))
+    observed = over_momenta(profile(cell, readings))
+    drawn = over_momenta(drawn_profile(cell, readings)) if known else None
     at, best = minimum(observed.x, observed.loss)
-    tied, wider = ties(observed, drawn), ties(observed, drawn, tail)
+    tied, wider = ties(observed, drawn), ties(observed, drawn, level)
     optimum = MomentumOptimum(
         tokens=cell.tokens,
         batch_tokens=cell.cells[0].batch_tokens,

@@ -1,30 +1,38 @@
 """The cells of all budgets with their curves and profiles, measured or resampled, and the surface read off them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 
 from analysis.fits.cells import Budget
 from analysis.fits.interpolation import curve_at
-from analysis.fits.profile import Form, Profile, best_batch, curvature, lr_along, profile
+from analysis.fits.profile import Form, Profile, best_batch, drawn_profile, lr_along, profile
+from analysis.fits.reading import Reading
+from analysis.fits.valley import value_at
 from analysis.laws.rules import Point, PowerLaw
 from analysis.tables.arrays import Bools, Floats
 
 
 @dataclass(frozen=True)
 class Table:
-    """Budgets with their curves and profiles in R resamples; the measured table has R = 1."""
+    """Budgets with their curves as read, and profiles of these or of R drawn ones; a table as read has R = 1."""
 
     budgets: Sequence[Budget]
-    means: Sequence[list[Floats]]
+    readings: Sequence[Sequence[Reading]]
     profiles: Sequence[Profile]
+    drawn: bool = False
 
     @classmethod
-    def of(cls, budgets: Sequence[Budget], means: Sequence[list[Floats]], form: Form = "parabola") -> Self:
-        """With the profiles of the curves."""
-        return cls(budgets, means, [profile(b, m, form) for b, m in zip(budgets, means, strict=True)])
+    def of(cls, budgets: Sequence[Budget], readings: Sequence[Sequence[Reading]], form: Form = "valley") -> Self:
+        """As read; `readings` in the order of budgets and their cells."""
+        return cls(budgets, readings, [profile(b, r, form) for b, r in zip(budgets, readings, strict=True)])
+
+    def draws(self, form: Form = "valley") -> Self:
+        """The same table of drawn curves."""
+        of = zip(self.budgets, self.readings, strict=True)
+        return replace(self, profiles=[drawn_profile(b, r, form) for b, r in of], drawn=True)
 
     @property
     def tokens(self) -> Floats:
@@ -67,19 +75,12 @@ class Table:
             share = (at[mine] - of.x[index_left]) / gap if gap else np.zeros(len(mine))
             for cell, weights in ((index_left, 1 - share), (right, share)):
                 curve, using, weight = budget.cells[cell].curve, mine[weights > 0], weights[weights > 0]
+                reading = self.readings[index][cell]
                 wanted = of.lr[using, cell] + offset[using]
                 rate = np.clip(wanted, curve.x[0], curve.x[-1])
                 outside[using] |= rate != wanted
-                found = _loss_at(curve.x, self.means[index][cell][using], of.lr[using, cell], rate)
+                draws = reading.valley.draws if self.drawn else reading.valley.mean[None]
+                assert draws is not None, "a drawn table has draws of every curve"
+                found = np.where(reading.walled(rate), np.inf, value_at(reading.valley.nodes, draws[using], rate))
                 value[using] += weight * (found - of.loss[using, cell])
         return value, outside
-
-
-def _loss_at(x: Floats, y: Floats, best: Floats, at: Floats) -> Floats:
-    """Value (R,) at `at` of the curves y (R, J) whose optima are `best`: parabola between its points, cubic beyond."""
-    if len(y) == 0:
-        return np.empty(0)
-    middle, bend = np.argmin(y, axis=1), curvature(x, y)
-    dip = y[np.arange(len(y)), middle] + bend * ((at - best) ** 2 - (x[middle] - best) ** 2)
-    between = (at >= x[np.maximum(middle - 1, 0)]) & (at <= x[np.minimum(middle + 1, len(x) - 1)])
-    return np.where(between & (bend > 0), dip, curve_at(x, y, at))

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.fits.intervals import CONFIDENCE, RESAMPLES, Estimate
+from analysis.fits.intervals import RESAMPLES, Estimate
+from analysis.fits.simultaneous import simultaneous
 from analysis.studies.comparison.claims import Results, judge
 from analysis.studies.comparison.design import Cell, Design, arrange, cells_of
-from analysis.studies.comparison.noise import Noise
 from analysis.studies.comparison.result import CellResult, Comparison, Rank, Ranking
 from analysis.studies.comparison.settings import ComparisonSettings
 from analysis.studies.comparison.tuned import DIVERGED, Quantity, Tuned, tune
@@ -28,9 +28,8 @@ def fit_comparison(tables: SweepTables, seed: int = 0) -> Comparison:
     settings = ComparisonSettings.parse(tables.settings)
     design, placed = arrange(tables.runs, settings, list(tables.sweep.get("trial_ids", ())))
     _check_numbers(design)
-    cells = cells_of(placed, design)
-    noise = Noise(cells, np.random.default_rng(seed), RESAMPLES)
-    tuned = {(cell.arm, cell.place): tune(cell, noise) for cell in cells}
+    found = tune(cells_of(placed, design), RESAMPLES, np.random.default_rng(seed))
+    tuned = {(of.cell.arm, of.cell.place): of for of in found.tuned}
     unit = "" if settings.metric == "val_accuracy" else nats(tables.runs)
     results = Results(design, tuned, unit)
     return Comparison(
@@ -40,8 +39,8 @@ def fit_comparison(tables: SweepTables, seed: int = 0) -> Comparison:
         cells=tuple(_cell(tuned[key], results) for key in sorted(tuned)),
         rankings=tuple(_rankings(results)),
         claims=tuple(judge(claim, results) for claim in settings.claims),
-        paired=noise.paired,
-        noise_known=noise.known,
+        paired=found.noise.paired,
+        noise_known=found.noise_known,
     )
 
 
@@ -105,7 +104,7 @@ def _rankings(results: Results) -> list[Ranking]:
 def _ranking(at: str, entries: Sequence[tuple[int, int, Quantity]], results: Results) -> Ranking:
     ordered = sorted(entries, key=lambda entry: entry[2].value)
     first = ordered[0][2]
-    width = simultaneous([cost for _, _, cost in ordered])
+    width = _width([cost for _, _, cost in ordered])
     ranks = []
     for i, (arm, place, cost) in enumerate(ordered):
         tuned = results.tuned[arm, place]
@@ -124,20 +123,10 @@ def _ranking(at: str, entries: Sequence[tuple[int, int, Quantity]], results: Res
     return Ranking(at, tuple(ranks))
 
 
-def simultaneous(costs: Sequence[Quantity]) -> float | None:
-    """How many times its own scale a difference of any two of these arms stays within in 95% of the resamples.
-
-    All pairs count, not those with the first alone: which arm comes first is chosen by the same losses (multiple
-    comparisons with the best, Hsu 1996, chapter 4; Tukey's range for two). None without resamples of two arms.
-    """
+def _width(costs: Sequence[Quantity]) -> float | None:
+    """The width of differences of these arms (`analysis.fits.simultaneous`); None without resamples of two arms."""
     samples = [cost.centred - cost.value for cost in costs if cost.centred is not None and np.isfinite(cost.value)]
-    if len(samples) < 2:
-        return None
-    drawn = np.stack(samples, axis=1)
-    differences = np.abs(drawn[:, :, None] - drawn[:, None, :])
-    scales = np.median(differences, axis=0)
-    known = scales > 0
-    return float(np.quantile((differences[:, known] / scales[known]).max(axis=1), CONFIDENCE)) if known.any() else 0.0
+    return simultaneous(np.stack(samples, axis=1)) if samples else None
 
 
 def _difference(cost: Quantity, first: Quantity, width: float | None) -> Estimate:

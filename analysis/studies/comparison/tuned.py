@@ -1,6 +1,6 @@
 """Tuned values: the lowest cost of a cell's curve over learning rates, where it lies, and what that is worth.
 
-The *cost* is that of the parabola through the best rate and its neighbours in log₂ lr, or of the only rate. *State*:
+The *cost* is that of the curve as read (`analysis.fits.reading`), or of the only rate. *State*:
 
 - inside: the best rate has neighbours that trained, to either side
 - beside divergence: one of them diverged: the optimum lies between grid points, at most a step away
@@ -9,6 +9,7 @@ The *cost* is that of the parabola through the best rate and its neighbours in l
 - diverged: no rate trained
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
 
@@ -16,11 +17,12 @@ import numpy as np
 
 from analysis.fits.intervals import CONFIDENCE, Estimate
 from analysis.fits.lr_curve import LrCurve
-from analysis.fits.profile import depth
+from analysis.fits.noise import Noise, measure_noise
+from analysis.fits.reading import Reading, read_curves, read_levels
 from analysis.studies.comparison.design import Cell
-from analysis.studies.comparison.noise import Noise
 from analysis.tables.arrays import Floats
 
+MEANS = 200  # draws that a mean curve is averaged over
 EDGE: Final = "grid's edge"
 DIVERGED: Final = "diverged"
 State = Literal["inside", "beside divergence", "grid's edge", "one rate", "diverged"]
@@ -84,26 +86,43 @@ class Tuned:
         return replace(self.cost, doubts=((self.state, name),) if self.state in (EDGE, DIVERGED) else ())
 
 
-def lowest(curve: LrCurve, means: Floats) -> tuple[Floats, Floats]:
-    """Lowest cost and log₂ lr of each of the mean curves (R, J) of a curve that trained."""
-    at, _ = curve.optimum(means)
-    return depth(curve.x, means, at), at
+@dataclass(frozen=True)
+class TunedCells:
+    """The tuned cells, and their noise. `noise_known` says whether there is any measure of it."""
+
+    tuned: tuple[Tuned, ...]
+    noise: Noise
+    noise_known: bool
 
 
-def tune(cell: Cell, noise: Noise) -> Tuned:
-    """The tuned value of a cell, with resamples where noise is known."""
-    curve = cell.curve
-    state = _state(curve)
-    if not cell.trained:
-        sample = np.full(noise.count, np.inf) if noise.known else None
-        return Tuned(cell, Quantity(np.inf, sample, may_fall=len(curve.x) > 1), None, None, None, state)
-    cost, at = lowest(cell.read, cell.read.mean[None])
-    costs, rates = lowest(cell.read, noise.resample(cell)) if noise.known else (None, None)
-    if cell.read is not curve:
-        at, rates = curve.optimum(curve.mean[None])[0], None
+def tune(cells: Sequence[Cell], count: int, rng: np.random.Generator) -> TunedCells:
+    """The tuned values of cells, with `count` resamples where noise is known.
+
+    An arm has noise of one size, and curves of one shape. What a seed has in common in all cells cancels.
+    """
+    trained = [cell for cell in cells if cell.trained]
+    arms, curves = [cell.arm for cell in trained], [cell.read for cell in trained]
+    noise = measure_noise(curves, groups=arms)
+    known = any(pool.freedom > 0 for pool in noise.levels)
+    readings = iter(read_levels(curves, noise, count, rng, arms))
+    nothing = Quantity(np.inf, np.full(count, np.inf) if known else None)
+    tuned = [_tuned(cell, next(readings) if cell.trained else None, known, nothing) for cell in cells]
+    other = [_with_rate(of, rng) if of.cell.trained and of.cell.read is not of.cell.curve else of for of in tuned]
+    return TunedCells(tuple(other), noise, known)
+
+
+def _tuned(cell: Cell, reading: Reading | None, known: bool, nothing: Quantity) -> Tuned:
+    curve, state = cell.curve, _state(cell.curve)
+    if reading is None:
+        return Tuned(cell, replace(nothing, may_fall=len(curve.x) > 1), None, None, None, state)
     best = float(curve.x[int(np.argmin(curve.mean))])
-    quantity = Quantity(float(cost[0]), costs, may_fall=state == EDGE)
-    return Tuned(cell, quantity, float(at[0]), rates, best, state)
+    cost = Quantity(reading.loss, reading.losses if known else None, may_fall=state == EDGE)
+    return Tuned(cell, cost, reading.at, reading.drawn if known else None, best, state)
+
+
+def _with_rate(of: Tuned, rng: np.random.Generator) -> Tuned:
+    """With the best rate of the curve that was tuned, where another is compared at one of its rates."""
+    return replace(of, log2_lr=read_curves([of.cell.curve], MEANS, rng)[0].at, log2_lrs=None)
 
 
 def _state(curve: LrCurve) -> State:

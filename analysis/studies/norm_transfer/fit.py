@@ -3,7 +3,7 @@
 Filatov et al. (arXiv 2510.03871) find that the optimal (γ, B) of every width and token budget T leaves the output layer
 with the same ‖W‖_{RMS→∞} = √d_in max_i ‖row_i‖₂. Here, for every method, width and budget,
 
-    (γ*, B*)     the best rate of every batch size and the best batch, by parabolas (`analysis.fits.profile`)
+    (γ*, B*)     the best rate of every batch size, and the best batch (`analysis.fits.profile`)
     norm*        the norm after the last step there: straight in logarithms between the trained rates and batches
     log₂ norm* = c + a log₂ width + b log₂ T              least squares over the optima that their grid resolves
 
@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.fits.cells import Budget, Cell, all_cells, budgets_of, table_of_cells
+from analysis.fits.cells import Budget, Cell, budgets_of, table_of_cells
 from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, RESAMPLES, TAIL, Estimate, interval
-from analysis.fits.profile import Profile, best_batch, lr_along, profile
-from analysis.studies.batch_scaling.noise import Noise, measure_noise, resample
+from analysis.fits.profile import Profile, best_batch, drawn_profile, lr_along, profile, read_budgets
+from analysis.fits.reading import Reading
 from analysis.tables.arrays import Bools, Floats
 from analysis.tables.sweep import SweepTables
 from analysis.tables.watched import refuse_repeated, watched
@@ -169,8 +169,12 @@ def fit_norm_transfer(tables: SweepTables, seed: int = 0) -> NormTransfer:
 def _method(optimizer: str, runs: pd.DataFrame, rng: np.random.Generator) -> MethodTransfer:
     by_width = [(int(rows["width"].iloc[0]), rows) for _, rows in runs.groupby("width", sort=True)]
     groups = [(width, budget, rows) for width, rows in by_width for budget in budgets_of(rows)]
-    noise, scatter = _noise([budget for _, budget, _ in groups], rng), _scatter(runs)
-    found = [_optimum(width, budget, rows, noise, scatter, rng) for width, budget, rows in groups]
+    scatter = _scatter(runs)
+    _, readings = read_budgets([budget for _, budget, _ in groups], RESAMPLES, rng, roughness=False)
+    found = [
+        _optimum(width, budget, rows, of_budget, scatter, rng)
+        for (width, budget, rows), of_budget in zip(groups, readings, strict=True)
+    ]
     in_width, in_tokens, misfit = _plane(found)
     return MethodTransfer(
         optimizer=optimizer,
@@ -183,19 +187,6 @@ def _method(optimizer: str, runs: pd.DataFrame, rng: np.random.Generator) -> Met
     )
 
 
-def _noise(budgets: Sequence[Budget], rng: np.random.Generator) -> Noise | None:
-    """The noise of the losses as their seeds show it; None for one seed.
-
-    With one batch size a seed's offset from others moves no optimum, and is not known.
-    """
-    found = measure_noise(budgets, rng)
-    if found.source == "seeds":
-        return found
-    rests = np.concatenate([np.empty(0), *(cell.curve.residuals() for cell in all_cells(budgets))])
-    alone = all(len(budget.cells) == 1 for budget in budgets)
-    return Noise(np.empty(0), rests, "seeds") if alone and rests.size else None
-
-
 def _scatter(runs: pd.DataFrame) -> Floats:
     """Single-seed noise of log₂ norm: the seeds' distances from their cell's mean, unbiased in variance."""
     logs = np.log2(runs["norm"].where(runs["status"] == "ok")).dropna()
@@ -206,16 +197,21 @@ def _scatter(runs: pd.DataFrame) -> Floats:
 
 
 def _optimum(
-    width: int, budget: Budget, runs: pd.DataFrame, noise: Noise | None, scatter: Floats, rng: np.random.Generator
+    width: int,
+    budget: Budget,
+    runs: pd.DataFrame,
+    readings: Sequence[Reading],
+    scatter: Floats,
+    rng: np.random.Generator,
 ) -> tuple[NormOptimum, Floats | None]:
     """The optimum, and log₂ of the norm there in resamples."""
     mine = runs[runs["budget"] == budget.tokens]
     norms = [_log_norms(cell, mine) for cell in budget.cells]
-    at = profile(budget, budget.means)
+    at = profile(budget, readings)
     value, batch, inside = _norm_at(at, budget, norms)
     sample, cut_off = None, False
-    if noise is not None and scatter.size:
-        drawn = profile(budget, resample(budget, noise, RESAMPLES, rng))
+    if readings[0].drawn is not None and scatter.size:
+        drawn = drawn_profile(budget, readings)
         seeds = max(cell.curve.n_seeds for cell in budget.cells)
         wobble = [rng.choice(scatter, (RESAMPLES, len(n), seeds)).mean(axis=2) for n in norms]
         sample, _, ok = _norm_at(drawn, budget, [n + w for n, w in zip(norms, wobble, strict=True)])

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from planted import Law, planted_runs
 
 from analysis.fits.cells import SAME_BUDGET, budgets_of, same_budget, table_of_cells
-from analysis.studies.batch_scaling.noise import measure_noise, resample
 from scionlab.errors import UserError
 
 
@@ -17,10 +16,6 @@ def runs_of(**changes):
 
 def budgets(runs):
     return budgets_of(table_of_cells(runs))
-
-
-def noise_of(runs):
-    return measure_noise(budgets(runs), np.random.default_rng(0))
 
 
 # Budgets and cells
@@ -103,60 +98,3 @@ def test_failed_runs_do_not_count():
     runs = runs_of()
     failed = runs.iloc[:1].assign(status="error", val_loss=np.nan, seed=9)
     assert len(table_of_cells(pd.concat([runs, failed]))) == len(runs)
-
-
-# Noise
-
-
-@pytest.mark.parametrize(("rest", "offset"), [(0.01, 0.01), (0.01, 0.0), (0.0, 0.01)])
-@pytest.mark.parametrize("seeds", [2, 3])
-def test_planted_noise_is_taken_apart_without_bias(rest, offset, seeds):
-    pools = [noise_of(planted_runs(Law(), draw, rest, offset, seeds)) for draw in range(8)]
-    found = [np.sqrt(np.mean([np.mean(getattr(of, name) ** 2) for of in pools])) for name in ("rests", "offsets")]
-    # 8 tables have 160 degrees of freedom for offsets and 768 for rests (with two seeds): their standard deviations
-    # scatter by 6% and 3%. Offsets that are not there leave what does not cancel: 0.45 rests if nothing were taken off.
-    assert found[0] == pytest.approx(rest, rel=0.1, abs=1e-9)
-    assert found[1] == pytest.approx(offset, rel=0.15, abs=0.25 * rest)
-    assert {of.source for of in pools} == {"seeds"}
-
-
-def test_what_a_seed_has_in_all_cells_of_a_budget_is_no_noise():
-    runs = planted_runs(Law())
-    moved = runs.assign(val_loss=runs["val_loss"] + 0.3 * runs["seed"])
-    assert noise_of(moved).level == pytest.approx(noise_of(runs).level, rel=1e-9)
-
-
-def test_one_seed_shows_its_noise_in_the_roughness_of_the_curves():
-    found = noise_of(planted_runs(Law(), noise=0.01, offset=0, seeds=1))
-    assert found.source == "roughness"
-    # 24 curves with two third differences each; a parabola has none of its own.
-    assert np.sqrt(np.mean(found.rests**2)) == pytest.approx(0.01, rel=0.25)
-    # The U over batch sizes is no parabola, which counts as noise: wide, never narrow.
-    assert found.level > 0.01
-
-
-def test_one_seed_on_few_rates_and_batches_has_no_noise_to_measure():
-    found = noise_of(planted_runs(Law(), seeds=1, budgets=(16,), batches=3, half=1))
-    assert found.source == "none"
-    assert found.level == 0
-
-
-def test_resampled_curves_scatter_like_means_over_seeds():
-    runs = planted_runs(Law(), noise=0.01, offset=0.02, seeds=2)
-    budget, noise = budgets(runs)[1], noise_of(runs)
-    drawn = resample(budget, noise, 4000, np.random.default_rng(0))
-    for means, cell in zip(drawn, budget.cells, strict=True):
-        assert means.shape == (4000, 5)
-        # 4,000 draws of a pool of finite size: 2% of scatter, twice.
-        assert (means - cell.curve.mean).std(axis=0) == pytest.approx(np.full(5, noise.level / np.sqrt(2)), rel=0.05)
-        together = np.cov((means - cell.curve.mean).T)
-        assert together[0, 1] == pytest.approx(np.mean(noise.offsets**2) / 2, rel=0.15)
-
-
-def test_divergence_and_absence_survive_resampling():
-    runs = planted_runs(Law(), budgets=(16,))
-    wall = runs["lr"] == runs["lr"].max()
-    runs.loc[wall, ["status", "val_loss"]] = ["diverged", np.nan]
-    budget = budgets(runs)[0]
-    for means, cell in zip(resample(budget, noise_of(runs), 10, np.random.default_rng(0)), budget.cells, strict=True):
-        assert (np.isfinite(means) == cell.curve.finite).all()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.fits.lr_curve import LrCurve
-from analysis.fits.noise import points_of
+from analysis.fits.noise import measure_noise
 from analysis.fits.reading import read_curves
 from analysis.fits.valley import Points, lowest, read_valleys
 
@@ -69,15 +69,15 @@ def noisy(best, sd, seeds, rng, shape="parabola", at=32.0):
 
 def test_a_quiet_curve_beside_a_noisy_one_keeps_its_noise():
     rng = np.random.default_rng(0)
-    points = points_of([noisy(-4.7, 0.03, 3, rng), noisy(-4.7, 0.003, 3, rng)])
+    points = measure_noise([noisy(-4.7, 0.03, 3, rng), noisy(-4.7, 0.003, 3, rng)]).points
     ratio = np.sqrt(points[0].variance.mean() / points[1].variance.mean())
     assert 5 < ratio < 20  # 10, give or take a factor of 2: eighteen degrees of freedom each
 
 
 def test_two_seeds_have_noise_and_one_has_none():
     rng = np.random.default_rng(0)
-    assert points_of([noisy(-4.7, 0.01, 2, rng)])[0].variance is not None
-    assert points_of([noisy(-4.7, 0.01, 1, rng)])[0].variance is None
+    assert measure_noise([noisy(-4.7, 0.01, 2, rng)]).points[0].variance is not None
+    assert measure_noise([noisy(-4.7, 0.01, 1, rng)]).points[0].variance is None
     assert read_curves([noisy(-4.7, 0.001, 1, rng)], 200, rng)[0].optimum.low is None
 
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import analysis.studies.batch_scaling.surface
 from analysis.drawing import style
 from analysis.fits.intervals import Estimate
 from analysis.laws.constants import PROBE
+from analysis.studies.batch_scaling import fit as batch_fit
 from analysis.studies.batch_scaling.figures import (
     batch_exponents,
     batch_profiles,
@@ -23,6 +25,7 @@ from analysis.studies.batch_scaling.figures import (
     momentum,
 )
 from analysis.studies.batch_scaling.fit import fit_batch_scaling
+from analysis.studies.batch_scaling.laws import critical_batch_of_runs
 from analysis.tables.sweep import SweepTables
 
 FIGURES = (
@@ -79,6 +82,9 @@ def fitted(runs, with_probes=True):
         curves = pd.concat([probes(rows, mu) for mu, (_, rows) in enumerate(runs.groupby("optimizer"), start=1)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(analysis.studies.batch_scaling.surface, "RESAMPLES", 8)
+        patch.setattr(analysis.studies.batch_scaling.surface, "STARTS", 8)
+        patch.setattr(batch_fit, "RESAMPLES", 200)
+        patch.setattr(batch_fit, "critical_batch_of_runs", partial(critical_batch_of_runs, resamples=100))
         return SweepTables({}, pd.DataFrame(), runs, curves), fit_batch_scaling(runs, curves)
 
 

@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import Law, planted_runs
 
-from analysis.fits.cells import budgets_of, table_of_cells
+from analysis.fits.cells import table_of_cells
 from analysis.laws.evidence import read_evidence
 from analysis.pipeline import _finite
 from analysis.studies.batch_scaling import fit as batch_fit
 from analysis.studies.batch_scaling import momentum, surface
 from analysis.studies.batch_scaling.exponents import RULES
 from analysis.studies.batch_scaling.fit import fit_batch_scaling
-from analysis.studies.batch_scaling.noise import measure_noise
 from analysis.studies.batch_scaling.page import _findings
 from scionlab.errors import UserError
 
@@ -304,7 +303,9 @@ def test_a_best_batch_at_the_edge_is_flagged_left_out_and_no_base():
     assert best.n_points == 3
     assert "without 524,288 tokens" in best.note
     without = fit_one(runs[runs["tokens"] < 2**19]).exponent(BEST)
-    assert best.estimate.value == pytest.approx(without.estimate.value)
+    # The curves of all budgets share a shape, so that one budget more moves the others' optima by a hundredth of their
+    # noise, and the exponent by less than 0.001.
+    assert best.estimate.value == pytest.approx(without.estimate.value, abs=1e-3)
     assert (cut.plan.base["tokens"], cut.plan.at_edge) == (2**18, False)
     assert cut.plan.tokens_max == 2**19
 
@@ -384,9 +385,7 @@ def test_with_too_few_cells_for_the_free_corner_none_is_reported():
 
 def fit_momenta_of(runs):
     """The momenta alone."""
-    rows, rng = table_of_cells(runs), np.random.default_rng(0)
-    noise = measure_noise(budgets_of(rows[rows["momentum"] == 0.1]), rng)
-    return momentum.fit_momenta(rows, noise, rng)
+    return momentum.fit_momenta(table_of_cells(runs), np.random.default_rng(0))
 
 
 def with_momenta(best_alpha, bend=0.05, noise=0.003, draw=0, **planted):

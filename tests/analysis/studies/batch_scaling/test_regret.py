@@ -6,8 +6,8 @@ import pytest
 from planted import Law, planted_runs
 
 from analysis.fits.cells import budgets_of, table_of_cells
+from analysis.fits.profile import read_budgets
 from analysis.laws.rules import NO_CHANGE, RULES, Anchored, Rule
-from analysis.studies.batch_scaling.noise import measure_noise, resample
 from analysis.studies.batch_scaling.regret import contest
 from analysis.studies.batch_scaling.table import Table
 
@@ -33,22 +33,25 @@ class Says(Rule):
         return 2.0**self.lr + 0 * base.lr
 
 
-def table_of(runs):
+def table_of(runs, count=200):
     budgets = budgets_of(table_of_cells(runs))
-    return Table.of(budgets, [budget.means for budget in budgets])
+    _, readings = read_budgets(budgets, count, np.random.default_rng(0))
+    return Table.of(budgets, readings)
 
 
-def drawn_from(runs, count=200):
-    rng = np.random.default_rng(0)
-    budgets = budgets_of(table_of_cells(runs))
-    noise = measure_noise(budgets, rng)
-    return Table.of(budgets, [resample(budget, noise, count, rng) for budget in budgets])
+def drawn_from(runs):
+    return table_of(runs).draws()
 
 
 def held(runs, rules, held_out=3, noisy=True):
     """The contest at one budget, and its scores by the names of the rules."""
     found = contest(table_of(runs), drawn_from(runs) if noisy else None, held_out, rules)
     return found, {score.rule: score for score in found.scores}
+
+
+def scored(table, rules, held_out=3):
+    """The scores of a table as read."""
+    return {score.rule: score for score in contest(table, None, held_out, rules).scores}
 
 
 # Regret
@@ -84,7 +87,7 @@ def test_a_wrong_batch_costs_what_the_profile_says():
     best = table.profiles[3].loss[0].min()
     for batch in np.arange(6.0, 11.1, 0.25):
         lr = np.log2(law.best_lr(2.0**19, 2**batch))
-        _, scores = held(runs, [Says(batch=batch, lr=lr)], noisy=False)
+        scores = scored(table, [Says(batch=batch, lr=lr)])
         # Monotone cubic through octaves: it does not see the 0.004 nats by which the law dips between two of them, and
         # is a few percent off where the loss rises by up to a nat an octave.
         truth = law.loss(2.0**19, 2**batch) - best
@@ -92,10 +95,10 @@ def test_a_wrong_batch_costs_what_the_profile_says():
 
 
 def test_no_prediction_is_better_than_the_best_measured_cell():
-    rng, runs = np.random.default_rng(0), planted_runs(Law())
+    rng, table = np.random.default_rng(0), table_of(planted_runs(Law()))
     for _ in range(30):
         rule = Says(batch=rng.uniform(4, 12), lr=rng.uniform(-12, -4))
-        _, scores = held(runs, [rule], int(rng.integers(4)), noisy=False)
+        scores = scored(table, [rule], int(rng.integers(4)))
         assert scores["says"].regret.value >= -1e-12
 
 

@@ -14,7 +14,6 @@ from analysis.pipeline import _finite
 from analysis.studies.comparison.claims import DID_NOT_HOLD, HELD
 from analysis.studies.comparison.design import Cell
 from analysis.studies.comparison.fit import BEST, OPEN, TIED, WORSE, fit_comparison
-from analysis.studies.comparison.noise import Noise
 from analysis.studies.comparison.tuned import DIVERGED, tune
 from scionlab.errors import UserError
 
@@ -25,6 +24,12 @@ LEVELS = {
     "muon": {8: 2.01, 16: 1.91, 64: 1.96},
 }
 ACROSS = {"across": "batch_size"}
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    # The end of a 95% interval from 400 scatters by about 5% of the half-width, from 2,000 by 2%.
+    monkeypatch.setattr("analysis.studies.comparison.fit.RESAMPLES", 400)
 
 
 def claim(kind, of=None, than=None, **more):
@@ -357,8 +362,8 @@ def test_the_difference_of_two_arms_at_one_rate_has_students_paired_interval():
     rng = np.random.default_rng(3)
     losses = 2 + 0.1 * rng.standard_normal((1, 4)) + 0.01 * rng.standard_normal((2, 4))
     cells = [one_rate(row, arm) for arm, row in enumerate(losses)]
-    noise = Noise(cells, np.random.default_rng(0), 200_000)
-    difference = (tune(cells[0], noise).cost - tune(cells[1], noise).cost).estimate()
+    first, second = tune(cells, 200_000, np.random.default_rng(0)).tuned
+    difference = (first.cost - second.cost).estimate()
     paired = stats.ttest_rel(*losses).confidence_interval(CONFIDENCE)
     # Quantiles of 200,000 draws of Student's t with three degrees of freedom scatter by about 1% of the half-width.
     half = (paired.high - paired.low) / 2
@@ -414,12 +419,12 @@ def test_unusual_groups_have_a_variance_too():
 
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_intervals_of_differences_cover_the_truth(seeds):
-    # 500 simulated tables of three arms at three places, five rates an octave apart, with noise at both levels and a
-    # larger one in common; the first arm's valley is a fifth as steep as the others'. The binomial spread at 95% is
-    # ±2%; in 1000 tables the truth lay inside in 96% of those of two seeds, and in 97% of those of three.
-    rng, count, truth, inside = np.random.default_rng(seeds), 300, -0.05, []
+    # Simulated tables of three arms at three places, five rates an octave apart, with noise at both levels and a larger
+    # one in common; the first arm's valley is a fifth as steep as the others'. The binomial spread of 100 tables at 95%
+    # is ±4.4%; `benchmarks/coverage_comparison.py` has more of them.
+    rng, count, truth, inside = np.random.default_rng(seeds), 200, -0.05, []
     x = np.arange(-2.0, 3.0)
-    for _ in range(500):
+    for _ in range(100):
         common, cells = 0.03 * rng.standard_normal(seeds), []
         for arm in range(3):
             for place in range(3):
@@ -427,10 +432,10 @@ def test_intervals_of_differences_cover_the_truth(seeds):
                 noise = common + 0.01 * rng.standard_normal((1, seeds)) + 0.01 * rng.standard_normal((5, seeds))
                 curve = LrCurve(place, x, 2 + valley[:, None] + noise, tuple(range(seeds)))
                 cells.append(Cell(arm, place, curve, curve))
-        known = Noise(cells, rng, count)
-        difference = (tune(cells[0], known).cost - tune(cells[4], known).cost).estimate()
+        tuned = tune(cells, count, rng).tuned
+        difference = (tuned[0].cost - tuned[4].cost).estimate()
         inside.append(difference.low <= truth <= difference.high)
-    assert 0.93 <= np.mean(inside) <= 0.99
+    assert np.mean(inside) >= 0.9
 
 
 def test_the_order_of_the_rows_changes_no_number():

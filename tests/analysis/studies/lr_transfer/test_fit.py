@@ -87,30 +87,31 @@ def test_a_common_offset_of_a_seed_widens_nothing():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3])
-def test_intervals_cover_the_truth(seeds):
-    # 400 simulated sweeps with a seed noise like the laptop preset's. A nominal 95% interval is held to 90-98%: the
-    # binomial spread of 400 draws is ±2%, and resampling the noise of two seeds runs a little short.
+def test_intervals_cover_the_truth(seeds, monkeypatch):
+    # Simulated sweeps with a seed noise like the laptop preset's; `benchmarks/coverage_transfer.py` has more of them.
+    # The binomial spread of 60 draws at 95% is ±2.8%: three of them below.
+    monkeypatch.setattr("analysis.studies.lr_transfer.fit.RESAMPLES", 200)
     rng = np.random.default_rng(1)
     inside = []
-    for _ in range(400):
+    for _ in range(60):
         t = fit_lr_transfer(planted(-0.8, noise=0.012, seeds=seeds, rng=rng, seed_offset=0.02)).transfers[0]
         inside.append(t.drift_low <= -0.8 <= t.drift_high)
-    assert 0.90 <= np.mean(inside) <= 0.98
+    assert np.mean(inside) >= 0.867
 
 
 @pytest.mark.slow
-def test_intervals_cover_a_lopsided_law_almost_as_well():
-    # Five times steeper above the optimum than below, as loss curves are: the parabola is the wrong model, and its bias
-    # costs coverage. It is held to 80%.
+def test_intervals_cover_a_lopsided_law_as_well(monkeypatch):
+    # Five times steeper above the optimum than below, with a kink in between that no shape of curve has.
+    monkeypatch.setattr("analysis.studies.lr_transfer.fit.RESAMPLES", 200)
     rng = np.random.default_rng(2)
     inside = []
-    for _ in range(200):
+    for _ in range(60):
         runs = planted(-0.4, noise=0.012, rng=rng, curvature=0.0)
         above = np.log2(runs["lr"]) - (-4.3 - 0.4 * np.log2(runs["width"] / WIDTHS[0]))
         runs["val_loss"] += np.where(above > 0, 0.15, 0.03) * above**2
         t = fit_lr_transfer(runs).transfers[0]
         inside.append(t.drift_low <= -0.4 <= t.drift_high)
-    assert np.mean(inside) >= 0.80
+    assert np.mean(inside) >= 0.867
 
 
 def test_one_seed_gives_no_interval_and_says_so():
