@@ -28,6 +28,26 @@ def run(
             help="train the grid with this optimizer instead of the experiment's own", autocompletion=complete_optimizer
         ),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="train every setting of the grid with at least so many seeds: those it has, and the next ones",
+        ),
+    ] = None,
+    more_rates: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            help="go on so many steps beyond both ends of the learning rates, at the spacing there; where a setting has "
+            "one rate, it stays",
+        ),
+    ] = None,
+    finer_rates: Annotated[
+        bool, typer.Option("--finer-rates", help="also train a learning rate between every two, at equal ratios")
+    ] = False,
     executor: Annotated[
         str,
         typer.Option(help="ray (trials in parallel) or inline (this process)", autocompletion=choices("ray", "inline")),
@@ -63,6 +83,9 @@ def run(
 
     Progress is on stderr: a few live lines in a terminal, now and then a plain one elsewhere.
 
+    Where a fit cannot tell, --seeds, --more-rates and --finer-rates extend the preset's grid. The fit is of the grid of
+    the last call, with what the store had of it: give all that it shall have together.
+
     Examples:
 
       scionlab run width --preset smoke
@@ -70,6 +93,10 @@ def run(
       scionlab run batch --preset laptop --optimizer muon
 
       scionlab run my_experiment.py --preset laptop --results /data/results
+
+      scionlab run width --preset laptop --seeds 5
+
+      scionlab run width --preset laptop --more-rates 1 --finer-rates
 
       scionlab run width --compile never --stack 1
 
@@ -81,6 +108,7 @@ def run(
     """
     from analysis.studies.table import study
     from scionlab import terminal
+    from scionlab.grid import extend_preset
     from scionlab.loading import load_experiment
     from scionlab.sweep import How, run_sweep
     from scionlab.trackers import start_trackers
@@ -88,6 +116,8 @@ def run(
     spec = load_experiment(experiment, optimizer)
     # A name or settings that the report would not know are better refused before hours of training.
     study(spec.study).check(spec.settings)
+    if seeds or more_rates or finer_rates:
+        spec = extend_preset(spec, preset, seeds or 1, more_rates or 0, finer_rates)
     how = How(compile, stack)
     store = results.store()
     if dry_run:
