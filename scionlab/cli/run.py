@@ -41,12 +41,13 @@ def run(
         typer.Option(
             min=1,
             max=1000,
-            help="go on so many steps beyond both ends of the learning rates, at the spacing there; where a setting has "
-            "one rate, it stays",
+            help="go on so many steps beyond both ends of the learning rates, by the ratio there; a setting of one "
+            "rate keeps it",
         ),
     ] = None,
     finer_rates: Annotated[
-        bool, typer.Option("--finer-rates", help="also train a learning rate between every two, at equal ratios")
+        bool,
+        typer.Option("--finer-rates", help="also train the geometric mean of every two neighbouring learning rates"),
     ] = False,
     executor: Annotated[
         str,

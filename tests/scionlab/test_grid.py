@@ -143,8 +143,8 @@ def test_rates_that_no_trial_may_have_are_refused(rates):
         extend(trials(FIXED, lr=rates), more_rates=10, finer_rates=True)
 
 
-# 0.3 makes ratios that are rounded differently from rate to rate.
-def staged(lr, later=0.3):
+# 0.7 makes ratios that are rounded differently from rate to rate.
+def staged(lr, later=0.7):
     stage = {"batch_size": 4, "seq_len": 64}
     stages = [Stage(from_tokens=2**10, lr=lr * later, **stage), Stage(from_tokens=2**12, lr=lr / 2, **stage)]
     return Trial(**FIXED, lr=lr, stages=stages, tokens=2**14)
@@ -155,7 +155,7 @@ def test_the_rates_of_all_stages_go_together():
     extended = extend(grid, more_rates=1, finer_rates=True)
     assert len({trial.lr for trial in extended}) == len(extended) == 9
     for trial in extended:
-        assert [stage.lr for stage in trial.stages] == pytest.approx([trial.lr * 0.3, trial.lr / 2], rel=1e-12)
+        assert [stage.lr for stage in trial.stages] == pytest.approx([trial.lr * 0.7, trial.lr / 2], rel=1e-12)
     # A further seed is of the very setting, to the last digit.
     more = extend(grid, seeds=2)
     assert [trial.replace(seed=0) for trial in more[3:]] == list(grid)
