@@ -1,7 +1,8 @@
 """What does it lose to tune the smallest model, and use its values elsewhere as they are?
 
 Learning rate, momentum and what else decides a method's steps are searched on the proxy, and at each target from
-scratch, with the same ranges and the same number of trials. Learning rates range over the grids of
+scratch, with the same ranges, the same number of trials and the same search seeds, several of them: what one search
+finds is luck, and the regret's interval holds it where there are two or more. Learning rates range over the grids of
 `experiments/width.py`; other ranges reach four or five times below and above a default of the method, so that the
 middle of all ranges, which every search tries first, is close to how one would start by hand. The longer target has
 eight times the tokens, so that by the BST rule the batch grows fourfold and the rate halves exactly.
@@ -51,26 +52,31 @@ SPEC = TransferExperiment(
             proxy={"width": 16, "tokens": 2**13, "batch_size": 4},
             targets={"wider": {"width": 32}, "longer": {"tokens": 2**16}},
             trials=4,
-            seeds=(1, 2),
+            search_seeds=(0, 1),
+            seeds=(11, 12),
         ),
         "laptop": TransferPreset(
-            about="four methods, three targets, searches of 24 trials, four seeds; a quarter of an hour on two cores",
+            about="four methods, three targets, three searches of 16 trials, two seeds; half an hour on two cores",
             fixed=SMALL,
             methods=methods(32),
             proxy={"width": 32, "tokens": 2**16, "batch_size": 8},
             targets={"wider": {"width": 128}, "deeper": {"depth": 8}, "longer": {"tokens": 2**19}},
+            trials=16,
+            search_seeds=(0, 1, 2),
+            seeds=(11, 12),
         ),
         "full": TransferPreset(
-            about="targets of width 256, depth 16 and 2^21 tokens, searches of 48 trials; a night on a workstation",
+            about="targets of width 256, depth 16, 2^21 tokens, three searches of 48 trials; nights on a workstation",
             fixed=SMALL | {"val_tokens": 2**15},
             methods=methods(32, octaves_down=2),
             proxy={"width": 32, "tokens": 2**18, "batch_size": 16},
             targets={"wider": {"width": 256}, "deeper": {"depth": 16}, "longer": {"tokens": 2**21}},
             trials=48,
-            seeds=(1, 2, 3, 4, 5),
+            search_seeds=(0, 1, 2),
+            seeds=(11, 12, 13, 14),
         ),
         "gpu": TransferPreset(
-            about="proxy of width 256, targets of width 1024, depth 12 and 2^28 tokens, length 1024",
+            about="proxy of width 256, targets of width 1024, depth 12, 2^28 tokens, two searches of 48 trials",
             fixed={
                 "depth": 3, "head_dim": 64, "seq_len": 1024, "val_seq_len": 1024, "val_tokens": 2**18,
             },
@@ -78,7 +84,8 @@ SPEC = TransferExperiment(
             proxy={"width": 256, "tokens": 2**25, "batch_size": 16},
             targets={"wider": {"width": 1024}, "deeper": {"depth": 12}, "longer": {"tokens": 2**28}},
             trials=48,
-            seeds=(1, 2, 3),
+            search_seeds=(0, 1),
+            seeds=(11, 12, 13),
         ),
     },
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
 A `TransferPreset` spans methods × places. The places are the `proxy`, the smallest model, and the `targets`, each named
 and given by the fields of a trial that differ there. At every place the same search can be made: `trials` trials whose
-values come from the method's `space`, all with `search_seed`. What the searches found is then trained with `seeds`.
+values come from the method's `space`. It is made once with every one of `search_seeds`, which seeds its sampler and all
+its trials: what one search finds is luck, and only several say how much. What they found is then trained with `seeds`.
 
 `pruning` says whether a trial may be ended early for its loss. By default none is: with a rate that decays, losses on
 the way need not rank trials as their ends do, and for some methods they do less than for others. At width 32 with 2^15
@@ -12,7 +13,7 @@ decays. Pruning there ends the hopeless trials of the one and the good ones of t
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -25,6 +26,7 @@ SEARCHED_FIELDS = ("lr", "momentum")  # every other name in a space is an option
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 
 Name = Annotated[str, Field(pattern=NAME)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Options = Mapping[str, float | int | str | bool]
 Pruning = Literal["none", "median"]
@@ -67,7 +69,7 @@ class TransferPreset(Value):
     targets: Mapping[Name, Mapping[str, Any]] = Field(min_length=1, description="what differs from the proxy")
     rule: str = Field(default="bst", description="how batch size and learning rate go to another token budget")
     trials: int = Field(default=24, ge=1, le=10_000, description="trials of every search")
-    search_seed: int = Field(default=0, ge=0, lt=2**31)
+    search_seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, description="a search each")
     pruning: Pruning = Field(default="none", description="median: end a trial whose training loss is above the median")
     seeds: tuple[int, ...] = Field(default=(1, 2, 3, 4), min_length=2, description="of the final comparison")
 
@@ -75,10 +77,14 @@ class TransferPreset(Value):
     def _check(self) -> Self:
         if PROXY in self.targets:
             raise ValueError(f"targets: {PROXY!r} is not allowed as a target's name")
-        if len({self.search_seed, *self.seeds}) <= len(self.seeds):
+        if len(set(self.search_seeds)) < len(self.search_seeds):
             raise ValueError(
-                f"seeds: {', '.join(map(str, self.seeds))} are not allowed: they must differ from one another and from "
-                f"search_seed {self.search_seed}, whose luck the search has used"
+                f"search_seeds: {_listed(self.search_seeds)} are not allowed: they must differ from one another"
+            )
+        if len({*self.search_seeds, *self.seeds}) < len(self.search_seeds) + len(self.seeds):
+            raise ValueError(
+                f"seeds: {_listed(self.seeds)} are not allowed: they must differ from one another and from "
+                f"search_seeds {_listed(self.search_seeds)}, whose luck the searches have used"
             )
         for place in (PROXY, *self.targets):
             self._check_place(place)
@@ -93,7 +99,7 @@ class TransferPreset(Value):
                 raise ValueError(f"{where}: {name!r} is not allowed among a place's fields")
         for name, method in self.methods.items():
             try:
-                self.trial(name, self.fields(place), method.middle, self.search_seed)
+                self.trial(name, self.fields(place), method.middle, self.search_seeds[0])
             except UserError as error:
                 raise ValueError(f"{where}, methods.{name}: {error}") from None
 
@@ -114,6 +120,10 @@ class TransferPreset(Value):
         if "lr" in whole:
             whole["lr"] = whole["lr"] * lr_factor
         return Trial(**whole)
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))
 
 
 class TransferExperiment(Value):

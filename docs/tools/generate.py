@@ -36,10 +36,11 @@ def grids(name: str) -> str:
 def searches(name: str) -> str:
     """Markdown: the presets of an experiment that searches for values, and the ranges of the default one."""
     presets = load_transfer(name).presets
-    lines = ["| preset | methods | trials a search | targets | |", "|---|---|---|---|---|"]
+    lines = ["| preset | methods | searches | trials a search | targets | |", "|---|---|---|---|---|---|"]
     for preset_name, preset in presets.items():
         targets = "; ".join(f"{place}: {_fields(fields)}" for place, fields in preset.targets.items())
-        lines.append(f"| `{preset_name}` | {len(preset.methods)} | {preset.trials} | {targets} | {preset.about} |")
+        counts = f"{len(preset.methods)} | {len(preset.search_seeds)} | {preset.trials}"
+        lines.append(f"| `{preset_name}` | {counts} | {targets} | {preset.about} |")
     laptop = presets["laptop"]
     lines += ["", f"The proxy of `laptop` has {_fields(laptop.proxy)}. What is searched, on a log scale:", ""]
     lines += ["| method | ranges |", "|---|---|"]

@@ -40,8 +40,8 @@ def tune(
 ) -> None:
     """Search for the proxy's best values: learning rate, momentum and what else the method's space names.
 
-    A search goes on where an earlier call stopped, until it has its number of trials. Where the preset says
-    pruning="median", trials behind the others are ended early.
+    The search is made once with every seed of the preset's search_seeds. Each goes on where an earlier call stopped,
+    until it has its number of trials. Where the preset says pruning="median", trials behind the others are ended early.
 
     Examples:
 
@@ -53,12 +53,12 @@ def tune(
     """
     from scionlab.loading import load_transfer
     from scionlab.tune.run import tune as make
-    from scionlab.tune.search import chosen_methods, make_search
+    from scionlab.tune.search import chosen_methods, make_searches
 
     spec, store = load_transfer(experiment), _store(results)
     chosen = spec.preset(preset)
     place = places(chosen, chosen.rule)[0]
-    searches = [make_search(spec, preset, name, place, store, trials) for name in chosen_methods(chosen, method)]
+    searches = make_searches(spec, preset, chosen_methods(chosen, method), [place], store, trials)
     stop_when_asked()
     result = make(searches, store, results / "tuning", err, executor, workers)
     if as_json:
@@ -83,7 +83,8 @@ def transfer(
 ) -> None:
     """Use the proxy's values at every target as they are, tune each target from scratch, and compare the two.
 
-    Needs the searches of `scionlab tune`. What both ways found is trained with fresh seeds, as an ordinary sweep.
+    Needs the searches of `scionlab tune`, and makes as many at every target, one with each seed of search_seeds. What
+    both ways found with the same seed is trained with fresh seeds, as an ordinary sweep, and compared.
 
     Examples:
 
@@ -97,14 +98,14 @@ def transfer(
     from scionlab.tune.final import final_experiment
     from scionlab.tune.run import best_rows
     from scionlab.tune.run import tune as make
-    from scionlab.tune.search import chosen_methods, make_search
+    from scionlab.tune.search import chosen_methods, make_searches
 
     spec, store = load_transfer(experiment), _store(results)
     chosen = spec.preset(preset)
     names, law = chosen_methods(chosen, method), rule or chosen.rule
     proxy, *targets = places(chosen, law)
-    proxies = [make_search(spec, preset, name, proxy, store, trials) for name in names]
-    directs = [make_search(spec, preset, name, place, store, trials) for place in targets for name in names]
+    proxies = make_searches(spec, preset, names, [proxy], store, trials)
+    directs = make_searches(spec, preset, names, targets, store, trials)
     best_rows(store, proxies)  # before hours of training
     stop_when_asked()
     result = make(directs, store, results / "tuning", err, executor, workers)
@@ -142,7 +143,7 @@ def places(preset: "TransferPreset", rule: str) -> "list[Place]":
     law, name = RULES[rule], next(iter(preset.methods))
 
     def point(fields: Mapping[str, Any]) -> Point:
-        trial = preset.trial(name, fields, preset.methods[name].middle, preset.search_seed)
+        trial = preset.trial(name, fields, preset.methods[name].middle, preset.search_seeds[0])
         return Point(trial.tokens, trial.batch_size, trial.seq_len, lr=1.0)
 
     own = preset.fields(PROXY)
@@ -204,6 +205,7 @@ def _table(result: "TuneResult") -> "pd.DataFrame":
         {
             "method": each["method"],
             "place": each["place"],
+            "seed": each["seed"],
             "trials": ", ".join(f"{count} {state}" for state, count in each["trials"].items()),
             "best loss": f"{each['best']['val_loss']:.3f}" if each["best"] else "–",
             "with": _values(each["best"]) if each["best"] else "–",
@@ -224,6 +226,7 @@ def _search(result: "TuneResult", search: "Search") -> dict[str, Any]:
         "study": search.study,
         "method": search.method_name,
         "place": search.place.name,
+        "seed": search.seed,
         "trials": {state: sum(row["state"] == state for row in rows) for state in sorted({r["state"] for r in rows})},
         "flops": sum(row.get("flops") or 0.0 for row in rows),
         "seconds": sum(row.get("wall_time_s") or 0.0 for row in rows),

@@ -1,8 +1,8 @@
 """The comparison after the searches, as an ordinary experiment: what was found, trained with fresh seeds.
 
-At every target and for every method two ways: `zero-shot`, the proxy's best values with its learning rate carried over
-by the rule, and `direct`, the best values of the search made there. Both ways use the same seeds, so that differences
-are paired. Where both found the same values, their trials are the same.
+At every target, for every method and every search seed two ways: `zero-shot`, the best values of the proxy's search
+with its learning rate carried over by the rule, and `direct`, the best values of the search made there. All use the
+same fresh seeds, so that differences are paired. Where two searches found the same values, their trials are the same.
 """
 
 import json
@@ -30,13 +30,14 @@ def final_experiment(
 ) -> Experiment:
     """One preset, called `preset_name`. `found` are the best rows of all searches by their study.
 
-    The settings say for every method and target which trials are which way, and the names of the two searches.
+    The settings say for every method, target and search seed which trials are which way, and the names of the two
+    searches.
     """
-    proxy_of = {search.method_name: search for search in proxies}
+    proxy_of = {(search.method_name, search.seed): search for search in proxies}
     trials: dict[str, Trial] = {}
-    cells = []
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
     for direct in directs:
-        proxy = proxy_of[direct.method_name]
+        proxy = proxy_of[direct.method_name, direct.seed]
         ways = {
             ZERO_SHOT: _trials(direct, found[proxy.study], direct.place.lr_factor),
             DIRECT: _trials(direct, found[direct.study]),
@@ -45,23 +46,21 @@ def final_experiment(
         ids = {way: [cell.trial_id for cell in plan.cells] for way, plan in plans.items()}
         for way, some in ways.items():
             trials |= dict(zip(ids[way], some, strict=True))
-        cells.append(
-            {
-                "method": direct.method_name,
-                "optimizer": direct.method.optimizer,
-                "target": direct.place.name,
-                "changes": described(direct.place, proxy.place),
-                "proxy_search": proxy.study,
-                "direct_search": direct.study,
-                **ids,
-            }
-        )
+        about = {
+            "method": direct.method_name,
+            "optimizer": direct.method.optimizer,
+            "target": direct.place.name,
+            "changes": described(direct.place, proxy.place),
+            "searches": [],
+        }
+        searches = cells.setdefault((direct.place.name, direct.method_name), about)["searches"]
+        searches.append({"seed": direct.seed, "proxy_search": proxy.study, "direct_search": direct.study, **ids})
     return Experiment(
         name=spec.name,
         title=spec.title,
         question=spec.question,
         study=STUDY,
-        settings={"rule": rule, "cells": cells},
+        settings={"rule": rule, "cells": list(cells.values())},
         presets={preset_name: Preset(trials=tuple(trials.values()), about="what the searches found, with fresh seeds")},
     )
 

@@ -1,4 +1,4 @@
-"""What searches show while they run: a bar for each in a terminal, plain lines elsewhere."""
+"""What searches show while they run: a bar for every method and place in a terminal, plain lines elsewhere."""
 
 import time
 from collections import Counter
@@ -18,18 +18,20 @@ EARLY = (attempt.PRUNED, attempt.DIVERGED, attempt.FAILED)
 
 
 class SearchProgress:
-    """Counts the trials of searches; those made by earlier calls count as done."""
+    """Counts the trials of searches, all search seeds of a method at a place together; those made earlier are done."""
 
     def __init__(self, studies: Sequence[Study], console: Console) -> None:
         self.console, self.began, self._last_line = console, time.monotonic(), float("-inf")
-        self.total = {study.search.study: study.search.trials for study in studies}
-        self.done = {study.search.study: min(study.finished, study.search.trials) for study in studies}
+        self.total: Counter[str] = Counter()
+        self.done: Counter[str] = Counter()
+        self.best: dict[str, float] = {}
+        for study in studies:
+            name = _label(study)
+            self.total[name] += study.search.trials
+            self.done[name] += min(study.finished, study.search.trials)
+            self.best[name] = min(_best(study), self.best.get(name, float("inf")))
         self.before = sum(self.done.values())
         self.states: dict[str, Counter[str]] = {name: Counter() for name in self.total}
-        self.best = {study.search.study: _best(study) for study in studies}
-        self.labels = {
-            study.search.study: f"{study.search.method_name}, {study.search.place.name}" for study in studies
-        }
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -39,7 +41,7 @@ class SearchProgress:
             self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=self.console)
             for name, total in self.total.items():
                 self._tasks[name] = self._bars.add_task(
-                    self.labels[name], total=total, completed=self.done[name], note=self._note(name)
+                    name, total=total, completed=self.done[name], note=self._note(name)
                 )
             self._bars.start()
         return self
@@ -52,7 +54,7 @@ class SearchProgress:
 
     def update(self, study: Study, last: attempt.Progress) -> None:
         """A trial of a search has ended."""
-        name = study.search.study
+        name = _label(study)
         self.done[name] += 1
         self.states[name][last.state] += 1
         if last.val_loss is not None:
@@ -75,10 +77,14 @@ class SearchProgress:
         left = (now - self.began) * (total - done) / max(1, done - self.before)
         self.console.print(
             f"{done}/{total} trials, {clock(now - self.began)} gone, {clock(left)} left; "
-            f"{self.labels[name]}: {self.done[name]}/{self.total[name]} {self._note(name)}".rstrip(),
+            f"{name}: {self.done[name]}/{self.total[name]} {self._note(name)}".rstrip(),
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _label(study: Study) -> str:
+    return f"{study.search.method_name}, {study.search.place.name}"
 
 
 def _best(study: Study) -> float:

@@ -125,7 +125,8 @@ def best_rows(store: RunStore, searches: Sequence[Search]) -> dict[str, dict[str
         if whole.empty:
             raise UserError(
                 f"tunings: {search.method_name!r} has no finished trial on the {search.place.name} of "
-                f"{search.experiment}/{search.preset_name}; run `scionlab tune` with the same preset and results first"
+                f"{search.experiment}/{search.preset_name} with search seed {search.seed}; "
+                "run `scionlab tune` with the same preset and results first"
             )
         best = whole.sort_values(["val_loss", "number"]).iloc[0]
         found[search.study] = {str(name): value for name, value in best.items()}

@@ -1,4 +1,4 @@
-"""What a search is: one method at one place, checked, and named by everything that decides what it finds."""
+"""What a search is: one method at one place with one seed, checked, and named by all that decides what it finds."""
 
 import hashlib
 import json
@@ -27,13 +27,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Search:
-    """`trials` trials of a method at a place. `study` is its name everywhere; `flops` are those of one whole trial."""
+    """`trials` trials of a method at a place, sampled and trained with `seed`.
+
+    `study` is its name everywhere; `flops` are those of one whole trial.
+    """
 
     experiment: str
     preset_name: str
     preset: TransferPreset
     method_name: str
     place: Place
+    seed: int
     trials: int
     study: str
     flops: int
@@ -46,7 +50,7 @@ class Search:
 
     def trial(self, values: Mapping[str, float]) -> Trial:
         """The trial with these values; learning rates are those of the place itself."""
-        return self.preset.trial(self.method_name, self.place.fields, values, self.preset.search_seed)
+        return self.preset.trial(self.method_name, self.place.fields, values, self.seed)
 
     def cell(self, values: Mapping[str, float], store: RunStore) -> tuple[Cell, bool]:
         """The trial resolved and identified, and whether the store has it already."""
@@ -54,22 +58,44 @@ class Search:
         return plan.cells[0], not plan.todo
 
 
+def make_searches(
+    spec: TransferExperiment,
+    preset_name: str,
+    methods: Sequence[str],
+    places: Sequence[Place],
+    store: RunStore,
+    trials: int | None = None,
+) -> list[Search]:
+    """One of every method at every place with every seed, checked; `trials` of each, by default the preset's."""
+    seeds = spec.preset(preset_name).search_seeds
+    return [
+        make_search(spec, preset_name, method, place, seed, store, trials)
+        for place in places
+        for method in methods
+        for seed in seeds
+    ]
+
+
 def make_search(
-    spec: TransferExperiment, preset_name: str, method: str, place: Place, store: RunStore, trials: int | None = None
+    spec: TransferExperiment,
+    preset_name: str,
+    method: str,
+    place: Place,
+    seed: int,
+    store: RunStore,
+    trials: int | None = None,
 ) -> Search:
     """The search, checked: UserError where a trial of it cannot run, also at the ends of its ranges."""
     preset = spec.preset(preset_name)
     chosen = preset.methods[method]
-    whole = [
-        preset.trial(method, place.fields, values, preset.search_seed) for values in (chosen.middle, *chosen.corners)
-    ]
+    whole = [preset.trial(method, place.fields, values, seed) for values in (chosen.middle, *chosen.corners)]
     cells = make_plan(whole, store, spec.name, preset_name).cells
     decides = [SEARCH_VERSION, [cell.trial_id for cell in cells], sorted(chosen.space), preset.pruning]
     identity = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:8]
-    study = f"{spec.name}.{preset_name}.{method}.{place.name}.{identity}"
+    study = f"{spec.name}.{preset_name}.{method}.{place.name}.seed{seed}.{identity}"
     count = preset.trials if trials is None else trials
     middle = cells[0]
-    return Search(spec.name, preset_name, preset, method, place, count, study, middle.flops, middle.trial.steps)
+    return Search(spec.name, preset_name, preset, method, place, seed, count, study, middle.flops, middle.trial.steps)
 
 
 def chosen_methods(preset: TransferPreset, names: Sequence[str] | None) -> list[str]:

@@ -120,7 +120,7 @@ class Study:
         before = sum(trial.state == TrialState.RUNNING or RECORD in trial.user_attrs for trial in trials)
         if before == 0:
             self.optuna.enqueue_trial(self.search.method.middle)
-        text = f"{self.search.preset.search_seed} {before}"
+        text = f"{self.search.seed} {before}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
         return TPESampler(seed=seed, constant_liar=self.parallel > 1)
 
@@ -178,5 +178,5 @@ def _describe(search: Search) -> dict[str, Any]:
         "method": search.method_name,
         "optimizer": search.method.optimizer,
         "place": search.place.name,
-        "seed": search.preset.search_seed,
+        "seed": search.seed,
     }

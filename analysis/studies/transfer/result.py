@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, Estimate
 from analysis.studies.transfer.costs import Cost
+from analysis.studies.transfer.noise import Noise
 
 # Nats; stated before any result: a regret whose whole interval is below it counts as none.
 MARGIN = 0.02
@@ -15,18 +17,25 @@ TRANSFERS, LOSES, DIVERGES = "transfers", "loses", "diverges"
 
 
 @dataclass(frozen=True)
-class Noise:
-    """Standard deviation of a paired difference, nats, and the degrees of freedom it is known with; None if unknown."""
+class Searched:
+    """What the searches of one search seed found and took: `proxy` on the proxy, `direct_search` at the target.
 
-    sd: float | None
-    degrees: float
+    Losses are means over fresh seeds, and `difference` is zero-shot minus direct; None where a run diverged.
+    """
+
+    seed: int
+    zero_shot: float | None
+    direct: float | None
+    difference: float | None
+    proxy: Cost
+    direct_search: Cost
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A method at a target. Losses are means over fresh seeds; `regret` is zero-shot minus direct, paired by seed.
+    """A method at a target. Losses are means over searches and fresh seeds; `regret` is zero-shot minus direct.
 
-    None where a run diverged. `run_flops` and `run_seconds` are a zero-shot run's.
+    It is paired by search and seed. None where a run diverged. `run_flops` and `run_seconds` are a zero-shot run's.
     """
 
     method: str
@@ -39,8 +48,7 @@ class Cell:
     noise: Noise
     n_seeds: int
     same_values: bool
-    proxy: Cost
-    search: Cost
+    searches: tuple[Searched, ...]
     run_flops: float
     run_seconds: float
 
@@ -56,14 +64,44 @@ class Cell:
         return LOSES if self.regret.low > MARGIN else CANNOT_TELL
 
     @property
+    def holds(self) -> str:
+        """What the regret's interval holds."""
+        return "noise of seeds and luck of searches" if self.holds_luck else "noise of seeds"
+
+    @property
+    def holds_luck(self) -> bool:
+        """Whether the regret's interval holds the luck of the searches, besides the noise of seeds."""
+        return len(self.searches) > 1
+
+    @property
+    def proxy_flops(self) -> float:
+        """FLOPs of tuning the proxy once: a mean over the searches, as are the others."""
+        return fmean(one.proxy.flops for one in self.searches)
+
+    @property
+    def direct_flops(self) -> float:
+        """FLOPs of tuning at the target once."""
+        return fmean(one.direct_search.flops for one in self.searches)
+
+    @property
+    def proxy_seconds(self) -> float:
+        """Seconds of one worker for tuning the proxy once."""
+        return fmean(one.proxy.seconds for one in self.searches)
+
+    @property
+    def direct_seconds(self) -> float:
+        """Seconds of one worker for tuning at the target once."""
+        return fmean(one.direct_search.seconds for one in self.searches)
+
+    @property
     def flops_ratio(self) -> float:
-        """FLOPs of tuning at the target ÷ FLOPs of tuning the proxy."""
-        return self.search.flops / self.proxy.flops
+        """FLOPs of tuning at the target ÷ FLOPs of tuning the proxy, one search against one."""
+        return self.direct_flops / self.proxy_flops
 
     @property
     def seconds_ratio(self) -> float:
         """The same in seconds of one worker."""
-        return self.search.seconds / self.proxy.seconds if self.proxy.seconds else float("nan")
+        return self.direct_seconds / self.proxy_seconds if self.proxy_seconds else float("nan")
 
 
 @dataclass(frozen=True)
@@ -93,15 +131,19 @@ class ProxyTransfer:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        extra = [
-            {"verdict": c.verdict, "flops_ratio": c.flops_ratio, "seconds_ratio": c.seconds_ratio} for c in self.cells
+        cells = [
+            asdict(cell) | {"verdict": cell.verdict, "interval_holds": cell.holds, **_spent(cell)}
+            for cell in self.cells
         ]
-        cells = [asdict(cell) | more for cell, more in zip(self.cells, extra, strict=True)]
         return {"confidence": CONFIDENCE, "margin": MARGIN, **asdict(self), "cells": cells}
 
     def frames(self) -> dict[str, pd.DataFrame]:
-        """Its table, by the name of its CSV."""
-        return {"transfer_regret": pd.DataFrame(_numbers(cell) for cell in self.cells)}
+        """Its tables, by the names of their CSV: a row per cell, and one per cell and search seed."""
+        searches = [_search_numbers(cell, one) for cell in self.cells for one in cell.searches]
+        return {
+            "transfer_regret": pd.DataFrame(_numbers(cell) for cell in self.cells),
+            "transfer_searches": pd.DataFrame(searches),
+        }
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """The table as text; what the searches took, each by itself, has room on the page only."""
@@ -120,22 +162,40 @@ def _numbers(cell: Cell) -> dict[str, Any]:
         "regret": regret and regret.value,
         "regret_low": regret and regret.low,
         "regret_high": regret and regret.high,
-        "noise": cell.noise.sd,
+        "standard_error": cell.noise.error,
         "degrees": cell.noise.degrees,
+        "search_sd": cell.noise.searches,
+        "seed_sd": cell.noise.seeds,
+        "n_searches": len(cell.searches),
         "n_seeds": cell.n_seeds,
+        "interval_holds": cell.holds,
         "verdict": cell.verdict,
-        **{f"proxy_{key}": value for key, value in _cost(cell.proxy).items()},
-        **{f"direct_{key}": value for key, value in _cost(cell.search).items()},
-        "flops_ratio": cell.flops_ratio,
-        "seconds_ratio": cell.seconds_ratio,
-        "proxy_values": values_text(cell.proxy.best_params),
-        "direct_values": values_text(cell.search.best_params),
+        **_spent(cell),
+    }
+
+
+def _spent(cell: Cell) -> dict[str, float]:
+    """Means over the searches, and their ratios."""
+    names = ("proxy_flops", "direct_flops", "flops_ratio", "proxy_seconds", "direct_seconds", "seconds_ratio")
+    return {name: getattr(cell, name) for name in names}
+
+
+def _search_numbers(cell: Cell, one: Searched) -> dict[str, Any]:
+    return {
+        "method": cell.method,
+        "target": cell.target,
+        "search_seed": one.seed,
+        "zero_shot_loss": one.zero_shot,
+        "direct_loss": one.direct,
+        "difference": one.difference,
+        **{f"proxy_{key}": value for key, value in _cost(one.proxy).items()},
+        **{f"direct_{key}": value for key, value in _cost(one.direct_search).items()},
     }
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
-    names = ("complete", "pruned", "diverged", "failed", "flops", "seconds", "best_loss")
-    return {name: getattr(cost, name) for name in names}
+    names = ("study", "complete", "pruned", "diverged", "failed", "flops", "seconds", "best_loss")
+    return {name: getattr(cost, name) for name in names} | {"values": values_text(cost.best_params)}
 
 
 def texts(cell: Cell) -> dict[str, str]:
@@ -147,8 +207,9 @@ def texts(cell: Cell) -> dict[str, str]:
         "direct": _loss(cell.direct),
         "regret": regret_text(cell),
         "verdict": cell.verdict,
-        "proxy search": _spent(cell.proxy),
-        "direct search": _spent(cell.search),
+        "searches": str(len(cell.searches)),
+        "proxy search": f"{cell.proxy_flops:.2g} FLOPs, {cell.proxy_seconds:,.0f} s",
+        "direct search": f"{cell.direct_flops:.2g} FLOPs, {cell.direct_seconds:,.0f} s",
         "saved": f"{cell.flops_ratio:.1f}× FLOPs, {cell.seconds_ratio:.1f}× time",
     }
 
@@ -162,10 +223,6 @@ def regret_text(cell: Cell) -> str:
 
 def _loss(value: float | None) -> str:
     return "diverged" if value is None else f"{value:.3f}"
-
-
-def _spent(cost: Cost) -> str:
-    return f"{cost.flops:.2g} FLOPs, {cost.seconds:,.0f} s"
 
 
 def values_text(values: Mapping[str, float]) -> str:
@@ -182,11 +239,13 @@ def finding(method: str, cells: Sequence[Cell]) -> dict[str, str]:
         f"{cell.target} {regret_text(cell)}" if cell.regret else f"{cell.target}: a run diverged" for cell in cells
     ]
     ratios = ", ".join(f"{cell.flops_ratio:.1f} ({cell.target})" for cell in cells)
-    total = sum(cell.search.flops for cell in cells) / cells[0].proxy.flops
+    total = sum(cell.direct_flops for cell in cells) / cells[0].proxy_flops
+    searches = max(len(cell.searches) for cell in cells)
+    means = f" (means of {searches} searches)" if searches > 1 else ""
     each = "" if len(verdicts) == 1 else " " + "; ".join(f"{cell.target}: {cell.verdict}" for cell in cells) + "."
     return {
         "of": method,
         "verdict": worst + where,
         "text": f"The proxy's values lose, in nats: {'; '.join(parts)}.{each} Tuning at the target took {ratios} times "
-        f"the FLOPs of tuning the proxy, all targets together {total:.1f} times.",
+        f"the FLOPs of tuning the proxy, all targets together {total:.1f} times{means}.",
     }

@@ -1,12 +1,27 @@
-"""What a transfer experiment tells its study: for every method and target the trials of both ways, and the searches."""
+"""What a transfer experiment tells its study: of every method and target the searches, and the trials of both ways."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from analysis.tables.settings import Settings
 
 
+class SearchSettings(BaseModel):
+    """What the searches of one search seed found. `zero_shot` and `direct` are trial ids, fresh seed by fresh seed.
+
+    They may be the same trials, and those of another search seed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int
+    proxy_search: str
+    direct_search: str
+    zero_shot: tuple[str, ...] = Field(min_length=1)
+    direct: tuple[str, ...] = Field(min_length=1)
+
+
 class CellSettings(BaseModel):
-    """A method at a target. `zero_shot` and `direct` are trial ids, seed by seed; they may be the same trials."""
+    """A method at a target, search seed by search seed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -14,10 +29,12 @@ class CellSettings(BaseModel):
     optimizer: str
     target: str
     changes: str
-    proxy_search: str
-    direct_search: str
-    zero_shot: tuple[str, ...] = Field(min_length=1)
-    direct: tuple[str, ...] = Field(min_length=1)
+    searches: tuple[SearchSettings, ...] = Field(min_length=1)
+
+    @property
+    def studies(self) -> set[str]:
+        """Names of the searches."""
+        return {name for one in self.searches for name in (one.proxy_search, one.direct_search)}
 
 
 class ProxySettings(Settings):

@@ -22,7 +22,7 @@ from scionlab.tune import run as run_module
 from scionlab.tune.attempt import SHARES, Attempt
 from scionlab.tune.final import final_experiment
 from scionlab.tune.run import best_rows, tune
-from scionlab.tune.search import make_search
+from scionlab.tune.search import make_searches
 from scionlab.tune.studies import Study, database, opened
 from scionlab.tune.turns import Turns, parallel
 from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
@@ -77,7 +77,7 @@ def search(experiment, store):
     def make(names=("scion",), trials=None, place=0, **changes):
         spec = experiment(**changes)
         where = places(spec.presets["smoke"], "bst")[place]
-        return [make_search(spec, "smoke", name, where, store, trials) for name in names]
+        return make_searches(spec, "smoke", names, [where], store, trials)
 
     return make
 
@@ -100,7 +100,14 @@ def rows_of(store):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": (0, 1)}, "seeds: 0, 1 are not allowed: they must differ from one another and from search_seed 0"),
+        ({"seeds": (0, 1)}, "seeds: 0, 1 are not allowed: they must differ from one another and from search_seeds 0"),
+        (
+            {"search_seeds": (5, 2)},
+            "seeds: 1, 2 are not allowed: they must differ from one another and from search_seeds 5, 2",
+        ),
+        ({"search_seeds": (7, 7)}, "search_seeds: 7, 7 are not allowed: they must differ from one another"),
+        ({"search_seeds": ()}, "search_seeds: "),
+        ({"search_seed": 0}, "search_seed: no such field"),
         ({"seeds": (1, 1)}, "seeds: 1, 1 are not allowed"),
         ({"pruning": "mean"}, "pruning: 'mean' is not allowed"),
         ({"targets": {"proxy": {"width": 32}}}, "targets: 'proxy' is not allowed"),
@@ -238,7 +245,9 @@ def test_a_trial_that_diverges_ends_as_such_and_is_a_row(search, make_trials, st
     assert set(store.runs()["status"]) == {"diverged"}
     assert set(store.tunings()["trial_id"]) == set(store.runs()["trial_id"])
     assert result.best(one) is None
-    with pytest.raises(UserError, match="'adam' has no finished trial on the proxy of mine/smoke; run `scionlab tune`"):
+    with pytest.raises(
+        UserError, match="'adam' has no finished trial on the proxy of mine/smoke with search seed 0; run `scio"
+    ):
         best_rows(store, [one])
 
 
@@ -345,13 +354,13 @@ def test_other_ranges_seeds_or_fields_are_other_searches_and_more_trials_are_not
         search(**changes)[0].study
         for changes in (
             {"methods": {"scion": Method(optimizer="scion", space=SPACE)}},
-            {"search_seed": 3},
+            {"search_seeds": (3,)},
             {"proxy": PROXY | {"width": 32}},
             {"pruning": "median"},
         )
     ]
     assert len({one.study, *others}) == 5
-    assert all(name.startswith("mine.smoke.scion.proxy.") for name in others)
+    assert all(name.startswith("mine.smoke.scion.proxy.seed") for name in others)
 
 
 def test_searches_take_turns_by_the_work_left_and_share_the_workers(search, tmp_path):
@@ -381,23 +390,82 @@ def test_a_file_that_is_no_database_is_refused_in_a_sentence(search, make_trials
 def test_the_comparison_trains_both_ways_with_the_same_fresh_seeds(experiment, store, make_trials):
     spec = experiment(trials=3)
     proxy, *targets = places(spec.presets["smoke"], "bst")
-    proxies = [make_search(spec, "smoke", "scion", proxy, store)]
-    directs = [make_search(spec, "smoke", "scion", place, store) for place in targets]
+    proxies = make_searches(spec, "smoke", ["scion"], [proxy], store)
+    directs = make_searches(spec, "smoke", ["scion"], targets, store)
     make_trials([*proxies, *directs])
     found = best_rows(store, [*proxies, *directs])
     found[proxies[0].study]["params"] = json.dumps({"lr": 2**-4, "momentum": 0.2, "radius_hidden": 2.0})
     found[directs[0].study]["params"] = json.dumps({"lr": 2**-4, "momentum": 0.2, "radius_hidden": 2.0})
     final = final_experiment(spec, "smoke", "bst", found, proxies, directs, store)
-    wider, longer = final.settings["cells"]
+    assert final.settings["cells"][1]["changes"] == "tokens 8192 (1024), batch_size 16 (4), lr × 0.5"
+    wider, longer = (cell["searches"][0] for cell in final.settings["cells"])
     assert wider["zero_shot"] == wider["direct"]  # the same values are the same trials, trained once
     assert len(final.presets["smoke"].trials) == 2 + 2 * 2
-    assert longer["changes"] == "tokens 8192 (1024), batch_size 16 (4), lr × 0.5"
     run_sweep(final, "smoke", store, Console(file=io.StringIO()), "inline")
     rows = store.runs(longer["zero_shot"])
     assert set(rows["lr"]) == {2**-5}
     assert set(rows["momentum"]) == {0.2}
     assert set(rows["seed"]) == {1, 2} == set(store.runs(longer["direct"])["seed"])
     assert store.sweeps()["study"].item() == "transfer"
+
+
+def test_every_search_seed_is_a_search_of_its_own_and_resumes(search, make_trials, store):
+    searches = search(names=("scion", "adam"), trials=3, search_seeds=(0, 7))
+    assert [(one.method_name, one.seed) for one in searches] == [("scion", 0), ("scion", 7), ("adam", 0), ("adam", 7)]
+    assert len({one.study for one in searches}) == 4
+    assert all(f".seed{one.seed}." in one.study for one in searches)
+    assert search(trials=3)[0].study == searches[0].study  # more seeds leave those that are there as they are
+    assert len(make_trials(searches).made) == 12
+    assert make_trials(searches).made == []
+    rows = store.tunings()
+    assert rows.groupby("study")["seed"].unique().to_dict() == {one.study: [one.seed] for one in searches}
+    assert all(store.runs(own["trial_id"])["seed"].eq(seed).all() for seed, own in rows.groupby("seed"))
+    sampled = [set(rows.loc[rows["study"] == one.study, "params"]) for one in searches[:2]]
+    assert len(sampled[0] & sampled[1]) == 1  # the middle, which every search tries first
+    assert len(make_trials(search(trials=3, search_seeds=(0, 7, 8))).made) == 3
+
+
+def test_a_search_seed_without_its_search_is_named(search, make_trials, store):
+    make_trials(search(trials=1))
+    with pytest.raises(
+        UserError, match=r"no finished trial on the proxy of mine/smoke with search seed 7; run `scionl"
+    ):
+        best_rows(store, search(trials=1, search_seeds=(0, 7)))
+
+
+def test_the_comparison_pairs_searches_by_their_seed_and_trains_nothing_twice(experiment, store):
+    spec = experiment(search_seeds=(0, 7, 8))
+    proxy, *targets = places(spec.presets["smoke"], "bst")
+    proxies = make_searches(spec, "smoke", ["scion"], [proxy], store)
+    directs = make_searches(spec, "smoke", ["scion"], targets[:1], store)
+    rates = {"proxy": (2**-4, 2**-5, 2**-4), "wider": (2**-6, 2**-5, 2**-6)}
+    found = {
+        one.study: {"params": json.dumps({"lr": lr, "momentum": 0.2, "radius_hidden": 2.0})}
+        for place, own in (("proxy", proxies), ("wider", directs))
+        for one, lr in zip(own, rates[place], strict=True)
+    }
+    final = final_experiment(spec, "smoke", "bst", found, proxies, directs, store)
+    run_sweep(final, "smoke", store, Console(file=io.StringIO()), "inline")
+    (cell,) = final.settings["cells"]
+    assert [one["seed"] for one in cell["searches"]] == [0, 7, 8]
+    assert [one["proxy_search"] for one in cell["searches"]] == [one.study for one in proxies]
+    assert [one["direct_search"] for one in cell["searches"]] == [one.study for one in directs]
+    for i, one in enumerate(cell["searches"]):
+        for way, place in (("zero_shot", "proxy"), ("direct", "wider")):
+            rows = store.runs(one[way])
+            assert (set(rows["lr"]), set(rows["seed"])) == ({rates[place][i]}, {1, 2})
+    first, second, third = cell["searches"]
+    assert first | {"seed": 8} == third | {name: first[name] for name in ("proxy_search", "direct_search")}
+    assert second["zero_shot"] == second["direct"]
+    assert len(final.presets["smoke"].trials) == len(store.runs()) == 3 * 2  # three rates, two fresh seeds
+
+
+def test_progress_counts_the_search_seeds_of_a_method_and_place_together(search, make_trials, tmp_path):
+    searches = search(trials=2, search_seeds=(0, 7))
+    shown = io.StringIO()
+    tune(searches, RunStore(tmp_path / "runs"), tmp_path / "tuning", Console(file=shown, width=100), "inline")
+    assert "4/4 trials" in shown.getvalue()
+    assert "scion, proxy: 4/4" in shown.getvalue()
 
 
 OWN = """
@@ -412,7 +480,7 @@ OWN = """
                 ),
                 methods={{"scion": Method(optimizer="scion", space={{"lr": (2**-7, 2**-3)}})}},
                 proxy=dict(width=16, tokens=1024, batch_size=4), targets={{"wider": dict(width=32)}},
-                trials=2, seeds=(1, 2),
+                trials=2, search_seeds=(0, 7), seeds=(1, 2),
             )
         }},
     )
@@ -440,17 +508,22 @@ def test_the_commands_go_from_a_users_file_to_a_report(own_file, tmp_path):
     assert f"optuna-dashboard sqlite:///{tmp_path / 'r' / 'tuning' / 'mine.db'}" in done.output
     said = call("tune", own_file, *how, "--executor", "inline", "--trials", "3", "--json")
     document = json.loads(said.stdout)
-    assert document["made"] == 1
+    assert document["made"] == 2
+    assert [one["seed"] for one in document["searches"]] == [0, 7]
     assert document["searches"][0]["trials"] == {"complete": 3}
     assert set(document["searches"][0]["best"]["params"]) == {"lr"}
     moved = call("transfer", own_file, *how, "--executor", "inline", "--json")
     assert moved.exit_code == 0, moved.output
+    assert [(one["place"], one["seed"]) for one in json.loads(moved.stdout)["searches"]] == [("wider", 0), ("wider", 7)]
     assert json.loads(moved.stdout)["comparison"]["trials"] == len(
         RunStore(tmp_path / "r" / "runs").sweeps()["trial_ids"][0]
     )
+    assert json.loads(call("transfer", own_file, *how, "--executor", "inline", "--json").stdout)["made"] == 0
     fitted = call("fit", "--experiment", "mine", *how)
     assert fitted.exit_code == 0, fitted.output
-    assert (tmp_path / "r" / "fits" / "mine" / "proxy.json").exists()
+    (cell,) = json.loads((tmp_path / "r" / "fits" / "mine" / "proxy.json").read_text())["cells"]
+    assert [one["seed"] for one in cell["searches"]] == [0, 7]
+    assert cell["interval_holds"] == "noise of seeds and luck of searches"
 
 
 def test_mistakes_on_the_command_line_are_sentences(own_file, tmp_path):
@@ -472,6 +545,7 @@ def test_the_experiment_that_ships_can_be_searched_in_every_preset(store):
     assert list(spec.presets) == ["smoke", "laptop", "full", "gpu"]
     for name, chosen in spec.presets.items():
         assert chosen.about
+        assert len(chosen.search_seeds) > 1, name  # or its intervals would not hold the luck of the searches
         for place in places(chosen, chosen.rule):
             for method in chosen.methods:
                 trial = chosen.trial(method, place.fields, chosen.methods[method].middle, 1, place.lr_factor)
