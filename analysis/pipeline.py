@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.fits.advice import Advice, advise
+from analysis.origin import origin
 from analysis.studies.table import Fit, Study, study
 from analysis.tables.sweep import SweepTables, load_sweep
 from scionlab.errors import UserError, unknown
@@ -26,12 +28,18 @@ DEFAULT = "lr-transfer"
 
 @dataclass(frozen=True)
 class Fitted:
-    """A study's fit of a sweep's tables, and the files it was written to."""
+    """A study's fit of a sweep's tables, the files it was written to, and what would settle its open outcomes."""
 
     study: Study
     tables: SweepTables
     fit: Fit
     files: list[Path]
+    advice: Advice
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The fit for JSON, with its outcomes."""
+        return _document(self.fit, self.advice)
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,9 @@ def fit_results(results: Path | ResultsPlace, experiment: str | None, preset: st
     chosen = study(what or tables.study or DEFAULT)
     if chosen.name != (tables.study or DEFAULT):
         tables = replace(tables, sweep=tables.sweep | {"settings": None})
-    fit = chosen.fit(tables)
-    return Fitted(chosen, tables, fit, _write_fit(ResultsPlace.of(results).folder, chosen, tables, fit))
+    fit, place = chosen.fit(tables), ResultsPlace.of(results)
+    advice = advise(fit.judgements(), origin(tables, place))
+    return Fitted(chosen, tables, fit, _write_fit(place.folder, chosen, tables, fit, advice), advice)
 
 
 def draw_results(
@@ -81,7 +90,7 @@ def draw_results(
 
 def report_results(
     results: Path | ResultsPlace, experiment: str | None, preset: str, what: str | None = None
-) -> tuple[Fit, Path]:
+) -> tuple[Fitted, Path]:
     """Fit, draw and report; writes report/<experiment>.html and the index, too, and returns the page's path."""
     from analysis.report.build import render
     from analysis.report.index import index
@@ -89,17 +98,21 @@ def report_results(
     place = ResultsPlace.of(results)
     drawn = draw_results(place, experiment, preset, what)
     fitted = drawn.fitted
-    page = render(fitted.study.page(), fitted.tables, fitted.fit, drawn.figures, place)
+    page = render(fitted.study.page(), fitted.tables, fitted.fit, drawn.figures, place, fitted.advice)
     with _writing(place.folder / "report") as folder:
         path = folder / f"{fitted.tables.experiment}.html"
         path.write_text(page, encoding="utf-8")
         (folder / "index.html").write_text(index(folder), encoding="utf-8")
-    return fitted.fit, path
+    return fitted, path
 
 
-def _write_fit(results: Path, chosen: Study, tables: SweepTables, fit: Fit) -> list[Path]:
+def _document(fit: Fit, advice: Advice) -> dict[str, Any]:
+    return {**fit.as_dict(), "outcomes": list(advice.outcomes)}
+
+
+def _write_fit(results: Path, chosen: Study, tables: SweepTables, fit: Fit, advice: Advice) -> list[Path]:
     about = {key: tables.sweep[key] for key in ("experiment", "preset", "sweep_id")}
-    text = json.dumps(_finite({**about, **fit.as_dict()}), indent=2, allow_nan=False)
+    text = json.dumps(_finite({**about, **_document(fit, advice)}), indent=2, allow_nan=False)
     with _writing(results / "fits" / tables.experiment) as folder:
         written = [folder / f"{chosen.stem}.json"]
         written[0].write_text(text + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -40,6 +41,26 @@ def load_transfer(name_or_path: str) -> TransferExperiment:
     raise UserError(
         f"experiment: {name_or_path!r} has {found}; it must define SPEC = scionlab.tuning_spec.TransferExperiment(...)"
     )
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """An experiment that comes with the project; `which` is what the command line calls it, with its options."""
+
+    which: tuple[str, ...]
+    spec: Experiment | TransferExperiment
+
+
+def built_in(name: str) -> BuiltIn | None:
+    """The experiment that gives its runs this name, such as `batch`, `batch-muon` or `transfer`; None for others."""
+    names = experiment_names()
+    if name in {*names, *TRANSFERS}:
+        return BuiltIn((name,), _module(name, names).SPEC)
+    for of in (of for of in names if name.startswith(f"{of}-")):
+        module, optimizer = _module(of, names), name.removeprefix(f"{of}-")
+        if hasattr(module, "for_optimizer"):
+            return BuiltIn((of, "--optimizer", optimizer), module.for_optimizer(optimizer))
+    return None
 
 
 def experiment_names() -> list[str]:

@@ -15,6 +15,7 @@ from scionlab.times import clock
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.fits.advice import Advice
     from analysis.studies.table import Fit
     from scionlab.sweep import SweepResult
     from scionlab.sweep.plan import Cell, Plan
@@ -96,10 +97,19 @@ def print_result(result: SweepResult, name: str, console: Console) -> None:
         console.print(f"{compiled} with compiled gradients{in_stacks}")
 
 
-def print_summaries(fit: Fit, console: Console) -> None:
-    """A fit's tables for the terminal."""
+def print_fit(fit: Fit, advice: Advice, console: Console) -> None:
+    """A fit's tables for the terminal, and what would settle what they leave open."""
     for title, frame in fit.summaries():
         print_frame(frame, title, console)
+    if advice.lines:
+        console.print("What would settle it", style="italic")
+        for line in (*advice.lines, *advice.commands):
+            console.print(f"  {line}")
+        if advice.again:
+            console.print(f"  then: {advice.again}")
+        if advice.note:
+            console.print(f"  {advice.note}")
+        console.print()
 
 
 def print_frame(frame: pd.DataFrame, title: str, console: Console) -> None:

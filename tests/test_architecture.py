@@ -62,6 +62,9 @@ ROOMS = {
     "analysis.drawing": {"analysis.drawing", *TABLES},
     "analysis.report": {"analysis.report", "analysis.drawing", *FITS},
     "analysis.studies": {"analysis.studies", "analysis.drawing", "analysis.report.texts", *LAWS},
+    "analysis.origin": {
+        "analysis.origin", "scionlab.loading", "scionlab.spec", "scionlab.tuning_spec", *FITS,
+    },
     "analysis.pipeline": {"analysis", *TABLES},
 }  # fmt: skip
 # Studies do not import each other, but for these.

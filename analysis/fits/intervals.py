@@ -7,14 +7,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.fits.outcomes import Outcome
 from analysis.tables.arrays import Floats
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 TAIL = (1 - CONFIDENCE) / 2
-
-# What an interval can say of a rule's value; the report explains the words.
-INSIDE, OUTSIDE, CANNOT_TELL = "inside", "outside", "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -71,14 +69,17 @@ def with_interval(value: float | None, low: float | None, high: float | None, fo
     return f"{value:{form}} [{low:{form}}, {high:{form}}]"
 
 
-def verdict(estimate: Estimate, rule: tuple[float, float], alternatives: Sequence[float], cut_off: bool = False) -> str:
+def verdict(
+    estimate: Estimate, rule: tuple[float, float], alternatives: Sequence[float], cut_off: bool = False
+) -> Outcome:
     """Whether an interval meets what a rule implies, from one exponent to another.
 
     "inside" needs more than that: the interval must exclude the `alternatives` (such as 0, no dependence), or it says
     nothing for the rule. An interval that is `cut_off` by a grid's edge is too narrow to exclude anything.
     """
     if estimate.low is None or estimate.high is None or cut_off:
-        return CANNOT_TELL
+        return Outcome.CANNOT_TELL
     if estimate.high < rule[0] or estimate.low > rule[1]:
-        return OUTSIDE
-    return CANNOT_TELL if any(estimate.low <= other <= estimate.high for other in alternatives) else INSIDE
+        return Outcome.OUTSIDE
+    held = any(estimate.low <= other <= estimate.high for other in alternatives)
+    return Outcome.CANNOT_TELL if held else Outcome.INSIDE

@@ -24,13 +24,18 @@ ROUNDING = 1e-9  # octaves; scatter below it is that of the last digits
 
 @dataclass(frozen=True)
 class Trend:
-    """A line in octaves: `slope` with its interval, and log₂ y at x = 1. `misfit` is Birge's ratio, None if unknown."""
+    """A line in octaves: `slope` with its interval, and log₂ y at x = 1. `misfit` is Birge's ratio, None if unknown.
+
+    `bent`: the means miss the line by more than seeds explain, and the interval is as wide as that: other seeds would
+    not narrow it.
+    """
 
     slope: Estimate
     intercept: float
     misfit: float | None
     n_sizes: int
     n_seeds: int
+    bent: bool
 
     def at(self, size: Floats) -> Floats:
         """y of the line at sizes x."""
@@ -48,29 +53,30 @@ def trend(size: "pd.Series[float]", value: "pd.Series[float]") -> Trend | None:
     intercept = float(y.mean() - found * x.mean())
     off_line = float(counts @ (y - intercept - found * x) ** 2)
     scatter = float(((logs.size() - 1) * logs.var().fillna(0)).sum())
-    half, misfit = _half_width(scatter, int((counts - 1).sum()), off_line, len(x) - 2)
+    half, misfit, bent = _half_width(scatter, int((counts - 1).sum()), off_line, len(x) - 2)
     estimate = Estimate(found)
     if half is not None:
         weights = (x - x.mean()) / ((x - x.mean()) @ (x - x.mean()))
         half *= float(np.sqrt(weights**2 @ (1 / counts)))
         estimate = Estimate(found, found - half, found + half)
-    return Trend(estimate, intercept, misfit, len(x), int(counts.max()))
+    return Trend(estimate, intercept, misfit, len(x), int(counts.max()), bent)
 
 
-def _half_width(scatter: float, inside: int, off_line: float, between: int) -> tuple[float | None, float | None]:
-    """Half the interval of a single value, and Birge's ratio of how far the means miss the line to the noise.
+def _half_width(scatter: float, inside: int, off_line: float, between: int) -> tuple[float | None, float | None, bool]:
+    """Half the interval of a single value, Birge's ratio of how far the means miss the line to the noise, and whether
+    it is the misses that are wider.
 
     From the sums of squares about the seeds' means, with `inside` degrees of freedom, and of the means about the line,
     with `between` of them. None where nothing is known.
     """
     if inside == 0:
-        return None, None
+        return None, None, False
     noise = float(np.sqrt(scatter / inside))
     misses = float(np.sqrt(off_line / between)) if between else 0.0
     of_noise, of_misses = _student(noise, inside), _student(misses, between)
     if noise <= ROUNDING:
-        return (of_misses if between else None), None
-    return max(of_noise, of_misses), misses / noise if between else None
+        return (of_misses if between else None), None, bool(between)
+    return max(of_noise, of_misses), misses / noise if between else None, of_misses > of_noise
 
 
 def _student(deviation: float, freedom: int) -> float:

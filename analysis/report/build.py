@@ -23,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from analysis.drawing.saving import SavedFigure
+from analysis.fits.advice import Advice
 from analysis.fits.intervals import CONFIDENCE, RESAMPLES
 from analysis.report import assets
 from analysis.report.charts import explore
@@ -62,9 +63,17 @@ def headings(html: str) -> list[tuple[str, Markup]]:
 
 
 def render(
-    page: ModuleType, tables: SweepTables, fit: Any, figures: Sequence[SavedFigure], results: ResultsPlace
+    page: ModuleType,
+    tables: SweepTables,
+    fit: Any,
+    figures: Sequence[SavedFigure],
+    results: ResultsPlace,
+    advice: Advice,
 ) -> str:
-    """The page as text; figures are embedded, nothing is linked. `results` is what its commands name."""
+    """The page as text; figures are embedded, nothing is linked. `results` is what its commands name.
+
+    `advice` is what would settle the findings that are open; it is shown below them.
+    """
     folder = Path(str(page.__file__)).parent
     context = page.context(tables, fit)
     varying = context.pop("varying") if "varying" in context else page.VARYING
@@ -86,6 +95,7 @@ def render(
             export="" if imported else _command("export", tables, results, "--to", f"{tables.experiment}.csv"),
             about=_about(tables),
             grid=grid,
+            advice=advice,
             excluded=_excluded(tables, getattr(page, "DIVERGED", DIVERGED)),
             provenance=_provenance(tables),
             confidence=f"{CONFIDENCE:.0%}",

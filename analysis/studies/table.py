@@ -11,13 +11,14 @@ need is a fit (`analysis.fits`), a law (`analysis.laws`) or a part of figures (`
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
 import pandas as pd
 
+from analysis.fits.outcomes import Judgement
 from analysis.studies.batch_scaling.fit import fit_batch_scaling
 from analysis.studies.comparison.fit import fit_comparison
 from analysis.studies.comparison.settings import ComparisonSettings
@@ -44,6 +45,9 @@ class Fit(Protocol):
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Its tables, by the name of their CSV."""
+
+    def judgements(self) -> Sequence[Judgement]:
+        """Its outcomes, and what the open ones lack."""
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """Titled tables of texts for a terminal."""

@@ -37,9 +37,9 @@ def fit(
     fitted = fit_results(results.writing_to(to), experiment, preset, what)
     if as_json:
         about = {"experiment": fitted.tables.experiment, "preset": preset, "study": fitted.study.name}
-        print_json({**about, "files": fitted.files, "fit": fitted.fit.as_dict()})
+        print_json({**about, "files": fitted.files, "fit": fitted.document})
         return
-    terminal.print_summaries(fitted.fit, out)
+    terminal.print_fit(fitted.fit, fitted.advice, out)
     for path in fitted.files:
         out.print(f"written: {path}")
 
@@ -105,5 +105,5 @@ def report(
     if as_json:
         print_json({"experiment": path.stem, "preset": preset, "report": path, "index": path.with_name("index.html")})
         return
-    terminal.print_summaries(fitted, out)
+    terminal.print_fit(fitted.fit, fitted.advice, out)
     out.print(f"report: {path}")

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.fits.cells import Budget, all_cells, budgets_of, table_of_cells
 from analysis.fits.intervals import RESAMPLES, Estimate
+from analysis.fits.outcomes import SETTLED
 from analysis.fits.profile import TOLERANCE, left_to_gain, read_budgets, ties
 from analysis.fits.reading import Reading
 from analysis.fits.simultaneous import tied
@@ -136,7 +137,7 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
         momentum=momentum,
         noise=noise.size,
         noise_source=noise.source,
-        n_seeds=max(cell.curve.n_seeds for cell in all_cells(budgets)),
+        n_seeds=_n_seeds(budgets),
         cells=_cells(observed, drawn),
         budgets=optima,
         exponents=tuple(_exponents(observed, drawn, paths, surfaces, floor)),
@@ -149,6 +150,10 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
         critical=_critical(rows, seed),
         plan=_plan(optima, momentum, budgets, paths),
     )
+
+
+def _n_seeds(budgets: Sequence[Budget]) -> int:
+    return max(cell.curve.n_seeds for cell in all_cells(budgets))
 
 
 def _nothing(name: str, momentum: float | None) -> OptimizerScaling:
@@ -235,6 +240,7 @@ def _optima(observed: Table, drawn: Table | None, floor: float | None) -> tuple[
                 loss=float(observed.profiles[i].loss.min()),
                 tied=None if tied is None else tuple(2 ** observed.profiles[i].x[tied]),
                 seq_len=budget.cells[0].seq_len,
+                lacks=paths[BEST][0].lacks[i] if not (inside and best.lr_ok[0, i]) else SETTLED,
                 tied_lrs=None if drawn is None else _tied_rates(drawn.readings[i][int(observed.profiles[i].lowest[0])]),
             )
         )
@@ -252,16 +258,18 @@ def _exponents(
     observed: Table, drawn: Table | None, paths: Paths, surfaces: Sequence[Fitted], floor: float | None
 ) -> list[Exponent]:
     """Along both paths, along the corner of the smooth surface with a free exponent, and of the plane."""
-    found = []
+    found, n_seeds = [], _n_seeds(observed.budgets)
     for name, (path, sample) in paths.items():
-        found += fit_path(name, observed.tokens, path, sample, NO_FLOOR if name == LARGEST and floor is None else "")
+        doubt = NO_FLOOR if name == LARGEST and floor is None else ""
+        found += [each.with_seeds(n_seeds) for each in fit_path(name, observed.tokens, path, sample, doubt)]
     plane = fit_plane(observed.tokens, observed.profiles, drawn.profiles if drawn else None)
     for surface, drawn_exponents in surfaces:
         if surface.free_exponent and surface.form == "smooth":
             n_cells = sum(len(budget.cells) for budget in observed.budgets)
             doubt = "" if all(p.inside(p.lowest).all() for p in observed.profiles) else AT_EDGES
-            found += fit_corner(surface, drawn_exponents, plane, n_cells, doubt)
-    return found + (plane.exponents() if plane else [])
+            found += fit_corner(surface, drawn_exponents, plane, n_cells, doubt, n_seeds)
+    along = [each.with_seeds(n_seeds) for each in (plane.exponents() if plane else [])]
+    return found + along
 
 
 def _surfaces(observed: Table, drawn: Table | None, seed: int) -> list[Fitted]:

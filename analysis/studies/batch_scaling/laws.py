@@ -71,6 +71,8 @@ def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.
 
 def _rows(runs: pd.DataFrame, resamples: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     n_params, budgets, rows = float(runs["n_params"].iloc[0]), budgets_of(runs), []
+    if not budgets:
+        return []
     _, readings = read_budgets(budgets, resamples or MEANS, rng)
     for budget, of_budget in zip(budgets, readings, strict=True):
         for cell, reading in zip(budget.cells, of_budget, strict=True):

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.fits.cells import Budget, Cell
-from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, RESAMPLES, Estimate
+from analysis.fits.intervals import CONFIDENCE, RESAMPLES, Estimate
 from analysis.fits.lr_curve import LrCurve
+from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.fits.parabola import minimum
 from analysis.fits.profile import Profile, drawn_profile, profile, read_budgets, ties
 from analysis.fits.reading import Reading
+from analysis.fits.seeds import more_seeds
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,11 @@ class MomentumOptimum:
 
 @dataclass(frozen=True)
 class Momenta:
-    """All cells with several momenta, and what they say together: "stays", "moves" or "cannot tell"."""
+    """All cells with several momenta, and what they say together: stays put, moves, or cannot tell."""
 
     optima: tuple[MomentumOptimum, ...]
-    verdict: str
+    verdict: Outcome
+    lacks: Lacks = SETTLED
 
 
 def fit_momenta(rows: pd.DataFrame, rng: np.random.Generator) -> Momenta | None:
@@ -54,7 +57,7 @@ def fit_momenta(rows: pd.DataFrame, rng: np.random.Generator) -> Momenta | None:
     noise, readings = read_budgets(found, RESAMPLES, rng)
     known, level = noise.source != "none", 1 - (1 - CONFIDENCE) / len(found)
     optima = [_optimum(cell, of_cell, known, level) for cell, of_cell in zip(found, readings, strict=True)]
-    return Momenta(tuple(o for o, _ in optima), _verdict(optima))
+    return _together(optima, found)
 
 
 def _cell(rows: pd.DataFrame) -> Cell:
@@ -88,11 +91,20 @@ def _optimum(
     return optimum, {m for m, tie in zip(momenta, wider or [True] * len(momenta), strict=True) if tie}
 
 
-def _verdict(optima: list[tuple[MomentumOptimum, set[float]]]) -> str:
-    """ "stays" if one and the same momentum alone is best everywhere, "moves" if none is among the best everywhere."""
+def _together(optima: list[tuple[MomentumOptimum, set[float]]], cells: list[Budget]) -> Momenta:
+    verdict, lacks = _verdict(optima), SETTLED
+    if verdict.open:
+        seeds = max(each.curve.n_seeds for cell in cells for each in cell.cells)
+        lacks = Lacks.of([Missing.PLACES]) if len(optima) < 2 else more_seeds(seeds)
+    return Momenta(tuple(o for o, _ in optima), verdict, lacks)
+
+
+def _verdict(optima: list[tuple[MomentumOptimum, set[float]]]) -> Outcome:
+    """Put if one and the same momentum alone is best everywhere; it moves if none is among the best everywhere."""
     if len(optima) < 2:
-        return CANNOT_TELL
+        return Outcome.CANNOT_TELL
     if not set.intersection(*(wider for _, wider in optima)):
-        return "moves"
+        return Outcome.MOVES
     alone = {tuple(m for m, tie in zip(o.momenta, o.tied or (), strict=False) if tie) for o, _ in optima}
-    return "stays" if len(alone) == 1 and all(len(ties) == 1 for ties in alone) else CANNOT_TELL
+    put = len(alone) == 1 and all(len(ties) == 1 for ties in alone)
+    return Outcome.STAYS_PUT if put else Outcome.CANNOT_TELL

@@ -5,12 +5,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.fits.intervals import CANNOT_TELL, OUTSIDE, Estimate
+from analysis.fits.intervals import Estimate
 from analysis.fits.profile import TOLERANCE
 from analysis.laws.constants import RunConstants
 from analysis.laws.scaling_laws import ScalingLaw
 from analysis.report.texts import counts, power, powers, thousands
-from analysis.studies.batch_scaling.exponents import NEAR_BEST, Exponent
+from analysis.studies.batch_scaling.exponents import NEAR_BEST, Exponent, both
 from analysis.studies.batch_scaling.momentum import MomentumOptimum
 from analysis.studies.batch_scaling.regret import Contest
 from analysis.studies.batch_scaling.result import (
@@ -110,8 +110,7 @@ def _optimum_finding(scaling: OptimizerScaling) -> dict[str, Any]:
     if row["tied lrs"]:
         text += f" Rates not told apart at the best measured batch: {row['tied lrs']}."
     text += " One budget has no exponent."
-    resolved = budget.lr_resolved and not budget.batch_at_edge
-    return {"of": f"{scaling.optimizer}, best setting", "verdict": "found" if resolved else CANNOT_TELL, "text": text}
+    return {"of": f"{scaling.optimizer}, best setting", "verdict": budget.verdict, "text": text}
 
 
 def _reading(scaling: OptimizerScaling, name: str) -> dict[str, Any] | None:
@@ -139,12 +138,11 @@ def _plane_finding(scaling: OptimizerScaling) -> dict[str, Any] | None:
     a, b = scaling.exponent("learning rate against batch size"), scaling.exponent("learning rate against budget")
     if a is None or b is None or a.estimate is None or b.estimate is None:
         return None
-    verdict = a.verdict if a.verdict == b.verdict else OUTSIDE if OUTSIDE in (a.verdict, b.verdict) else CANNOT_TELL
     text = (
         f"The best learning rate goes as the batch size to the {a.estimate.text('.2f')} (rule: 1; {a.verdict}) and as "
         f"the budget to the {b.estimate.text('.2f')} (rule: −1; {b.verdict})."
     )
-    return {"of": f"{scaling.optimizer}, learning rate", "verdict": verdict, "text": text}
+    return {"of": f"{scaling.optimizer}, learning rate", "verdict": both(a.verdict, b.verdict), "text": text}
 
 
 def _contest_finding(optimizer: str, contest: Contest) -> dict[str, Any]:
@@ -153,7 +151,8 @@ def _contest_finding(optimizer: str, contest: Contest) -> dict[str, Any]:
         f"At {contest.tokens:,.0f} tokens, predicted from the smaller budgets: {contest.why}. "
         f"Its regret is {best.regret.text('.3f')} nats."
     )
-    return {"of": f"{optimizer}, rules", "verdict": contest.winner or "no winner", "text": text}
+    verdict = f"{contest.outcome}: {contest.winner}" if contest.winner else contest.outcome
+    return {"of": f"{optimizer}, rules", "verdict": verdict, "text": text}
 
 
 def _momenta(optimum: MomentumOptimum) -> str:

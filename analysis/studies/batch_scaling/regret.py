@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.fits.intervals import TAIL, Estimate
+from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
+from analysis.fits.seeds import more_seeds
 from analysis.laws.rules import Rule
 from analysis.studies.batch_scaling.table import Table
 from analysis.tables.arrays import Bools, Floats
@@ -41,7 +43,7 @@ class Score:
 class Contest:
     """The scores at one held-out budget, the lowest regret first, and the winner if the intervals allow to name one.
 
-    `anchor` is the budget the anchored rules started from.
+    `anchor` is the budget the anchored rules started from. `outcome` is "best" where there is a winner.
     """
 
     tokens: float
@@ -49,6 +51,8 @@ class Contest:
     scores: tuple[Score, ...]
     winner: str | None
     why: str
+    outcome: Outcome
+    lacks: Lacks = SETTLED
 
 
 def contest(observed: Table, drawn: Table | None, held_out: int, rules: Sequence[Rule]) -> Contest | None:
@@ -77,8 +81,17 @@ def contest(observed: Table, drawn: Table | None, held_out: int, rules: Sequence
         )
     order = sorted(range(len(scores)), key=lambda i: scores[i].regret.value)
     tokens = [budget.tokens for budget in observed.budgets]
-    winner, why = _winner([scores[i] for i in order], None if sampled is None else [sampled[i].regret for i in order])
-    return Contest(tokens[held_out], tokens[anchor], tuple(scores[i] for i in order), winner, why)
+    ordered = tuple(scores[i] for i in order)
+    outcome, why = _winner(ordered, None if sampled is None else [sampled[i].regret for i in order])
+    return Contest(
+        tokens=tokens[held_out],
+        anchor=tokens[anchor],
+        scores=ordered,
+        winner=None if outcome.open else ordered[0].rule,
+        why=why,
+        outcome=outcome,
+        lacks=_lacks(outcome, ordered[0], observed, held_out),
+    )
 
 
 @dataclass(frozen=True)
@@ -104,18 +117,27 @@ def _read(
     return readings
 
 
-def _winner(scores: Sequence[Score], sampled: Sequence[Floats] | None) -> tuple[str | None, str]:
+def _lacks(outcome: Outcome, first: Score, table: Table, held_out: int) -> Lacks:
+    """What keeps the rule with the lowest regret from being the best, if anything does."""
+    if outcome == Outcome.LEFT_OPEN:
+        x, batch = table.profiles[held_out].x, np.log2(first.batch_tokens.value)
+        return Lacks.of([Missing.RATES_BEYOND if x[0] <= batch <= x[-1] else Missing.BATCHES])
+    return more_seeds(max(cell.curve.n_seeds for cell in table.budgets[held_out].cells)) if outcome.open else SETTLED
+
+
+def _winner(scores: Sequence[Score], sampled: Sequence[Floats] | None) -> tuple[Outcome, str]:
     """The first rule, if its regret is below every other's in the resamples."""
     first = scores[0]
     if sampled is None:
-        return None, "there is no measure of noise"
+        return Outcome.CANNOT_TELL, "there is no measure of noise"
     if first.outside:
-        return None, f"the prediction with the lowest regret, that of {first.rule}, lies outside what was measured"
+        why = f"the prediction with the lowest regret, that of {first.rule}, lies outside what was measured"
+        return Outcome.LEFT_OPEN, why
     others = zip(scores[1:], sampled[1:], strict=True)
     rivals = [score.rule for score, draws in others if not _above(draws, sampled[0])]
     if rivals:
-        return None, f"{first.rule} has the lowest regret, but cannot be told apart from {', '.join(rivals)}"
-    return first.rule, f"the regret of {first.rule} is below that of every other"
+        return Outcome.TIED, f"{first.rule} has the lowest regret, but cannot be told apart from {', '.join(rivals)}"
+    return Outcome.BEST, f"the regret of {first.rule} is below that of every other"
 
 
 def _above(draws: Floats, first: Floats) -> bool:

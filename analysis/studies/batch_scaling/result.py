@@ -1,12 +1,13 @@
 """The batch-scaling fit as frozen values, their JSON and their tables."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from analysis.fits.intervals import CONFIDENCE, RESAMPLES, Estimate
+from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Outcome, record
 from analysis.fits.profile import TOLERANCE
 from analysis.laws.constants import Constants
 from analysis.laws.critical_batch import CriticalBatch
@@ -57,6 +58,12 @@ class BudgetOptimum:
     tied: tuple[float, ...] | None
     seq_len: float
     tied_lrs: tuple[float, ...] | None
+    lacks: Lacks = SETTLED
+
+    @property
+    def verdict(self) -> Outcome:
+        """Whether best batch and rate are known; what is not, is `lacks`."""
+        return Outcome.FOUND if self.lr_resolved and not self.batch_at_edge else Outcome.CANNOT_TELL
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,17 @@ class OptimizerScaling:
         """The exponent of that name, if it was fitted."""
         return next((e for e in self.exponents if e.name == name), None)
 
+    @property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """The exponents, or of one budget its setting, then the contest of rules and the momentum."""
+        found = [Judgement(e.name, e.verdict, e.lacks) for e in self.exponents if len(self.budgets) != 1]
+        found += [Judgement("best setting", b.verdict, b.lacks) for b in self.budgets if len(self.budgets) == 1]
+        if self.forward:
+            found.append(Judgement("rules", self.forward.outcome, self.forward.lacks))
+        if self.momenta:
+            found.append(Judgement("momentum", self.momenta.verdict, self.momenta.lacks))
+        return tuple(replace(judgement, of=f"{self.optimizer}, {judgement.of}") for judgement in found)
+
 
 @dataclass(frozen=True)
 class OptimizerLaw:
@@ -161,6 +179,10 @@ class BatchScaling:
             "batch_scaling_rules": _frame(((o, s) for o, c in contests for s in c.scores), rule_budgets(contests)),
         }
 
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Those of every optimizer."""
+        return tuple(judgement for scaling in self.optimizers for judgement in scaling.judgements)
+
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """Titled tables of texts for a terminal."""
         found = []
@@ -177,7 +199,7 @@ class BatchScaling:
 
 def _with_law_of_kappa(found: OptimizerScaling) -> dict[str, Any]:
     """As a dictionary, with κ(B) ∝ B^exponent in the words of `scionlab plan`."""
-    fields = asdict(found)
+    fields = record(found)
     if found.constants and found.constants.kappa_batch_exponent is not None:
         fields["constants"] |= {
             "kappa_batch_exponent": found.constants.kappa_batch_exponent,

@@ -19,15 +19,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, Estimate
+from analysis.fits.intervals import CONFIDENCE, Estimate
+from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.fits.parabola import minimum, slope
+from analysis.fits.seeds import more_seeds
 from analysis.studies.comparison.design import Design, sign
 from analysis.studies.comparison.settings import Claim
 from analysis.studies.comparison.tuned import DIVERGED, EDGE, Quantity, Tuned
 from analysis.tables.keys import plain, spoken
 
-HELD, DID_NOT_HOLD = "held", "did not hold"
 BEYOND = "beyond"  # what is open of a best place at its grid's end
+DOUBTS = {EDGE: Missing.RATES_BEYOND, DIVERGED: Missing.RATES_BEYOND, BEYOND: Missing.PLACES}
 NAMES = {
     "val_loss": "validation loss",
     "val_accuracy": "validation accuracy",
@@ -42,9 +44,10 @@ class Judged:
 
     kind: str
     claim: str
-    verdict: str
+    verdict: Outcome
     text: str
     estimate: Estimate | None
+    lacks: Lacks = SETTLED
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class Results:
     def level(self) -> float:
         """The confidence of every interval of a claim."""
         return together(len(self.design.settings.claims))
+
+    @property
+    def n_seeds(self) -> int:
+        """The most seeds that a cell has."""
+        return max(tuned.cell.read.n_seeds for tuned in self.tuned.values())
 
     @property
     def metric(self) -> str:
@@ -116,14 +124,24 @@ def in_words(claims: int) -> str:
     return f"{claims} claims are judged together: each interval is at 1 − {1 - CONFIDENCE:.0%}/{claims}"
 
 
-def below(quantity: Quantity, level: float, limit: float = 0.0) -> str:
-    """Whether a quantity lies below a limit, by its interval of so much confidence."""
-    known = quantity.estimate(level=level)
-    if known.low is None or known.high is None:
-        return CANNOT_TELL
-    if known.high < limit and not quantity.may_rise:
-        return HELD
-    return DID_NOT_HOLD if known.low > limit and not quantity.may_fall else CANNOT_TELL
+def below(quantity: Quantity, results: Results, limit: float = 0.0) -> tuple[Outcome, Lacks]:
+    """Whether a quantity lies below a limit, by its interval of the claims' confidence, and what that lacks."""
+
+    def judge(known: Estimate, may_fall: bool = False, may_rise: bool = False) -> Outcome:
+        if known.low is None or known.high is None:
+            return Outcome.CANNOT_TELL
+        if known.high < limit and not may_rise:
+            return Outcome.HELD
+        return Outcome.DID_NOT_HOLD if known.low > limit and not may_fall else Outcome.CANNOT_TELL
+
+    known = quantity.estimate(level=results.level)
+    outcome = judge(known, quantity.may_fall, quantity.may_rise)
+    if not outcome.open:
+        return outcome, SETTLED
+    doubts = Lacks.of([DOUBTS[kind] for kind, _ in quantity.doubts])
+    if not judge(known).open or (np.isnan(known.value) and doubts.missing):
+        return outcome, doubts
+    return outcome, doubts | more_seeds(results.n_seeds, known, judge)
 
 
 def judge(claim: Claim, results: Results) -> Judged:
@@ -136,24 +154,27 @@ def _arms(claim: Claim, results: Results) -> tuple[int, int] | None:
     return None if of is None or than is None else (of, than)
 
 
-def _missing(claim: Claim, what: str, why: str) -> Judged:
-    return Judged(claim.kind, claim.text or what, CANNOT_TELL, why, None)
+def _missing(claim: Claim, what: str, why: str, missing: Missing = Missing.PLACES) -> Judged:
+    return Judged(claim.kind, claim.text or what, Outcome.CANNOT_TELL, why, None, Lacks.of([missing]))
 
 
 def _not_run(claim: Claim, what: str, results: Results) -> Judged:
     lost = [str(name) for name in (claim.of, claim.than) if results.design.arm(str(name)) is None]
-    return _missing(claim, what, f"There are no runs of {' and '.join(lost)}.")
+    return _missing(claim, what, f"There are no runs of {' and '.join(lost)}.", Missing.RUNS)
 
 
-def _judged(claim: Claim, what: str, verdict: str, text: str, difference: Quantity, results: Results) -> Judged:
+def _judged(
+    claim: Claim, what: str, verdict: tuple[Outcome, Lacks], text: str, difference: Quantity, results: Results
+) -> Judged:
+    outcome, lacks = verdict
     known = difference.estimate(results.sign, results.level) if np.isfinite(difference.value) else None
-    return Judged(claim.kind, claim.text or what, verdict, _doubted(text, difference, verdict, results), known)
+    return Judged(claim.kind, claim.text or what, outcome, _doubted(text, difference, outcome, results), known, lacks)
 
 
-def _doubted(text: str, quantity: Quantity, verdict: str, results: Results) -> str:
+def _doubted(text: str, quantity: Quantity, verdict: Outcome, results: Results) -> str:
     """The sentence, and after it what keeps it from saying more."""
     parts = [text]
-    for kind, of in _grouped(quantity.doubts if verdict == CANNOT_TELL else ()).items():
+    for kind, of in _grouped(quantity.doubts if verdict.open else ()).items():
         parts.append(
             {
                 EDGE: f"The best learning rate of {of} ends its grid, so there may be better ones.",
@@ -162,8 +183,8 @@ def _doubted(text: str, quantity: Quantity, verdict: str, results: Results) -> s
             }[kind]
         )
     if quantity.sample is None:
-        seeds = max(tuned.cell.read.n_seeds for tuned in results.tuned.values())
-        parts.append("One seed: there is no measure of seed noise." if seeds == 1 else "Seed noise is not known.")
+        one = results.n_seeds == 1
+        parts.append("One seed: there is no measure of seed noise." if one else "Seed noise is not known.")
     return " ".join(parts)
 
 
@@ -195,7 +216,7 @@ def _ends(claim: Claim, results: Results) -> Judged:
         places = [found, found]
         of, than = (results.cost(arm, found) for arm in arms)
     difference = of - than
-    verdict = below(difference, results.level, margin)
+    verdict = below(difference, results, margin)
     names = [results.name(arm, place) for arm, place in zip(arms, places, strict=True)]
     text = (
         f"The {results.metric} is {results.shown(of, '.3f')} with {names[0]} and {results.shown(than, '.3f')} with "
@@ -216,7 +237,7 @@ def _flatter(claim: Claim, results: Results) -> Judged:
     last = shared[-1]
     rises = [results.rise(arm, last) for arm in arms]
     difference = rises[0] - rises[1]
-    verdict = below(difference, results.level)
+    verdict = below(difference, results)
     parts = []
     for arm, rise in zip(arms, rises, strict=True):
         start = results.design.place(results.best_place(arm))
@@ -252,14 +273,14 @@ def _goes(claim: Claim, results: Results) -> Judged:
     # A claim that something lies above 0 is one that its negative lies below.
     negative = None if sample is None else -sample
     turned = replace(drift, value=-drift.value, sample=negative, may_fall=drift.may_rise, may_rise=drift.may_fall)
-    verdict = below(turned if claim.kind == "grows" else drift, results.level)
+    verdict, lacks = below(turned if claim.kind == "grows" else drift, results)
     first, last = (
         f"{2 ** tops[i].value:.3g} at {spoken(key)} {plain(design.arms[family[i]].values[key])}" for i in (0, -1)
     )
     estimate = drift.estimate(level=results.level)
     pace = f"{estimate.text('+.2f')} octaves per octave of {spoken(key)}"
     text = f"The best {design.across} goes from {first} to {last}: {pace}."
-    return Judged(claim.kind, claim.text or what, verdict, _doubted(text, drift, verdict, results), estimate)
+    return Judged(claim.kind, claim.text or what, verdict, _doubted(text, drift, verdict, results), estimate, lacks)
 
 
 def _family(claim: Claim, design: Design, key: str) -> list[int]:

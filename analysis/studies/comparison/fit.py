@@ -5,18 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.fits.intervals import RESAMPLES, Estimate
+from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
+from analysis.fits.seeds import more_seeds
 from analysis.fits.simultaneous import simultaneous
 from analysis.studies.comparison.claims import Results, judge
 from analysis.studies.comparison.design import Cell, Design, arrange, cells_of
 from analysis.studies.comparison.result import CellResult, Comparison, Rank, Ranking
 from analysis.studies.comparison.settings import ComparisonSettings
-from analysis.studies.comparison.tuned import DIVERGED, Quantity, Tuned, tune
+from analysis.studies.comparison.tuned import Quantity, Tuned, tune
 from analysis.tables.keys import spoken
 from analysis.tables.sweep import SweepTables
 from analysis.tables.units import nats
 from scionlab.errors import UserError
-
-BEST, TIED, WORSE, OPEN = "best", "not told apart", "worse", "open"
 
 
 def fit_comparison(tables: SweepTables, seed: int = 0) -> Comparison:
@@ -110,6 +110,7 @@ def _ranking(at: str, entries: Sequence[tuple[int, int, Quantity]], results: Res
         tuned = results.tuned[arm, place]
         finite = bool(np.isfinite(cost.value))
         difference = _difference(cost, first, width) if finite and i else None
+        verdict = _verdict(cost, first, difference, i)
         ranks.append(
             Rank(
                 arm=results.design.arms[arm].name,
@@ -117,7 +118,8 @@ def _ranking(at: str, entries: Sequence[tuple[int, int, Quantity]], results: Res
                 value=cost.estimate(results.sign) if finite else None,
                 lr=None if tuned.log2_lr is None else float(2**tuned.log2_lr),
                 difference=None if difference is None else difference.times(results.sign),
-                verdict=_verdict(cost, first, difference, i),
+                verdict=verdict,
+                lacks=_lacks(cost, first, difference, results) if verdict.open else SETTLED,
             )
         )
     return Ranking(at, tuple(ranks))
@@ -139,12 +141,25 @@ def _difference(cost: Quantity, first: Quantity, width: float | None) -> Estimat
     return Estimate(difference.value, difference.value - half, difference.value + half)
 
 
-def _verdict(cost: Quantity, first: Quantity, difference: Estimate | None, index: int) -> str:
+def _verdict(cost: Quantity, first: Quantity, difference: Estimate | None, index: int) -> Outcome:
     """What the first arm's lead over one allows to say of that one."""
     if not np.isfinite(cost.value):
-        return DIVERGED
+        return Outcome.DIVERGED
     if index == 0:
-        return BEST
-    if difference is None or difference.low is None or difference.low <= 0:
-        return TIED
-    return OPEN if cost.may_fall or first.may_rise else WORSE
+        return Outcome.BEST
+    if difference is None or _tied(difference):
+        return Outcome.TIED
+    return Outcome.LEFT_OPEN if cost.may_fall or first.may_rise else Outcome.WORSE
+
+
+def _tied(difference: Estimate) -> bool:
+    """Whether an arm's cost is not told apart from the first's."""
+    return difference.low is None or difference.low <= 0
+
+
+def _lacks(cost: Quantity, first: Quantity, difference: Estimate | None, results: Results) -> Lacks:
+    """What an arm lacks that may be as good as the first: rates beyond its grid, or seeds to tell it apart."""
+    rates = Lacks.of([Missing.RATES_BEYOND] if cost.may_fall or first.may_rise else [])
+    if difference is None or not _tied(difference):
+        return rates
+    return rates | more_seeds(results.n_seeds, difference, lambda d: Outcome.TIED if _tied(d) else Outcome.WORSE)

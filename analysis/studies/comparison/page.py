@@ -4,10 +4,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.fits.outcomes import Outcome
 from analysis.report.texts import counts, power, powers, thousands
 from analysis.studies.comparison.claims import in_words
 from analysis.studies.comparison.design import arms_of
-from analysis.studies.comparison.fit import OPEN, TIED, WORSE
 from analysis.studies.comparison.result import CellResult, Comparison, Rank, Ranking, rank_texts
 from analysis.tables.keys import plain, values
 from analysis.tables.sweep import SweepTables
@@ -40,16 +40,15 @@ def context(tables: SweepTables, fit: Comparison) -> dict[str, Any]:
 def _finding(ranking: Ranking, fit: Comparison) -> dict[str, str]:
     """The ranking in one sentence, and who cannot be told apart from its first."""
     first, *others = ranking.ranks
-    tied = [rank.arm for rank in others if rank.verdict in (TIED, OPEN)]
-    verdict = f"best: {first.arm}" if not tied else f"{TIED}: {', '.join([first.arm, *tied])}"
+    tied = [rank.arm for rank in others if rank.verdict.open]
+    verdict = f"{Outcome.TIED}: {', '.join([first.arm, *tied])}" if tied else f"{Outcome.BEST}: {first.arm}"
     if not others:
         verdict = "one arm"
     shown = ", ".join(_entry(rank) for rank in ranking.ranks[:SHOWN])
     if len(ranking.ranks) > SHOWN:
         shown += f"; {len(ranking.ranks) - SHOWN} more down to {_entry(ranking.ranks[-1])}"
-    of = f"ranking, {ranking.at}" if ranking.at else "ranking"
     text = f"{fit.metric.capitalize()}{fit.unit and f' in{fit.unit}'}: {shown}."
-    return {"of": of, "verdict": verdict, "text": text}
+    return {"of": ranking.title, "verdict": verdict, "text": text}
 
 
 def _entry(rank: Rank) -> str:
@@ -58,7 +57,7 @@ def _entry(rank: Rank) -> str:
     if rank.difference is None:
         return f"{rank.arm} {rank.value.text('.3f')}"
     apart = rank.difference.text("+.3f")
-    return f"{rank.arm} {rank.value.value:.3f} ({apart}{'' if rank.verdict == WORSE else '; ' + rank.verdict})"
+    return f"{rank.arm} {rank.value.value:.3f} ({apart}{'' if rank.verdict == Outcome.WORSE else '; ' + rank.verdict})"
 
 
 def _row(cell: CellResult, fit: Comparison) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The comparison as one frozen result, and its tables."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.fits.intervals import CONFIDENCE, RESAMPLES, Estimate
+from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Outcome, record
 from analysis.studies.comparison.claims import Judged, in_words, together
 from analysis.studies.comparison.design import Design
 
@@ -40,7 +41,8 @@ class Rank:
     value: Estimate | None
     lr: float | None
     difference: Estimate | None
-    verdict: str
+    verdict: Outcome
+    lacks: Lacks = SETTLED
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Ranking:
 
     at: str
     ranks: tuple[Rank, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return f"ranking, {self.at}" if self.at else "ranking"
 
 
 @dataclass(frozen=True)
@@ -110,10 +117,19 @@ class Comparison:
             "across": self.design.settings.across,
             "paired": self.paired,
             "claims_confidence": together(len(self.claims)),
-            "claims": [asdict(claim) for claim in self.claims],
-            "rankings": [asdict(ranking) for ranking in self.rankings],
-            "cells": [asdict(cell) for cell in self.cells],
+            "claims": [record(claim) for claim in self.claims],
+            "rankings": [record(ranking) for ranking in self.rankings],
+            "cells": [record(cell) for cell in self.cells],
         }
+
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One per claim, and one per arm of every ranking."""
+        ranks = [
+            Judgement(f"{rank.arm}, {ranking.title}", rank.verdict, rank.lacks)
+            for ranking in self.rankings
+            for rank in ranking.ranks
+        ]
+        return (*(Judgement(c.claim, c.verdict, c.lacks) for c in self.claims), *ranks)
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """Claims and rankings as texts for a terminal."""

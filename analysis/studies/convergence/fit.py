@@ -21,14 +21,16 @@ The exponent in n is the slope of `analysis.fits.trend`. A rate is an upper boun
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, Estimate, student
-from analysis.fits.trend import trend
+from analysis.fits.intervals import CONFIDENCE, Estimate, student
+from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Missing, Outcome, all_of, record
+from analysis.fits.seeds import more_seeds
+from analysis.fits.trend import Trend, trend
 from analysis.studies.convergence.arms import Arm, arms
 from analysis.studies.convergence.settings import ConvergenceSettings
 from analysis.tables import keys
@@ -42,10 +44,6 @@ STALLED = 0.125
 LAST = 4  # horizons at the end that say whether an arm stalls
 ROUNDING = 1e-6  # of f at the start: a smaller rise of f is that of float32
 RESOLVED = 1e-5  # of ‖∇f‖_* at the start: below it is what float32 leaves of a gradient that should be 0
-REACHES, SLOWER = "reaches the rate", "slower than the rate"
-STALLS, FALLS, RISES = "stalls", "goes on falling", "rises"
-DESCENDS = "descends"
-NO_THEOREM = "no theorem"
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Convergence:
     """
 
     arm: Arm
-    verdict: str
+    verdict: Outcome
     exponent: Estimate | None
     last: Estimate | None
     level: Estimate
@@ -64,6 +62,7 @@ class Convergence:
     horizons: tuple[int, ...]
     n_seeds: int
     n_diverged: int
+    lacks: Lacks = SETTLED
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Descent:
     """
 
     arm: Arm
-    verdict: str
+    verdict: Outcome
     rise: float
     horizon: int
     n_runs: int
@@ -95,17 +94,22 @@ class ConvergenceFit:
             "tolerance": TOLERANCE,
             "stalled_within": STALLED,
             "resolved": RESOLVED,
-            "arms": [asdict(arm) for arm in self.arms],
-            "descents": [asdict(descent) for descent in self.descents],
+            "arms": [record(arm) for arm in self.arms],
+            "descents": [record(descent) for descent in self.descents],
         }
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Its tables, by the name of their CSV."""
         return {
             "convergence": pd.DataFrame(map(_row, self.arms)),
-            "descent": pd.DataFrame({**asdict(d), "arm": d.arm.name} for d in self.descents),
+            "descent": pd.DataFrame({**record(d), "arm": d.arm.name} for d in self.descents),
             "horizons": self.points,
         }
+
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One per arm, and one per arm without noise on its descent."""
+        rates = [Judgement(found.arm.name, found.verdict, found.lacks) for found in self.arms]
+        return (*rates, *(Judgement(f"{d.arm.name}: descent", d.verdict) for d in self.descents))
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """One row per arm, as text."""
@@ -133,7 +137,7 @@ def texts(found: Convergence) -> dict[str, str]:
 
 
 def _row(found: Convergence) -> dict[str, Any]:
-    row: dict[str, Any] = {**asdict(found.arm), "verdict": found.verdict}
+    row: dict[str, Any] = {**record(found.arm), "verdict": found.verdict}
     for name, estimate in (("exponent", found.exponent), ("last", found.last), ("level", found.level)):
         known = estimate or Estimate(np.nan)
         row |= {name: known.value, f"{name}_low": known.low, f"{name}_high": known.high}
@@ -189,12 +193,13 @@ def _converge(arm: Arm, runs: pd.DataFrame, points: pd.DataFrame) -> Convergence
     positive = points[points["grad_dual"] > 0]
     end = positive[positive["steps"].isin(horizons[-LAST:])]
     whole, last = (trend(some["steps"], some["grad_dual"]) for some in (positive, end))
-    exponent = whole.slope if whole else None
-    tail = last.slope if last and len(horizons) > LAST else exponent
+    last = last if last and len(horizons) > LAST else whole
+    exponent, tail = whole.slope if whole else None, last.slope if last else None
     n_diverged = int((runs["status"] == "diverged").sum())
+    outcome = verdict(arm, exponent, tail, n_diverged, converged)
     return Convergence(
         arm=arm,
-        verdict=verdict(arm, exponent, tail, n_diverged, converged),
+        verdict=outcome,
         exponent=exponent,
         last=tail,
         level=_level(longest["grad_dual"]),
@@ -202,6 +207,7 @@ def _converge(arm: Arm, runs: pd.DataFrame, points: pd.DataFrame) -> Convergence
         horizons=horizons,
         n_seeds=int(runs["seed"].nunique()),
         n_diverged=n_diverged,
+        lacks=_lacks(arm, whole, last, n_diverged, converged) if outcome.open else SETTLED,
     )
 
 
@@ -216,33 +222,56 @@ def _level(values: "pd.Series[float]") -> Estimate:
 
 def verdict(
     arm: Arm, exponent: Estimate | None, last: Estimate | None, n_diverged: int = 0, converged: bool = False
-) -> str:
+) -> Outcome:
     """What the intervals of the exponents over all and over the last horizons allow to say.
 
     The last ones must not contradict a rate that all of them reach: a line that falls and then stalls reaches none. An
     arm that has converged, whatever its exponent on the way, has reached any rate.
     """
     if arm.rate is None and not arm.may_stall:
-        return NO_THEOREM
+        return Outcome.NO_THEOREM
     if arm.rate is not None and converged:
-        return CANNOT_TELL if n_diverged else REACHES
+        return Outcome.CANNOT_TELL if n_diverged else Outcome.REACHES
     ends = [(e.low, e.high) for e in (exponent, last) if e and e.low is not None and e.high is not None]
     if len(ends) < 2:
-        return CANNOT_TELL
+        return Outcome.CANNOT_TELL
     (_, high), (last_low, last_high) = ends
     if arm.rate is None:
         return _floor(last_low, last_high)
     if any(low > arm.rate + TOLERANCE for low, _ in ends):
-        return SLOWER
-    return REACHES if high <= arm.rate + TOLERANCE and not n_diverged else CANNOT_TELL
+        return Outcome.SLOWER
+    reached = high <= arm.rate + TOLERANCE and not n_diverged
+    return Outcome.REACHES if reached else Outcome.CANNOT_TELL
 
 
-def _floor(low: float, high: float) -> str:
+def _floor(low: float, high: float) -> Outcome:
     if high < -STALLED:
-        return FALLS
+        return Outcome.FALLS
     if low > STALLED:
-        return RISES
-    return STALLS if low >= -STALLED and high <= STALLED else CANNOT_TELL
+        return Outcome.RISES
+    return Outcome.STALLS if low >= -STALLED and high <= STALLED else Outcome.CANNOT_TELL
+
+
+def _lacks(arm: Arm, whole: Trend | None, last: Trend | None, n_diverged: int, converged: bool) -> Lacks:
+    """What an arm lacks of which one cannot tell: runs that do not diverge, and what its lines lack.
+
+    A rate is decided by the line over all horizons, a floor by that over the last.
+    """
+
+    def judge(slope: Estimate) -> Outcome:
+        return verdict(arm, slope, slope)
+
+    lacks = [Lacks.of([Missing.STABLE_RATES] if n_diverged else [])]
+    deciding = last if arm.rate is None else whole
+    for line in () if arm.rate is not None and converged else (whole, last):
+        if line is None:
+            lacks.append(Lacks.of([Missing.LONGER]))
+        elif line.slope.low is None:
+            lacks.append(more_seeds(line.n_seeds))
+        elif line is deciding and judge(line.slope).open:
+            seeds = None if line.bent else more_seeds(line.n_seeds, line.slope, judge, line.n_sizes)
+            lacks.append(seeds or Lacks.of([Missing.LONGER]))
+    return all_of(lacks)
 
 
 def _descent(arm: Arm, runs: pd.DataFrame, curves: Mapping[str, "pd.Series[float]"]) -> Descent | None:
@@ -255,7 +284,8 @@ def _descent(arm: Arm, runs: pd.DataFrame, curves: Mapping[str, "pd.Series[float
     if not found:
         return None
     rise, horizon = max(found)
-    return Descent(arm, DESCENDS if rise <= ROUNDING else RISES, rise, horizon, len(found))
+    outcome = Outcome.DESCENDS if rise <= ROUNDING else Outcome.RISES
+    return Descent(arm, outcome, rise, horizon, len(found))
 
 
 def losses_of(tables: SweepTables, trial_ids: Collection[str]) -> dict[str, "pd.Series[float]"]:

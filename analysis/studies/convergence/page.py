@@ -5,16 +5,13 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from analysis.fits.outcomes import Outcome
 from analysis.report.texts import counts, powers
 from analysis.studies.convergence.fit import (
-    DESCENDS,
-    FALLS,
     LAST,
-    NO_THEOREM,
     RESOLVED,
     ROUNDING,
     STALLED,
-    STALLS,
     TOLERANCE,
     Convergence,
     ConvergenceFit,
@@ -74,7 +71,8 @@ def _finding(found: Convergence) -> Markup:
     elif found.exponent is None:
         parts.append(Markup("Fewer than two horizons trained to their end."))
     elif found.arm.may_stall:
-        begin = {STALLS: "stalls at {}", FALLS: "has come down to {} and goes on falling"}.get(found.verdict, "is {}")
+        how = {Outcome.STALLS: "stalls at {}", Outcome.FALLS: "has come down to {} and goes on falling"}
+        begin = how.get(found.verdict, "is {}")
         last = found.last.text("+.2f") if found.last else "–"
         rest = Markup(
             " after {} steps, as n<sup>a</sup> with a = {} over the last horizons; theory promises only a floor."
@@ -90,7 +88,7 @@ def _finding(found: Convergence) -> Markup:
                 found.exponent.text("+.2f"), level, longest, rate
             )
         )
-    if found.n_seeds == 1 and found.verdict != NO_THEOREM:
+    if found.n_seeds == 1 and found.verdict != Outcome.NO_THEOREM:
         parts.append(Markup("One seed: there is no measure of seed noise, so no interval is given."))
     if found.n_diverged:
         parts.append(Markup("Runs that diverged and are left out: {}.").format(found.n_diverged))
@@ -103,7 +101,7 @@ def _power(exponent: float) -> Markup:
 
 
 def _descent(found: Descent) -> str:
-    if found.verdict == DESCENDS:
+    if found.verdict == Outcome.DESCENDS:
         return f"Without noise f never rises in {found.n_runs} runs."
     return (
         f"Without noise f rises by up to {found.rise:.2g} of its value at the start, in a run of {found.horizon} steps "

@@ -14,13 +14,15 @@ not count: some methods multiply it by a constant, and the logits are that produ
 A method passes if every slope is within, fails if one is beyond; otherwise nobody can tell.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, Estimate
+from analysis.fits.intervals import CONFIDENCE, Estimate
+from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Missing, Outcome, all_of, record
+from analysis.fits.seeds import more_seeds
 from analysis.fits.trend import trend
 from analysis.tables.sweep import SweepTables
 from analysis.tables.watched import LOGITS, kinds, module_of, refuse_repeated, watched
@@ -29,8 +31,6 @@ from scionlab.errors import UserError
 # Exponents of the width are multiples of 1/2 in theory (1 where a step adds up coherently, ±1/2 where signs are
 # random), so a slope within 1/4 is nearer to 0 than to any other. Over 10× the width it is less than a factor of 1.8.
 TOLERANCE = 0.25
-PASSES, FAILS = "passes", "fails"
-WITHIN, BEYOND = "within", "beyond"
 
 # What is measured of a layer, and how it is written.
 QUANTITIES = {"output_rms": "‖h‖", "output_change_rms": "‖Δh‖"}
@@ -48,8 +48,9 @@ class LayerSlope:
     quantity: str
     slope: Estimate | None
     misfit: float | None
-    verdict: str
+    verdict: Outcome
     why: str
+    lacks: Lacks = SETTLED
 
     @property
     def may_shrink(self) -> bool:
@@ -71,7 +72,7 @@ class MethodCheck:
     """
 
     optimizer: str
-    verdict: str
+    verdict: Outcome
     worst: LayerSlope | None
     slopes: tuple[LayerSlope, ...]
     lr: float
@@ -79,6 +80,7 @@ class MethodCheck:
     widths: tuple[int, ...]
     n_seeds: int
     n_diverged: int
+    lacks: Lacks = SETTLED
 
     @property
     def unknown(self) -> tuple[LayerSlope, ...]:
@@ -95,11 +97,15 @@ class CoordinateCheck:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"confidence": CONFIDENCE, "tolerance": TOLERANCE, "methods": [asdict(m) for m in self.methods]}
+        return {"confidence": CONFIDENCE, "tolerance": TOLERANCE, "methods": [record(m) for m in self.methods]}
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Its tables, by the name of their CSV."""
         return {"coordinate": pd.DataFrame(_row(s) for m in self.methods for s in m.slopes), "sizes": self.sizes}
+
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One per method."""
+        return tuple(Judgement(method.optimizer, method.verdict, method.lacks) for method in self.methods)
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """One row per method, as text."""
@@ -199,7 +205,7 @@ def _method(optimizer: str, runs: pd.DataFrame, last: pd.DataFrame) -> MethodChe
     )
     n_diverged = int((runs["status"] == "diverged").sum())
     verdict = _verdict(slopes, n_diverged)
-    beyond = [s for s in slopes if s.verdict == BEYOND]
+    beyond = [s for s in slopes if s.verdict == Outcome.BEYOND]
     worst = max(beyond, key=_steepness, default=None) or max((s for s in slopes if s.slope), key=_reach, default=None)
     return MethodCheck(
         optimizer=optimizer,
@@ -211,34 +217,48 @@ def _method(optimizer: str, runs: pd.DataFrame, last: pd.DataFrame) -> MethodChe
         widths=tuple(int(width) for width in sorted((last if len(last) else runs)["width"].unique())),
         n_seeds=int(runs["seed"].nunique()),
         n_diverged=n_diverged,
+        lacks=_lacks(verdict, slopes, n_diverged),
     )
+
+
+def _lacks(verdict: Outcome, slopes: tuple[LayerSlope, ...], n_diverged: int) -> Lacks:
+    """What the slopes lack that keep a method from passing, and runs that do not diverge."""
+    if not verdict.open:
+        return SETTLED
+    diverged = Lacks.of([Missing.STABLE_RATES] if n_diverged or not slopes else [])
+    return all_of([diverged, *(slope.lacks for slope in slopes)])
 
 
 def _slope(optimizer: str, kind: str, quantity: str, rows: pd.DataFrame) -> LayerSlope:
     values = rows[quantity]
-    why = ""
+    why, missing = "has one width", Missing.PLACES
     if not np.isfinite(values).all():
-        why = "was not measured in every run"
+        why, missing = "was not measured in every run", Missing.RUNS
     elif (values <= 0).any():
-        why = "is 0 in some run: what is 0 has no exponent"
-    found = None if why else trend(rows["width"], values)
+        why, missing = "is 0 in some run: what is 0 has no exponent", Missing.LONGER
+    found = trend(rows["width"], values) if missing == Missing.PLACES else None
     if found is None:
-        return LayerSlope(optimizer, kind, quantity, None, None, CANNOT_TELL, why or "has one width")
-    says = judge(found.slope, _may_shrink(kind, quantity))
-    return LayerSlope(optimizer, kind, quantity, found.slope, found.misfit, says, "")
+        return LayerSlope(optimizer, kind, quantity, None, None, Outcome.CANNOT_TELL, why, Lacks.of([missing]))
+    may_shrink = _may_shrink(kind, quantity)
+    says = judge(found.slope, may_shrink)
+    lacks = Lacks.of([Missing.PLACES]) if says.open else SETTLED
+    if says.open and not found.bent:
+        lacks = more_seeds(found.n_seeds, found.slope, lambda slope: judge(slope, may_shrink), found.n_sizes)
+    return LayerSlope(optimizer, kind, quantity, found.slope, found.misfit, says, "", lacks)
 
 
 def _may_shrink(kind: str, quantity: str) -> bool:
     return kind == LOGITS and quantity == "output_rms"
 
 
-def judge(slope: Estimate, may_shrink: bool = False) -> str:
+def judge(slope: Estimate, may_shrink: bool = False) -> Outcome:
     """Whether the interval lies within the tolerance, beyond it, or across its edge."""
     if slope.low is None or slope.high is None:
-        return CANNOT_TELL
+        return Outcome.CANNOT_TELL
     if slope.low > TOLERANCE or (slope.high < -TOLERANCE and not may_shrink):
-        return BEYOND
-    return WITHIN if slope.high <= TOLERANCE and (may_shrink or slope.low >= -TOLERANCE) else CANNOT_TELL
+        return Outcome.BEYOND
+    within = slope.high <= TOLERANCE and (may_shrink or slope.low >= -TOLERANCE)
+    return Outcome.WITHIN if within else Outcome.CANNOT_TELL
 
 
 def _steepness(found: LayerSlope) -> float:
@@ -254,9 +274,9 @@ def _reach(found: LayerSlope) -> float:
     return known.high if found.may_shrink else max(known.high, -known.low)
 
 
-def _verdict(slopes: tuple[LayerSlope, ...], n_diverged: int) -> str:
+def _verdict(slopes: tuple[LayerSlope, ...], n_diverged: int) -> Outcome:
     """A slope beyond the tolerance is enough to fail. A run that diverged is in no slope: nothing passes with one."""
     says = {slope.verdict for slope in slopes}
-    if BEYOND in says:
-        return FAILS
-    return PASSES if says == {WITHIN} and not n_diverged else CANNOT_TELL
+    if Outcome.BEYOND in says:
+        return Outcome.FAILS
+    return Outcome.PASSES if says == {Outcome.WITHIN} and not n_diverged else Outcome.CANNOT_TELL

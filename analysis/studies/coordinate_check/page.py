@@ -5,8 +5,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from analysis.fits.outcomes import Outcome
 from analysis.report.texts import counts, power, thousands
-from analysis.studies.coordinate_check.fit import FAILS, QUANTITIES, TOLERANCE, CoordinateCheck, LayerSlope, MethodCheck
+from analysis.studies.coordinate_check.fit import QUANTITIES, TOLERANCE, CoordinateCheck, LayerSlope, MethodCheck
 from analysis.tables.sweep import SweepTables
 
 VARYING = ("width", "lr")
@@ -49,7 +50,9 @@ def _finding(method: MethodCheck) -> Markup:
                 method.step,
                 method.worst.name,
                 method.worst.slope.text("+.2f"),
-                "the steepest that fails" if method.verdict == FAILS else "the farthest that an interval reaches",
+                "the steepest that fails"
+                if method.verdict == Outcome.FAILS
+                else "the farthest that an interval reaches",
                 sum(slope.slope is not None for slope in method.slopes),
                 method.widths[0],
                 method.widths[-1],

@@ -22,8 +22,11 @@ import pandas as pd
 
 from analysis.fits.intervals import RESAMPLES, Estimate
 from analysis.fits.lr_curve import LrCurve
+from analysis.fits.open_ends import ends, missing_rates
+from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.fits.parabola import slope
 from analysis.fits.reading import Reading, read_curves
+from analysis.fits.seeds import more_seeds
 from analysis.studies.lr_transfer.result import STAYS_PUT, LrTransfer, Optimum, Transfer, place
 from analysis.studies.lr_transfer.settings import LrTransferSettings
 from analysis.tables import keys
@@ -57,7 +60,7 @@ def fit_lr_transfer(runs: pd.DataFrame, seed: int = 0, settings: LrTransferSetti
     for name, table in placed.groupby("series", sort=False):
         _check_one_experiment(str(name), table, settings)
         curves = [LrCurve.of(rows, float(rows["at"].iloc[0])) for _, rows in table.groupby("at", sort=True)]
-        series = Series(str(name), str(table["optimizer"].iloc[0]), keys.spoken(settings.axis), curves)
+        series = Series(str(name), str(table["optimizer"].iloc[0]), curves)
         found, transfer = _fit_series(series, np.random.default_rng(seed))
         optima += found
         transfers.append(transfer)
@@ -75,12 +78,16 @@ def _check_one_experiment(name: str, table: pd.DataFrame, settings: LrTransferSe
 
 @dataclass(frozen=True)
 class Series:
-    """The curves of one series along the axis, which is named in words."""
+    """The curves of one series along the axis."""
 
     name: str
     optimizer: str
-    axis: str
     curves: list[LrCurve]
+
+    @property
+    def n_seeds(self) -> int:
+        """The most seeds that a curve has."""
+        return max(curve.n_seeds for curve in self.curves)
 
 
 def _fit_series(series: Series, rng: np.random.Generator) -> tuple[list[Optimum], Transfer]:
@@ -122,10 +129,11 @@ def _transfer(series: Series, readings: list[Reading]) -> Transfer:
     rises = any(r.open_above for r in late) or any(r.open_below for r in early)
     regret = _regret(series.curves, readings)
     sure = regret if resolved else None
+    outcome = verdict(drift, resolved, falls, rises)
     return Transfer(
         series=series.name,
         optimizer=series.optimizer,
-        verdict=_lost(series) or verdict(drift, resolved, falls, rises, series.axis),
+        verdict=outcome,
         drift=None if drift is None else drift.value,
         drift_low=None if drift is None else drift.low,
         drift_high=None if drift is None else drift.high,
@@ -135,7 +143,8 @@ def _transfer(series: Series, readings: list[Reading]) -> Transfer:
         regret_diverges=regret is not None and not np.isfinite(regret.value),
         resolved=resolved,
         cut_off=falls or rises,
-        n_seeds=max(curve.n_seeds for curve in series.curves),
+        n_seeds=series.n_seeds,
+        lacks=_lacks(outcome, series, drift, [*early, *late]),
     )
 
 
@@ -154,28 +163,37 @@ def _regret(curves: Sequence[LrCurve], readings: Sequence[Reading]) -> Estimate 
     return readings[-1].regret_of(readings[0])
 
 
-def _lost(series: Series) -> str | None:
-    """The verdict where a place has no learning rate that trains."""
-    places = ", ".join(keys.plain(curve.at) for curve in series.curves if not curve.finite.any())
-    return f"every rate diverges at {series.axis} {places}" if places else None
-
-
-def verdict(drift: Estimate | None, resolved: bool, may_fall: bool, may_rise: bool, axis: str = "width") -> str:
+def verdict(drift: Estimate | None, resolved: bool, may_fall: bool, may_rise: bool) -> Outcome:
     """What the drift's interval allows to say.
 
     An optimum at its grid's edge or beside a rate that does not train moves by whole grid steps, so its drift says
-    nothing. Where the grid cuts the interval off, so that the drift `may_fall` or `may_rise` beyond it, only what that
-    cannot undo is said.
+    nothing, and without any rate that trains there is none. Where the grid cuts the interval off, so that the drift
+    `may_fall` or `may_rise` beyond it, only what that cannot undo is said.
     """
-    if drift is None:
-        return f"one {axis}: no drift"
     if not resolved:
-        return "not resolved"
-    if drift.low is None or drift.high is None:
-        return "no interval"
+        return Outcome.NOT_RESOLVED
+    if drift is None or drift.low is None or drift.high is None:
+        return Outcome.CANNOT_TELL
     if drift.high < -STAYS_PUT and not may_rise:
-        return "drifts down"
+        return Outcome.DRIFTS_DOWN
     if drift.low > STAYS_PUT and not may_fall:
-        return "drifts up"
+        return Outcome.DRIFTS_UP
     inside = max(-drift.low, drift.high) <= STAYS_PUT
-    return "stays put" if inside and not (may_fall or may_rise) else "cannot tell"
+    return Outcome.STAYS_PUT if inside and not (may_fall or may_rise) else Outcome.CANNOT_TELL
+
+
+def _lacks(outcome: Outcome, series: Series, drift: Estimate | None, tilting: Sequence[Reading]) -> Lacks:
+    """What an open verdict lacks; `tilting` are the readings with a weight in the slope."""
+    if not outcome.open:
+        return SETTLED
+    if outcome == Outcome.NOT_RESOLVED:
+        places = [Missing.PLACES] if len(series.curves) == 1 else []
+        return Lacks.of([*places, *(kind for curve in series.curves for kind in missing_rates(curve))])
+    if drift is None:
+        return Lacks.of([Missing.PLACES])
+
+    def judge(narrowed: Estimate) -> Outcome:
+        return verdict(narrowed, resolved=True, may_fall=False, may_rise=False)
+
+    cut_off = Lacks.of([kind for r in tilting for kind in ends(r.curve, r.open_below, r.open_above)])
+    return cut_off if not judge(drift).open else cut_off | more_seeds(series.n_seeds, drift, judge)

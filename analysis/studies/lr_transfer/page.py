@@ -49,6 +49,8 @@ def _verdict(transfer: Transfer, fit: LrTransfer) -> dict[str, str]:
     optima = fit.of(transfer.series)
     trained = [(keys.plain(o.at), o.lr_opt) for o in optima if o.lr_opt is not None]
     parts = []
+    if lost := ", ".join(keys.plain(o.at) for o in optima if o.lr_opt is None):
+        parts.append(Markup("Every rate diverges at {} {}.").format(fit.axis, lost))
     if transfer.drift is not None:
         drift = with_interval(transfer.drift, transfer.drift_low, transfer.drift_high, "+.2f")
         (narrow, first), (wide, last) = trained[0], trained[-1]

@@ -1,12 +1,13 @@
 """What a fit of learning-rate transfer gives (`analysis.studies.lr_transfer.fit`)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.fits.intervals import CONFIDENCE, RESAMPLES, with_interval
+from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Outcome, record
 from analysis.studies.lr_transfer.settings import BY_OPTIMIZER, LrTransferSettings
 from analysis.tables import keys
 from scionlab.errors import UserError
@@ -49,7 +50,7 @@ class Transfer:
 
     series: str
     optimizer: str
-    verdict: str
+    verdict: Outcome
     drift: float | None
     drift_low: float | None
     drift_high: float | None
@@ -60,6 +61,7 @@ class Transfer:
     resolved: bool
     cut_off: bool
     n_seeds: int
+    lacks: Lacks = SETTLED
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,17 @@ class LrTransfer:
 
     def frame(self) -> pd.DataFrame:
         """One row per series and place, the series' transfer repeated in each."""
-        optima = pd.DataFrame([asdict(o) for o in self.optima])
-        transfers = pd.DataFrame([asdict(t) for t in self.transfers])
+        optima = pd.DataFrame([record(o) for o in self.optima])
+        transfers = pd.DataFrame([record(t) for t in self.transfers])
         return self.named(optima.merge(transfers.drop(columns=["optimizer", "n_seeds", "resolved"]), on="series"))
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Its table, by the name of its CSV."""
         return {"lr_transfer": self.frame()}
+
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One per series."""
+        return tuple(Judgement(t.series, t.verdict, t.lacks) for t in self.transfers)
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """One row per series, as text for a terminal."""
@@ -137,7 +143,7 @@ class LrTransfer:
 
     def _entry(self, of: Optimum | Transfer) -> dict[str, Any]:
         dropped = {"series"} if self.settings.series == BY_OPTIMIZER else set()
-        return {self.settings.axis if k == "at" else k: v for k, v in asdict(of).items() if k not in dropped}
+        return {self.settings.axis if k == "at" else k: v for k, v in record(of).items() if k not in dropped}
 
 
 def _exponent(optimum: Optimum) -> str:

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.fits.outcomes import Judgement, Outcome
 from analysis.tables.sweep import SweepTables
 from analysis.tables.watched import refuse_repeated, watched
 
 # The largest singular value five published quintic steps leave (scionlab/geometry/orthogonalize.py).
 BAND = 1.21
 ROUNDING = 1e-3  # relative, for norms of float32 weights after thousands of steps
-HELD, BROKEN, NO_BOUND = "held", "did not hold", "no bound"
 COLUMNS = ("norm_name", "norm", "radius", "bound")
 SETTING = ("width", "lr", "batch_size", "tokens_budget")
 
@@ -65,7 +65,7 @@ class MethodNorms:
     """A method's norms. `closest` is the peak nearest to its limit, `exact` that of layers without Newton-Schulz."""
 
     optimizer: str
-    verdict: str
+    verdict: Outcome
     closest: Peak | None
     exact: Peak | None
     growths: tuple[Growth, ...]
@@ -95,6 +95,10 @@ class NormControl:
                 for growth in method.growths
             ),
         }
+
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One per method; a bound that was measured leaves nothing open."""
+        return tuple(Judgement(method.optimizer, method.verdict) for method in self.methods)
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """One row per method, as text."""
@@ -162,7 +166,7 @@ def newton_schulz(norm_name: str) -> bool:
 def _method(optimizer: str, runs: pd.DataFrame, rows: pd.DataFrame) -> MethodNorms:
     bounded = rows[rows["bound"].notna() & (rows["step"] > 0)]  # at the start every bound is the norm itself
     broken = bounded[~(bounded["ratio"] <= bounded["limit"] * (1 + ROUNDING))]
-    verdict = NO_BOUND if bounded.empty else BROKEN if len(broken) else HELD
+    verdict = Outcome.NO_BOUND if bounded.empty else Outcome.DID_NOT_HOLD if len(broken) else Outcome.HELD
     return MethodNorms(
         optimizer=optimizer,
         verdict=verdict,

@@ -4,8 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.fits.outcomes import Outcome
 from analysis.report.texts import counts, powers, thousands
-from analysis.studies.norm_control.fit import BAND, BROKEN, NO_BOUND, Growth, MethodNorms, NormControl, growth_text
+from analysis.studies.norm_control.fit import BAND, Growth, MethodNorms, NormControl, growth_text
 from analysis.tables.sweep import SweepTables
 
 VARYING = ("width", "lr", "batch_size", "tokens")
@@ -43,7 +44,7 @@ def _finding(method: MethodNorms) -> str:
     peak, exact = method.closest, method.exact
     if peak:
         where = f"‖W‖/bound = {peak.ratio:.3f} where {peak.limit:g} is allowed, in {peak.layer} after step {peak.step}"
-        if method.verdict == BROKEN:
+        if method.verdict == Outcome.DID_NOT_HOLD:
             parts.append(f"{method.n_broken} of {method.n_layers} layers exceed their bound, most of all {where}.")
         else:
             parts.append(
@@ -53,7 +54,7 @@ def _finding(method: MethodNorms) -> str:
         if exact and peak.limit != 1:
             parts.append(f"Of the layers without Newton-Schulz it is at most {exact.ratio:.3f}, of {exact.layer}.")
     growth = "; ".join(f"{growth.role} {growth_text(growth)}" for growth in method.growths)
-    bare = "Theory sets no bound; from" if method.verdict == NO_BOUND else "From"
+    bare = "Theory sets no bound; from" if method.verdict == Outcome.NO_BOUND else "From"
     parts.append(f"{bare} the first step to the last the norms go: {growth}.")
     if method.n_diverged:
         parts.append(f"Runs that diverged and are left out: {method.n_diverged}.")

@@ -17,25 +17,25 @@ method cannot leave its ball, so where ‖W‖ is close to ρ the ball fixes it,
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.fits.cells import Budget, Cell, budgets_of, table_of_cells
-from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, RESAMPLES, TAIL, Estimate, interval
+from analysis.fits.intervals import CONFIDENCE, RESAMPLES, TAIL, Estimate, interval
+from analysis.fits.open_ends import missing_around
+from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Missing, Outcome, record
 from analysis.fits.profile import Profile, best_batch, drawn_profile, lr_along, profile, read_budgets
 from analysis.fits.reading import Reading
+from analysis.studies.norm_transfer.verdicts import TOLERANCE, lacks_of, verdict
 from analysis.tables.arrays import Bools, Floats
 from analysis.tables.sweep import SweepTables
 from analysis.tables.watched import refuse_repeated, watched
 from scionlab.errors import UserError
 
-TOLERANCE = 0.25  # half of the smallest exponent that theory has for a norm that is not transferred
-HELD, BROKEN = "held", "did not hold"
 NORM = "rms_to_max"
-FEWEST = 3  # resolved optima that a verdict needs
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class NormOptimum:
     resolved: bool
     cut_off: bool
     n_seeds: int
+    lacks: Lacks = SETTLED
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ class MethodTransfer:
     """
 
     optimizer: str
-    verdict: str
+    verdict: Outcome
     in_width: Estimate | None
     in_tokens: Estimate | None
     misfit: float | None
     optima: tuple[NormOptimum, ...]
     n_diverged: int
+    lacks: Lacks = SETTLED
 
     @property
     def spread(self) -> float | None:
@@ -89,7 +91,7 @@ class NormTransfer:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        methods = [asdict(method) for method in self.methods]
+        methods = [record(method) for method in self.methods]
         return {"confidence": CONFIDENCE, "resamples": RESAMPLES, "tolerance": TOLERANCE, "methods": methods}
 
     def frames(self) -> dict[str, pd.DataFrame]:
@@ -99,6 +101,10 @@ class NormTransfer:
             "norm_exponents": pd.DataFrame(map(_exponents, self.methods)),
             "norm_points": self.points,
         }
+
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One per method."""
+        return tuple(Judgement(method.optimizer, method.verdict, method.lacks) for method in self.methods)
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """One row per method, as text."""
@@ -123,7 +129,7 @@ def norm_text(optimum: NormOptimum) -> str:
 
 
 def _row(optimizer: str, optimum: NormOptimum) -> dict[str, Any]:
-    row = {name: value for name, value in asdict(optimum).items() if name != "norm"}
+    row = {name: value for name, value in record(optimum).items() if name != "norm"}
     known = optimum.norm or Estimate(np.nan)
     return {"optimizer": optimizer, **row, "norm": known.value, "norm_low": known.low, "norm_high": known.high}
 
@@ -176,14 +182,17 @@ def _method(optimizer: str, runs: pd.DataFrame, rng: np.random.Generator) -> Met
         for (width, budget, rows), of_budget in zip(groups, readings, strict=True)
     ]
     in_width, in_tokens, misfit = _plane(found)
+    optima = tuple(optimum for optimum, _ in found)
+    outcome = verdict([in_width, in_tokens], optima)
     return MethodTransfer(
         optimizer=optimizer,
-        verdict=verdict([in_width, in_tokens], [optimum for optimum, _ in found]),
+        verdict=outcome,
         in_width=in_width,
         in_tokens=in_tokens,
         misfit=misfit,
-        optima=tuple(optimum for optimum, _ in found),
+        optima=optima,
         n_diverged=int((runs["status"] == "diverged").sum()),
+        lacks=lacks_of([in_width, in_tokens], optima, misfit) if outcome.open else SETTLED,
     )
 
 
@@ -210,12 +219,15 @@ def _optimum(
     at = profile(budget, readings)
     value, batch, inside = _norm_at(at, budget, norms)
     sample, cut_off = None, False
+    lacks = SETTLED if inside[0] else Lacks.of(missing_around(at) or [Missing.RATES_CLOSER])
     if readings[0].drawn is not None and scatter.size:
         drawn = drawn_profile(budget, readings)
         seeds = max(cell.curve.n_seeds for cell in budget.cells)
         wobble = [rng.choice(scatter, (RESAMPLES, len(n), seeds)).mean(axis=2) for n in norms]
         sample, _, ok = _norm_at(drawn, budget, [n + w for n, w in zip(norms, wobble, strict=True)])
         cut_off = float(np.mean(~ok)) > TAIL
+        if cut_off:
+            lacks = lacks | Lacks.of(missing_around(drawn) or [Missing.RATES_CLOSER])
         sample = sample if inside[0] else None
     means = mine[mine["status"] == "ok"].groupby(["batch_size", "lr"])[["val_loss", "own", "radius"]].mean()
     lowest = means.sort_values("val_loss").iloc[0]
@@ -234,6 +246,7 @@ def _optimum(
         resolved=bool(inside[0]),
         cut_off=cut_off,
         n_seeds=max(cell.curve.n_seeds for cell in budget.cells),
+        lacks=lacks,
     ), sample
 
 
@@ -301,19 +314,3 @@ def _misfit(left: Floats, noise: Floats, freedom: int) -> float | None:
     if freedom < 1 or not np.isfinite(noise).all() or (noise == 0).any():
         return None
     return float(np.sqrt(np.sum((left / noise) ** 2) / freedom))
-
-
-def verdict(exponents: Sequence[Estimate | None], optima: Sequence[NormOptimum]) -> str:
-    """What the intervals of the exponents in width and budget allow to say; an axis with one place needs none."""
-    used = [optimum for optimum in optima if optimum.resolved]
-    asked = [len({o.width for o in optima}) > 1, len({o.tokens for o in optima}) > 1]
-    known = [exponent for exponent in exponents if exponent is not None]
-    ends = [
-        (exponent.low, exponent.high) for exponent in known if exponent.low is not None and exponent.high is not None
-    ]
-    if len(used) < FEWEST:
-        return CANNOT_TELL
-    if any(low > TOLERANCE or high < -TOLERANCE for low, high in ends):
-        return BROKEN
-    inside = len(ends) == sum(asked) > 0 and all(max(-low, high) <= TOLERANCE for low, high in ends)
-    return HELD if inside and not any(optimum.cut_off for optimum in used) else CANNOT_TELL

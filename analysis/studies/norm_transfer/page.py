@@ -6,7 +6,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis.report.texts import counts, power, powers, thousands
-from analysis.studies.norm_transfer.fit import FEWEST, TOLERANCE, MethodTransfer, NormOptimum, NormTransfer
+from analysis.studies.norm_transfer.fit import MethodTransfer, NormOptimum, NormTransfer
+from analysis.studies.norm_transfer.verdicts import FEWEST, TOLERANCE
 from analysis.tables.sweep import SweepTables
 
 VARYING = ("width", "tokens", "batch_size", "lr")

@@ -7,13 +7,15 @@ differences from the way that never changed anything.
 
 import json
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.fits.intervals import CONFIDENCE, Estimate, student
+from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Missing, Outcome, record
+from analysis.fits.seeds import more_seeds
 from analysis.tables.sweep import SweepTables
 from scionlab.errors import UserError
 from scionlab.store import FINISHED
@@ -25,7 +27,9 @@ Stages = tuple[tuple[float, ...], ...]  # of each stage from_tokens and SETTING,
 
 @dataclass(frozen=True)
 class Way:
-    """One way to spend the tokens. `difference` is from the reference, on shared seeds; None for that one itself."""
+    """One way to spend the tokens. `difference` is from the reference, on shared seeds; None for that one itself, and
+    where a run of either diverged.
+    """
 
     name: str
     stages: Stages
@@ -34,6 +38,8 @@ class Way:
     n_seeds: int
     n_diverged: int
     trial_ids: tuple[str, ...]
+    verdict: Outcome
+    lacks: Lacks = SETTLED
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,15 @@ class Restarts:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"confidence": CONFIDENCE, **asdict(self)}
+        return {"confidence": CONFIDENCE, **record(self)}
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Its table, by the name of its CSV."""
         return {"restarts": pd.DataFrame(_row(way) for way in self.ways)}
+
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One per way."""
+        return tuple(Judgement(way.name, way.verdict, way.lacks) for way in self.ways)
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """The table as text."""
@@ -102,30 +112,51 @@ def fit_restarts(tables: SweepTables) -> Restarts:
     fixed: list[Stages] = [stages for stages in groups if len(stages) == 1] or [*groups]
     reference = next((stages for stages in fixed if names[stages] == TUNED_SMALL), fixed[0])
     ways = [
-        Way(
-            name=names[stages],
-            stages=stages,
-            loss=student(losses[stages]),
-            difference=None if stages == reference else _paired(losses[stages], losses[reference]),
-            n_seeds=len(rows),
-            n_diverged=int((rows["status"] == "diverged").sum()),
-            trial_ids=tuple(rows["trial_id"]),
-        )
+        _way(names[stages], stages, rows, losses[stages], None if stages == reference else losses[reference])
         for stages, rows in groups.items()
     ]
     ways.sort(key=lambda way: way.loss.value if way.loss else np.inf)
     return Restarts(tuple(ways), names[reference], float(finished["tokens_budget"].iloc[0]))
 
 
+def _way(
+    name: str, stages: Stages, rows: pd.DataFrame, losses: "pd.Series[float]", reference: "pd.Series[float] | None"
+) -> Way:
+    """A way beside the reference's losses by seed; None for the reference itself."""
+    loss, shared = student(losses), losses.index if reference is None else losses.index.intersection(reference.index)
+    difference = None if reference is None else student(losses[shared] - reference[shared])
+    outcome, lacks = Outcome.DIVERGED, SETTLED
+    if loss is not None:
+        outcome = Outcome.REFERENCE if reference is None else judge(difference)
+    if outcome.open:
+        # Without a difference the reference diverged, or no seed was run in both ways.
+        missing = Missing.STABLE_RATES if len(shared) else Missing.RUNS
+        lacks = more_seeds(len(shared), difference, judge, 1) if difference else Lacks.of([missing])
+    return Way(
+        name=name,
+        stages=stages,
+        loss=loss,
+        difference=difference,
+        n_seeds=len(rows),
+        n_diverged=int((rows["status"] == "diverged").sum()),
+        trial_ids=tuple(rows["trial_id"]),
+        verdict=outcome,
+        lacks=lacks,
+    )
+
+
+def judge(difference: Estimate | None) -> Outcome:
+    """Whether a difference from the reference is on one side of 0."""
+    if difference is None or difference.low is None or difference.high is None:
+        return Outcome.CANNOT_TELL
+    if difference.low > 0:
+        return Outcome.WORSE
+    return Outcome.BETTER if difference.high < 0 else Outcome.CANNOT_TELL
+
+
 def _by_seed(rows: pd.DataFrame) -> "pd.Series[float]":
     """Validation loss by seed, infinite where the run diverged."""
     return rows["val_loss"].where(rows["status"] == "ok", np.inf).set_axis(rows["seed"])
-
-
-def _paired(losses: "pd.Series[float]", reference: "pd.Series[float]") -> Estimate | None:
-    """Of the differences on shared seeds; None if one of them diverged."""
-    shared = losses.index.intersection(reference.index)
-    return student(losses[shared] - reference[shared])
 
 
 def _stages(row: Mapping[Hashable, Any]) -> Stages:

@@ -40,13 +40,8 @@ def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
 def _finding(way: Way, reference: str) -> dict[str, Any]:
     """What the way's difference from the reference allows to say."""
     if way.loss is None:
-        return {"of": way.name, "verdict": "diverged", "text": f"{way.n_diverged} of {way.n_seeds} runs diverged."}
+        return {"of": way.name, "verdict": way.verdict, "text": f"{way.n_diverged} of {way.n_seeds} runs diverged."}
     text = f"Validation loss {way.loss.text('.3f')} nats over {way.n_seeds} seeds"
-    if way.difference is None:
-        return {"of": way.name, "verdict": "reference", "text": text + "."}
-    low, high = way.difference.low, way.difference.high
-    verdict = "cannot tell"
-    if low is not None and high is not None and (low > 0 or high < 0):
-        verdict = "worse" if low > 0 else "better"
-    text += f", {way.difference.text('+.3f')} from “{reference}”."
-    return {"of": way.name, "verdict": verdict, "text": text}
+    if way.difference is not None:
+        text += f", {way.difference.text('+.3f')} from “{reference}”"
+    return {"of": way.name, "verdict": way.verdict, "text": text + "."}

@@ -7,13 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE, Estimate
+from analysis.fits.intervals import CONFIDENCE, Estimate
+from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Missing, Outcome
+from analysis.fits.seeds import more_seeds
 from analysis.studies.transfer.costs import Cost
 from analysis.studies.transfer.noise import Noise
 
 # Nats; stated before any result: a regret whose whole interval is below it counts as none.
 MARGIN = 0.02
-TRANSFERS, LOSES, DIVERGES = "transfers", "loses", "diverges"
+WORST = (Outcome.DIVERGED, Outcome.LOSES, Outcome.CANNOT_TELL)  # in this order
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,16 @@ class Cell:
     run_seconds: float
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Outcome:
         """What the interval of the regret allows to say."""
-        if self.zero_shot is None:
-            return DIVERGES
-        if self.regret is None or self.regret.low is None or self.regret.high is None:
-            return CANNOT_TELL
-        if self.regret.high < MARGIN:
-            return TRANSFERS
-        return LOSES if self.regret.low > MARGIN else CANNOT_TELL
+        return Outcome.DIVERGED if self.zero_shot is None else judge(self.regret)
+
+    @property
+    def lacks(self) -> Lacks:
+        """What the verdict lacks; the directly tuned values of a target without a regret diverge with other seeds."""
+        if not self.verdict.open:
+            return SETTLED
+        return Lacks.of([Missing.TRIALS]) if self.regret is None else more_seeds(self.n_seeds, self.regret, judge)
 
     @property
     def holds(self) -> str:
@@ -104,6 +107,15 @@ class Cell:
         return self.direct_seconds / self.proxy_seconds if self.proxy_seconds else float("nan")
 
 
+def judge(regret: Estimate | None) -> Outcome:
+    """What the interval of a regret allows to say."""
+    if regret is None or regret.low is None or regret.high is None:
+        return Outcome.CANNOT_TELL
+    if regret.high < MARGIN:
+        return Outcome.TRANSFERS
+    return Outcome.LOSES if regret.low > MARGIN else Outcome.CANNOT_TELL
+
+
 @dataclass(frozen=True)
 class ProxyTransfer:
     """All cells, by target and method as the experiment lists them.
@@ -144,6 +156,10 @@ class ProxyTransfer:
             "transfer_regret": pd.DataFrame(_numbers(cell) for cell in self.cells),
             "transfer_searches": pd.DataFrame(searches),
         }
+
+    def judgements(self) -> tuple[Judgement, ...]:
+        """One per method and target."""
+        return tuple(Judgement(f"{cell.method} at {cell.target}", cell.verdict, cell.lacks) for cell in self.cells)
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """The table as text; what the searches took, each by itself, has room on the page only."""
@@ -233,7 +249,7 @@ def values_text(values: Mapping[str, float]) -> str:
 def finding(method: str, cells: Sequence[Cell]) -> dict[str, str]:
     """What the method's cells allow to say: the worst verdict and where, all regrets, and the compute."""
     verdicts = {cell.verdict for cell in cells}
-    worst = next((word for word in (DIVERGES, LOSES, CANNOT_TELL) if word in verdicts), TRANSFERS)
+    worst = next((word for word in WORST if word in verdicts), Outcome.TRANSFERS)
     where = "" if len(verdicts) == 1 else ": " + ", ".join(cell.target for cell in cells if cell.verdict == worst)
     parts = [
         f"{cell.target} {regret_text(cell)}" if cell.regret else f"{cell.target}: a run diverged" for cell in cells

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape
 from PIL import Image
 from planted import Law, planted_runs
 from synthetic import fill, fill_batch, fill_comparison, fill_restarts, sweep_row
@@ -14,6 +15,7 @@ from synthetic_layers import fill_convergence, fill_coordinate, fill_norm_contro
 from typer.testing import CliRunner
 
 from analysis.drawing import style
+from analysis.fits.outcomes import Outcome
 from analysis.pipeline import draw_results, fit_results, report_results
 from analysis.report.build import POLICY
 from analysis.report.index import first_sentence, index
@@ -45,9 +47,11 @@ def results(tmp_path_factory):
         fill_layers(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analysis.studies.batch_scaling.surface.RESAMPLES", 20)
+        for study in ("batch_scaling", "comparison", "norm_transfer"):
+            patch.setattr(f"analysis.studies.{study}.fit.RESAMPLES", 200)
         for experiment in STUDY_OF:
             report_results(folder, experiment, "laptop")
-    return folder
+        yield folder
 
 
 def html_of(results, experiment):
@@ -265,6 +269,41 @@ def test_diverged_runs_are_in_the_figures_data(results):
     assert gone["val_loss"].isna().all()
 
 
+@pytest.mark.parametrize("experiment", STUDY_OF)
+def test_outcomes_and_advice_are_the_same_in_json_on_the_page_and_in_the_terminal(experiment, results):
+    (fits,) = (path for path in (results / "fits" / experiment).glob("*.json"))
+    outcomes = json.loads(fits.read_text())["outcomes"]
+    assert outcomes
+    page, html = Page(html_of(results, experiment)), html_of(results, experiment)
+    open_ones = [each for each in outcomes if Outcome(each["outcome"]).open]
+    assert ("What would settle it" in page.words) == bool(open_ones)
+    for each in outcomes:
+        assert bool(each["missing"]) == bool(each["advice"]) == (each in open_ones)
+    codes = [html.partition(f'<code id="settle-{i}">')[2].partition("</code>")[0] for i in (1, 2)]
+    # Every command of an outcome is part of one on the page, which adds up what all of them lack.
+    assert {each["command"].split()[4] for each in open_ones if each["command"]} == {c.split()[4] for c in codes if c}
+    assert all(str(results) in code for code in codes if code)
+
+
+def test_the_terminal_and_the_page_say_what_would_settle_a_noisy_sweep(tmp_path):
+    fill(tmp_path / "runs", exponents=range(-6, -2), optimizers=("adam",))
+    fitted, path = report_results(tmp_path, "width", "laptop")
+    (outcome,) = json.loads((tmp_path / "fits" / "width" / "lr_transfer.json").read_text())["outcomes"]
+    command = f"scionlab run width --preset laptop --more-rates 1 --results {tmp_path}"
+    again = f"scionlab report --experiment width --preset laptop --results {tmp_path}"
+    assert (outcome["of"], outcome["outcome"], outcome["command"]) == ("adam", "not resolved", command)
+    done = CliRunner().invoke(app, ["fit", "--experiment", "width", "--results", str(tmp_path)])
+    printed, html = done.stdout.splitlines(), path.read_text()
+    for text in (f"{outcome['advice']} For: adam.", command, f"then: {again}"):
+        assert f"  {text}" in printed, text
+    assert f"<li>{escape(outcome['advice'])} For: adam.</li>" in html
+    assert f">{command}</code>" in html
+    assert f"Then report again: <code>{again}</code>" in html
+    assert fitted.document["outcomes"][0] == outcome
+    as_json = CliRunner().invoke(app, ["fit", "--experiment", "width", "--results", str(tmp_path), "--json"])
+    assert json.loads(as_json.stdout)["fit"]["outcomes"] == [outcome]
+
+
 def test_the_same_store_draws_the_same_files(results, tmp_path):
     shutil.copytree(results / "runs", tmp_path / "runs")
     for figure in draw_results(tmp_path, "width", "laptop").figures:
@@ -276,7 +315,8 @@ def test_the_same_store_draws_the_same_files(results, tmp_path):
 @pytest.mark.parametrize("optimizers", [("adam",), ("adam", "scion")])
 def test_other_numbers_of_optimizers_widths_and_seeds_are_drawn(optimizers, tmp_path):
     fill(tmp_path / "runs", optimizers=optimizers, widths=(32,), seeds=1)
-    fit, path = report_results(tmp_path, "width", "laptop")
+    fitted, path = report_results(tmp_path, "width", "laptop")
+    fit = fitted.fit
     assert all(t.drift is None for t in fit.transfers)
     assert "no interval is given" in path.read_text()
 
@@ -347,7 +387,8 @@ def test_a_foreign_table_goes_through_the_same_fit_figures_and_page(tmp_path, mo
     arguments = ["import", str(tmp_path / "theirs.csv"), "--map", mapping, "--set", "seq_len=32"]
     done = CliRunner().invoke(app, [*arguments, "--results", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    fit, path = report_results(tmp_path, "theirs", "imported")
+    fitted, path = report_results(tmp_path, "theirs", "imported")
+    fit = fitted.fit
     corner = fit.optimizers[0].exponent("batch size, corner of the surface")
     assert corner.estimate.low <= 2 / 3 <= corner.estimate.high
     assert f"{len(runs):,} runs of theirs.csv" in path.read_text()

@@ -314,7 +314,7 @@ COMPACTS = st.just(("compact",))
 KILLS = st.tuples(st.just("kill"), st.integers(1, 30), st.booleans())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.one_of(WRITES, WRITES, COMPACTS, KILLS), max_size=10))
 def test_no_sequence_of_writes_and_compactions_changes_what_is_read(tmp_path_factory, steps):
     root = tmp_path_factory.mktemp("stores")

@@ -181,10 +181,10 @@ def test_a_corner_beyond_the_grid_or_a_floor_of_zero_allows_no_verdict():
 
 @pytest.mark.slow
 def test_intervals_of_the_corner_cover_the_truth(monkeypatch):
-    # 60 surfaces, 60 resamples: a nominal 95% interval is held to 87%, four binomial errors below.
+    # 40 surfaces, 60 resamples: a nominal 95% interval is held to 81%, four binomial errors below.
     monkeypatch.setattr(surface, "RESAMPLES", 60)
     inside = []
-    for draw in range(60):
+    for draw in range(40):
         found, _ = fit_surface(*profiles(Law().loss, seed=draw), free_exponent=True)
         inside.append(found.exponent.low <= 2 / 3 <= found.exponent.high)
-    assert np.mean(inside) >= 0.87
+    assert np.mean(inside) >= 0.81

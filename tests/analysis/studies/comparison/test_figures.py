@@ -6,6 +6,8 @@ from planted_arms import arm_runs, diverge, told
 from synthetic import ARMS, CLAIMS, curve_rows, fill_comparison
 
 from analysis.drawing import style
+from analysis.fits.advice import advise
+from analysis.origin import origin
 from analysis.report.build import render
 from analysis.studies.comparison import page as comparison
 from analysis.studies.comparison.figures import FIGURES, comparison_curves, comparison_rates, comparison_tuned
@@ -82,7 +84,8 @@ def test_the_page_has_claims_rankings_and_every_cell(name, tmp_path):
     fill_comparison(tmp_path / "runs", **PAGES[name])
     tables = load_sweep(tmp_path, "arms", "laptop")
     fit = fit_comparison(tables)
-    html = render(comparison, tables, fit, [], ResultsPlace.of(tmp_path))
+    place = ResultsPlace.of(tmp_path)
+    html = render(comparison, tables, fit, [], place, advise(fit.judgements(), origin(tables, place)))
     for claim in fit.claims:
         assert f'<span class="tag">{claim.verdict}</span> {claim.text}' in html
     assert ("<strong>Scion &lt;tolerates&gt; larger batches than Adam</strong>" in html) == (name != "one place")

@@ -7,16 +7,18 @@ import pytest
 from planted_arms import arm_runs, diverge, told
 from scipy import stats
 
-from analysis.fits.intervals import CANNOT_TELL, CONFIDENCE
+from analysis.fits.intervals import CONFIDENCE
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.moderation import moderated
+from analysis.fits.outcomes import Outcome
 from analysis.pipeline import _finite
-from analysis.studies.comparison.claims import DID_NOT_HOLD, HELD
 from analysis.studies.comparison.design import Cell
-from analysis.studies.comparison.fit import BEST, OPEN, TIED, WORSE, fit_comparison
+from analysis.studies.comparison.fit import fit_comparison
 from analysis.studies.comparison.tuned import DIVERGED, tune
 from scionlab.errors import UserError
 
+HELD, DID_NOT_HOLD, CANNOT_TELL = Outcome.HELD, Outcome.DID_NOT_HOLD, Outcome.CANNOT_TELL
+BEST, TIED, WORSE, OPEN = Outcome.BEST, Outcome.TIED, Outcome.WORSE, Outcome.LEFT_OPEN
 # Scion is best at 16 and tolerates 64; adam is best at 8 and does not; muon is scion with a hundredth of a nat more.
 LEVELS = {
     "scion": {8: 2.00, 16: 1.90, 64: 1.95},
@@ -136,14 +138,14 @@ def test_arms_that_do_the_same_cannot_be_told_apart():
         claim("flatter", "scion", "adam"),
     ]
     apart, unlike = np.zeros(3), 0
-    for seed in range(60):
+    for seed in range(30):
         runs = arm_runs(same, noise=0.01, offset=0.01, seed=seed)
         found, verdicts = judged(runs, *claims)
         apart += [verdict != CANNOT_TELL for verdict in verdicts]
         alone = judged(runs, claims[0])[1]
         unlike += (found.rankings[0].ranks[1].verdict == TIED) != (alone == [CANNOT_TELL])
     assert unlike <= 2  # a ranking of two and a claim of its own differ at the border: one interval is symmetric
-    assert apart.max() <= 4  # of 60, where 1 is expected of an interval at 1 − 5%/3
+    assert apart.max() <= 3  # of 30, where 0.5 is expected of an interval at 1 − 5%/3
 
 
 def test_one_seed_has_no_interval_and_cannot_tell():
@@ -172,10 +174,10 @@ def test_several_claims_are_judged_together():
 def test_of_claims_that_are_all_false_few_pages_have_one_that_is_decided():
     levels, decided = {f"arm{i}": {8: 1.9} for i in range(6)}, 0
     claims = [claim("better", f"arm{i}", f"arm{i + 1}") for i in range(5)]
-    for seed in range(40):
+    for seed in range(20):
         found = fit_comparison(told(arm_runs(levels, noise=0.01, offset=0.01, seeds=3, seed=seed), claims=claims))
         decided += any(each.verdict != CANNOT_TELL for each in found.claims)
-    assert decided <= 6  # of 40; at 5% a page more than 6 come in 3 of 1,000 tries, at 5% a claim 9 are expected
+    assert decided <= 4  # of 20; at 5% a page more than 4 come in 3 of 1,000 tries, at 5% a claim 4.5 are expected
 
 
 def test_what_was_not_run_is_said():
@@ -420,11 +422,11 @@ def test_unusual_groups_have_a_variance_too():
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_intervals_of_differences_cover_the_truth(seeds):
     # Simulated tables of three arms at three places, five rates an octave apart, with noise at both levels and a larger
-    # one in common; the first arm's valley is a fifth as steep as the others'. The binomial spread of 100 tables at 95%
-    # is ±4.4%; `benchmarks/coverage_comparison.py` has more of them.
+    # one in common; the first arm's valley is a fifth as steep as the others'. The binomial spread of 60 tables at 95%
+    # is ±2.8%, three of which are allowed; `benchmarks/coverage_comparison.py` has more of them.
     rng, count, truth, inside = np.random.default_rng(seeds), 200, -0.05, []
     x = np.arange(-2.0, 3.0)
-    for _ in range(100):
+    for _ in range(60):
         common, cells = 0.03 * rng.standard_normal(seeds), []
         for arm in range(3):
             for place in range(3):
@@ -435,7 +437,7 @@ def test_intervals_of_differences_cover_the_truth(seeds):
         tuned = tune(cells, count, rng).tuned
         difference = (tuned[0].cost - tuned[4].cost).estimate()
         inside.append(difference.low <= truth <= difference.high)
-    assert np.mean(inside) >= 0.9
+    assert np.mean(inside) >= 0.867
 
 
 def test_the_order_of_the_rows_changes_no_number():

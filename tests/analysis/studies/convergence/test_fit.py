@@ -5,24 +5,16 @@ import pandas as pd
 import pytest
 from synthetic_layers import convergence_arms, convergence_rows, convergence_tables
 
-from analysis.fits.intervals import CANNOT_TELL, Estimate
+from analysis.fits.intervals import Estimate
+from analysis.fits.outcomes import Outcome
 from analysis.pipeline import _finite
 from analysis.studies.convergence.arms import Arm, noiseless
-from analysis.studies.convergence.fit import (
-    DESCENDS,
-    FALLS,
-    NO_THEOREM,
-    REACHES,
-    RISES,
-    SLOWER,
-    STALLS,
-    fit_convergence,
-    mean_dual,
-    verdict,
-)
+from analysis.studies.convergence.fit import fit_convergence, mean_dual, verdict
 from analysis.studies.convergence.page import grid
 from scionlab.errors import UserError
 
+REACHES, SLOWER, NO_THEOREM, CANNOT_TELL = Outcome.REACHES, Outcome.SLOWER, Outcome.NO_THEOREM, Outcome.CANNOT_TELL
+STALLS, FALLS, RISES, DESCENDS = Outcome.STALLS, Outcome.FALLS, Outcome.RISES, Outcome.DESCENDS
 NOISE = "noise:gaussian-0.5"
 NAME = "scion, constant, noise:none"
 

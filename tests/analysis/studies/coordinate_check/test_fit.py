@@ -3,19 +3,14 @@ import pandas as pd
 import pytest
 from synthetic_layers import GROWS, STAYS, coordinate_rows, layer_row, tables_of
 
-from analysis.fits.intervals import CANNOT_TELL, Estimate
-from analysis.studies.coordinate_check.fit import (
-    BEYOND,
-    FAILS,
-    PASSES,
-    TOLERANCE,
-    WITHIN,
-    fit_coordinate,
-    judge,
-    layer_sizes,
-)
+from analysis.fits.intervals import Estimate
+from analysis.fits.outcomes import Outcome
+from analysis.studies.coordinate_check.fit import TOLERANCE, fit_coordinate, judge, layer_sizes
 from analysis.tables.watched import kinds
 from scionlab.errors import UserError
+
+PASSES, FAILS, CANNOT_TELL = Outcome.PASSES, Outcome.FAILS, Outcome.CANNOT_TELL
+WITHIN, BEYOND = Outcome.WITHIN, Outcome.BEYOND
 
 
 def fit(exponents, **options):

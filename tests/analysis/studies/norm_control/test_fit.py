@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from synthetic_layers import RADII, layer_row, norm_rows, tables_of
 
+from analysis.fits.outcomes import Outcome
 from analysis.pipeline import _finite
-from analysis.studies.norm_control.fit import BAND, BROKEN, HELD, NO_BOUND, fit_norm_control, newton_schulz
+from analysis.studies.norm_control.fit import BAND, fit_norm_control, newton_schulz
 from scionlab.errors import UserError
+
+HELD, BROKEN, NO_BOUND = Outcome.HELD, Outcome.DID_NOT_HOLD, Outcome.NO_BOUND
 
 
 def fit(*parts):

@@ -7,10 +7,14 @@ import pytest
 from synthetic_layers import tables_of, transfer_rows
 
 import analysis.studies.norm_transfer.fit
-from analysis.fits.intervals import CANNOT_TELL, Estimate
+from analysis.fits.intervals import Estimate
+from analysis.fits.outcomes import Outcome
 from analysis.studies.norm_transfer import page
-from analysis.studies.norm_transfer.fit import BROKEN, HELD, NormOptimum, _between, fit_norm_transfer, verdict
+from analysis.studies.norm_transfer.fit import NormOptimum, _between, fit_norm_transfer
+from analysis.studies.norm_transfer.verdicts import verdict
 from scionlab.errors import UserError
+
+HELD, BROKEN, CANNOT_TELL = Outcome.HELD, Outcome.DID_NOT_HOLD, Outcome.CANNOT_TELL
 
 
 @pytest.fixture(autouse=True)
