@@ -53,6 +53,7 @@ bench: $(BIN)/.ready-dev ## time what has to be fast: steps, stacking, sweeps, t
 
 coverage: $(BIN)/.ready-dev ## check the coverage of the intervals by simulation (minutes)
 	$(BIN)/python benchmarks/coverage_transfer.py
+	$(BIN)/python benchmarks/coverage_comparison.py
 	$(BIN)/python benchmarks/coverage_regret.py
 	$(BIN)/python benchmarks/coverage.py
 

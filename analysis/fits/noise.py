@@ -13,9 +13,9 @@ all by Smyth's moderated variances (`analysis.fits.moderation`): the more so the
 be quieter than a narrow one, and a rate beside a wall noisier than the best one, as far as the seeds show it. Two seeds
 are enough to say something.
 
-With one seed there are no differences. The noise may then be read off the curves' roughness: the third difference of a
-smooth curve is small, that of noise of standard deviation σ has variance 20σ². What curves bend beyond a parabola
-counts as noise, too, so such intervals err on the wide side.
+With one seed there are no differences. Noise may then be read off the curves' roughness: the third divided difference
+of a smooth curve is small, and of noise it is a sum with known weights. What curves bend beyond a parabola counts as
+noise, too, so such intervals err on the wide side.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy import stats
 
 from analysis.fits.lr_curve import LrCurve
@@ -35,8 +36,8 @@ Source = Literal["seeds", "roughness", "none"]
 NEIGHBOURS = 2  # rates to either side whose rests say how noisy a rate is
 WINDOW = 2  # rates to either side of the best one at which a seed's level is read
 STEEP = 0.2  # but not where the loss is so much higher, in its own unit
+FOUR = 4  # points of a third difference
 OUTER = 0.25  # of the levels of a seed, at either end, that do not count for what it has in common
-THIRD_DIFFERENCE = np.array([-1.0, 3.0, -3.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -161,12 +162,9 @@ def _level(curve: LrCurve) -> Floats | None:
 
 def _rough(curves: Sequence[LrCurve], blocks: Sequence[Any]) -> Noise:
     """From the third differences around every curve's minimum, and around the lowest of every block's minima."""
-    rest = _roughness(curve.mean for curve in curves)
-    minima = [
-        [curve.mean.min() for curve, of in zip(curves, blocks, strict=True) if of == block]
-        for block in dict.fromkeys(blocks)
-    ]
-    level = _roughness(np.array(lowest) for lowest in minima)
+    rest = _roughness((curve.x, curve.mean) for curve in curves)
+    of_blocks = [[c for c, of in zip(curves, blocks, strict=True) if of == block] for block in dict.fromkeys(blocks)]
+    level = _roughness((np.log2([c.at for c in mine]), np.array([c.mean.min() for c in mine])) for mine in of_blocks)
     # A mean over seeds has the roughness of the mean.
     rests = [np.full(len(curve.x), curve.n_seeds * rest.sd**2) for curve in curves]
     levels = [Pool(level.sd * curve.n_seeds**0.5, level.freedom) for curve in curves]
@@ -174,15 +172,24 @@ def _rough(curves: Sequence[LrCurve], blocks: Sequence[Any]) -> Noise:
     return _noise(curves, rests, np.full(len(curves), rest.freedom), levels, "roughness" if known else "none")
 
 
-def _roughness(curves: Iterable[Floats]) -> Pool:
-    """Root mean square of the third differences around each curve's minimum, as a standard deviation of noise."""
+def _roughness(curves: Iterable[tuple[Floats, Floats]]) -> Pool:
+    """Noise as the root mean square of third differences around each curve's minimum; curves are x and y, (J,) each."""
     found = [np.empty(0)]
-    for curve in curves:
-        best = int(np.argmin(curve))
-        around = curve[max(0, best - WINDOW) : best + WINDOW + 1]
-        if len(around) >= len(THIRD_DIFFERENCE) and np.isfinite(around).all():
-            found.append(np.convolve(around, THIRD_DIFFERENCE, mode="valid"))
+    for x, y in curves:
+        best = int(np.argmin(y))
+        around = slice(max(0, best - WINDOW), best + WINDOW + 1)
+        if len(y[around]) >= FOUR and np.isfinite(y[around]).all():
+            found.append(_third_differences(x[around], y[around]))
     rough = np.concatenate(found)
-    if not rough.size:
-        return Pool()
-    return Pool(float(np.sqrt(np.mean(rough**2) / np.sum(THIRD_DIFFERENCE**2))), float(rough.size))
+    return Pool(float(np.sqrt(np.mean(rough**2))), float(rough.size)) if rough.size else Pool()
+
+
+def _third_differences(x: Floats, y: Floats) -> Floats:
+    """Divided differences of every four neighbours, (J − 3,), scaled so that those of noise have its variance.
+
+    They are 0 on a parabola, also where points are not evenly spaced.
+    """
+    x, y = sliding_window_view(x, FOUR), sliding_window_view(y, FOUR)
+    apart = x[:, :, None] - x[:, None, :] + np.eye(FOUR)
+    weights = 1 / apart.prod(axis=2)
+    return np.asarray((weights * y).sum(axis=1) / np.linalg.norm(weights, axis=1))

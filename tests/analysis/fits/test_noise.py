@@ -94,6 +94,18 @@ def test_one_seed_shows_its_noise_in_the_roughness_of_the_curves():
     assert found.size > 0.01
 
 
+def test_rates_that_are_not_octaves_apart_make_no_noise_of_a_parabola():
+    x = np.log2(np.arange(1, 7) * 1e-4)  # evenly spaced in the rate itself
+    bent = 2 + 0.05 * (x + 11.7) ** 2
+    quiet = measure_noise([LrCurve(32.0, x, bent[:, None], (0,))], roughness=True)
+    assert quiet.source == "roughness"
+    assert quiet.size < 1e-12  # rounding of losses of order 1
+    rng = np.random.default_rng(0)
+    loud = [LrCurve(32.0, x, (bent + 0.01 * rng.standard_normal(6))[:, None], (0,)) for _ in range(40)]
+    found = measure_noise(loud, blocks=range(40), roughness=True)
+    assert found.size == pytest.approx(0.01, rel=0.25)  # 40 curves with two or three differences each
+
+
 def test_one_seed_on_few_rates_and_batches_has_no_noise_to_measure():
     found, readings = read(planted_runs(Law(), seeds=1, budgets=(16,), batches=3, half=1))
     assert found.source == "none"

@@ -1,12 +1,17 @@
 """`scionlab run` with a grid that is extended: what is trained, what the sweep records, and what the fit then uses."""
 
 import json
+import shlex
 
 import pytest
 
+from analysis.fits.advice import Source, command
+from analysis.fits.outcomes import Lacks, Missing, Seeds
+from scionlab.loading import load_experiment
 from scionlab.store import RunStore
 
 RATES = [2**-7, 2**-5]
+BUILT_IN = ("width", "batch", "seq", "depth", "momentum", "norm-choice", "restarts", "coordinates", "batch-tolerance")
 
 
 @pytest.fixture
@@ -102,3 +107,18 @@ def test_only_what_the_store_lacks_is_trained_and_the_fit_has_all_of_it(call, tm
     # Without the option the grid is the preset's again, and so is what is fitted.
     assert "width-mlp/smoke: all 32 trials are in the store, nothing to train" in run()
     assert fitted_seeds() == {2}
+
+
+@pytest.mark.parametrize("experiment", sorted(BUILT_IN))
+def test_what_a_fit_advises_is_taken_by_the_command(experiment, call):
+    # An experiment whose settings have one rate each has no rates to add, and its fit misses none.
+    lacks = Lacks.of([Missing.SEEDS, Missing.RATES_BEYOND, Missing.RATES_CLOSER], Seeds(2, 8))
+    seeds_alone = Lacks.of([Missing.SEEDS], Seeds(2, 8))
+    several = len({trial.lr for trial in load_experiment(experiment).preset("laptop").trials}) > 4
+    source = Source("run", (experiment,), experiment, "laptop")
+    words = shlex.split(command(lacks if several else seeds_alone, source))
+    assert words[:2] == ["scionlab", "run"]
+    done = call(*words[1:], "--dry-run", "--json")
+    assert done.code == 0, done.err
+    plain = json.loads(call("run", experiment, "--preset", "laptop", "--dry-run", "--json").out)
+    assert json.loads(done.out)["trials"] > plain["trials"]
