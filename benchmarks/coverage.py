@@ -35,9 +35,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "laws")]
 from planted import Law, planted_runs  # type: ignore[import-not-found]  # noqa: E402
 
 from analysis.fits.cells import budgets_of, table_of_cells  # noqa: E402
-from analysis.fits.profile import TOLERANCE, drawn_profile, profile, read_budgets  # noqa: E402
+from analysis.fits.profile import TOLERANCE, read_budgets  # noqa: E402
 from analysis.studies.batch_scaling import surface  # noqa: E402
 from analysis.studies.batch_scaling.exponents import Exponent, best_path, fit_corner, fit_path, fit_plane, largest_path  # noqa: E402
+from analysis.studies.batch_scaling.table import Table  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,9 @@ def exponents(runs: pd.DataFrame, options: argparse.Namespace, rng: np.random.Ge
     budgets = budgets_of(table_of_cells(runs))
     tokens = np.array([budget.tokens for budget in budgets])
     _, readings = read_budgets(budgets, options.resamples, rng or np.random.default_rng(0))
-    observed = [profile(budget, of) for budget, of in zip(budgets, readings, strict=True)]
-    drawn = None
-    if rng is not None:
-        drawn = [drawn_profile(budget, of) for budget, of in zip(budgets, readings, strict=True)]
+    table = Table.of(budgets, readings)
+    resampled = table.draws() if rng is not None else None
+    observed, drawn = table.profiles, resampled.profiles if resampled else None
     found = fit_path(BEST, tokens, best_path(observed), best_path(drawn) if drawn else None)
     exact = surface.fit_surface(tokens, observed, None, "smooth", free_exponent=True)
     floor = None if exact is None or exact[0].at_bound else exact[0].floor

@@ -47,6 +47,11 @@ class Budget:
         """log₂ of tokens a step, (C,)."""
         return np.log2([cell.batch_tokens for cell in self.cells])
 
+    @property
+    def n_seeds(self) -> int:
+        """The most seeds that a cell has."""
+        return max(cell.curve.n_seeds for cell in self.cells)
+
 
 def table_of_cells(runs: pd.DataFrame) -> pd.DataFrame:
     """Finished runs with the column `budget`; UserError for missing columns, no finished run or doubled cells.

@@ -56,6 +56,27 @@ class LrCurve:
         """
         return np.where(self.finite, self._parts[0], np.inf)
 
+    @cached_property
+    def best(self) -> int:
+        """Index of the measured rate with the lowest mean."""
+        return int(np.argmin(self.mean))
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the best measured rate ends the grid."""
+        return self.best in (0, len(self.x) - 1)
+
+    @property
+    def trains_beside(self) -> tuple[bool, bool]:
+        """Whether there is a rate below, and above, the best measured one, and it trains."""
+        padded = np.concatenate([[False], self.finite, [False]])
+        return bool(padded[self.best]), bool(padded[self.best + 2])
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the best measured rate has neighbours to either side that train."""
+        return all(self.trains_beside)
+
     @property
     def squares(self) -> Floats:
         """Sum of squares at every rate of what levels and offsets leave, (J,)."""

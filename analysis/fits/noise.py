@@ -55,11 +55,16 @@ class Noise:
     size: float = 0.0
     paired: bool = False
 
+    @property
+    def levels_known(self) -> bool:
+        """Whether there is any measure of how far levels move."""
+        return any(pool.freedom > 0 for pool in self.levels)
+
 
 def near(curve: LrCurve) -> Bools:
     """Rates (J,) at which seeds' levels are read: near the optimum, and trained by all seeds."""
     steps, mean = np.arange(len(curve.x)), curve.mean
-    best = int(np.argmin(mean))
+    best = curve.best
     whole = np.isfinite(curve.losses).all(axis=1)
     return np.asarray(whole & (abs(steps - best) <= WINDOW) & (mean <= mean[best] + STEEP))
 

@@ -13,10 +13,9 @@ def missing_rates(curve: LrCurve) -> tuple[Missing, ...]:
 
     Where no rate trains it is rates beyond the grid: below all of them.
     """
-    best, last = int(np.argmin(curve.mean)), len(curve.x) - 1
-    if not curve.finite.any() or best in (0, last):
+    if not curve.finite.any() or curve.at_edge:
         return (Missing.RATES_BEYOND,)
-    return () if curve.finite[[best - 1, best + 1]].all() else (Missing.RATES_CLOSER,)
+    return () if curve.resolved else (Missing.RATES_CLOSER,)
 
 
 def ends(curve: LrCurve, below: bool, above: bool) -> tuple[Missing, ...]:

@@ -27,7 +27,6 @@ from analysis.fits.noise import Noise, measure_noise
 from analysis.fits.parabola import minimum
 from analysis.fits.reading import Reading, read_levels
 from analysis.fits.simultaneous import tied
-from analysis.fits.valley import lowest
 from analysis.tables.arrays import Bools, Floats
 
 Form = Literal["valley", "grid"]
@@ -86,13 +85,15 @@ def read_budgets(
 def profile(budget: Budget, readings: Sequence[Reading], form: Form = "valley") -> Profile:
     """Of a budget's curves as read, R = 1; `readings` in the order of its cells."""
     loss = [r.loss if form == "valley" else float(r.curve.mean.min()) for r in readings]
-    at_edge = [int(np.argmin(r.curve.mean)) in (0, len(r.curve.x) - 1) for r in readings]
+    at_edge = [r.curve.at_edge for r in readings]
     rows = loss, [r.at for r in readings], [r.resolved for r in readings], at_edge
     return Profile(budget.x, *(np.array([row]) for row in rows))
 
 
-def drawn_profile(budget: Budget, readings: Sequence[Reading], form: Form = "valley") -> Profile:
-    """Of the curves drawn for a budget's cells, all of which have as many draws."""
+def drawn_profile(budget: Budget, readings: Sequence[Reading], form: Form = "valley") -> Profile | None:
+    """Of the curves drawn for a budget's cells, all of which have as many draws; None without noise."""
+    if any(reading.drawn is None for reading in readings):
+        return None
     columns = [_drawn(reading, form) for reading in readings]
     return Profile(budget.x, *(np.stack(parts, axis=1) for parts in zip(*columns, strict=True)))
 
@@ -100,7 +101,9 @@ def drawn_profile(budget: Budget, readings: Sequence[Reading], form: Form = "val
 def _drawn(reading: Reading, form: Form) -> tuple[Floats, Floats, Bools, Bools]:
     curve, nodes, draws = reading.curve, reading.valley.nodes, reading.valley.draws
     assert draws is not None, "a curve without noise has no draws"
-    at, loss = lowest(nodes, draws)
+    at, loss = reading.drawn, reading.losses
+    assert at is not None
+    assert loss is not None
     best = np.argmin(draws, axis=1)
     first, last = best == 0, best == len(nodes) - 1
     if form == "grid":

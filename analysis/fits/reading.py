@@ -11,6 +11,7 @@ and at least 0. Its 95% interval holds it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,25 +21,41 @@ from analysis.fits.intervals import TAIL, Estimate, interval
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.moderation import Pool
 from analysis.fits.noise import Noise, measure_noise, near
-from analysis.fits.valley import Valley, lowest, read_valleys, value_at
+from analysis.fits.valley import Valley, read_valleys, values_at
 from analysis.tables.arrays import Bools, Floats
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A curve of which some rate trained, as read. `at` is log₂ lr*, `drawn` its draws (R,), None without noise.
-
-    `resolved`: the best measured rate has neighbours to either side that train. `open_below`, `open_above`: the
-    optimum, or more than 2.5% of its draws, lies at the lowest or highest rate that trains, and may lie beyond.
-    """
+    """A curve of which some rate trained, as read."""
 
     curve: LrCurve
     valley: Valley
-    at: float
-    drawn: Floats | None
-    resolved: bool
-    open_below: bool
-    open_above: bool
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the best measured rate has neighbours to either side that train."""
+        return self.curve.resolved
+
+    @property
+    def at(self) -> float:
+        """log₂ lr*; the best measured rate where it is not resolved."""
+        return self.valley.optimum() if self.resolved else float(self.curve.x[self.curve.best])
+
+    @property
+    def drawn(self) -> Floats | None:
+        """Its draws (R,); None without noise."""
+        return self.valley.optima()
+
+    @cached_property
+    def open_below(self) -> bool:
+        """Whether the optimum, or more than 2.5% of its draws, is the lowest rate that trains, and may lie below."""
+        return not self.curve.trains_beside[0] or self.valley.at_ends()[0] > TAIL
+
+    @cached_property
+    def open_above(self) -> bool:
+        """The same of the highest rate that trains."""
+        return not self.curve.trains_beside[1] or self.valley.at_ends()[1] > TAIL
 
     @property
     def optimum(self) -> Estimate:
@@ -48,25 +65,21 @@ class Reading:
     @property
     def loss(self) -> float:
         """The mean curve's lowest value."""
-        return float(lowest(self.valley.nodes, self.valley.mean[None])[1][0])
+        return float(self.valley.bottom[1][0])
 
     @property
     def losses(self) -> Floats | None:
         """The drawn curves' lowest values (R,)."""
-        return None if self.valley.draws is None else lowest(self.valley.nodes, self.valley.draws)[1]
+        return None if self.valley.bottoms is None else self.valley.bottoms[1]
 
     def mean_at_rates(self) -> Floats:
         """The mean curve at the measured rates that train, (rates,)."""
-        return self._at_rates(self.valley.mean[None])[0]
+        return values_at(self.valley.nodes, self.valley.mean[None], self.curve.x[self.curve.finite])[0]
 
     def drawn_at_rates(self) -> Floats:
         """The drawn curves there, (R, rates)."""
         assert self.valley.draws is not None, "a curve without noise has no draws"
-        return self._at_rates(self.valley.draws)
-
-    def _at_rates(self, curves: Floats) -> Floats:
-        rates = self.curve.x[self.curve.finite]
-        return np.stack([value_at(self.valley.nodes, curves, np.full(len(curves), rate)) for rate in rates], axis=1)
+        return values_at(self.valley.nodes, self.valley.draws, self.curve.x[self.curve.finite])
 
     @property
     def share_diverged(self) -> float:
@@ -106,7 +119,7 @@ def read_curves(curves: Sequence[LrCurve], count: int, rng: np.random.Generator)
     For optima and regrets: what moves a whole curve is not in the draws.
     """
     valleys = read_valleys(measure_noise(curves).points, count, rng)
-    return [_reading(curve, valley) for curve, valley in zip(curves, valleys, strict=True)]
+    return [Reading(curve, valley) for curve, valley in zip(curves, valleys, strict=True)]
 
 
 def read_levels(
@@ -129,7 +142,7 @@ def read_levels(
     scales = {pool: pool.scales(count, rng) for pool in dict.fromkeys(noise.levels)}  # one pool's size is drawn once
     found = []
     for i, (curve, pool) in enumerate(zip(curves, noise.levels, strict=True)):
-        found.append(_reading(curve, _moved(curve, valleys[i], pool, scales[pool], rng)))
+        found.append(Reading(curve, _moved(curve, valleys[i], pool, scales[pool], rng)))
     return found
 
 
@@ -143,17 +156,6 @@ def _moved(curve: LrCurve, valley: Valley, pool: Pool, scale: Floats, rng: np.ra
     level = scale * rng.standard_normal(len(scale)) / np.sqrt(curve.n_seeds)
     nodes, around = valley.nodes, curve.x[near(curve)]
     if len(around):
-        both = np.concatenate([valley.draws, valley.mean[None]])
-        at = np.mean([value_at(nodes, both, np.full(len(both), x)) for x in around], axis=0)
-        level = level - (at[:-1] - at[-1])
+        both = values_at(nodes, np.concatenate([valley.draws, valley.mean[None]]), around).mean(axis=1)
+        level = level - (both[:-1] - both[-1])
     return Valley(nodes, valley.mean, valley.draws + level[:, None])
-
-
-def _reading(curve: LrCurve, valley: Valley) -> Reading:
-    best, last = int(np.argmin(curve.mean)), len(curve.x) - 1
-    lowest = best == 0 or not curve.finite[best - 1]
-    highest = best == last or not curve.finite[best + 1]
-    resolved = not (lowest or highest)
-    at = valley.optimum() if resolved else float(curve.x[best])
-    below, above = valley.at_ends()
-    return Reading(curve, valley, at, valley.optima(), resolved, lowest or below > TAIL, highest or above > TAIL)

@@ -22,6 +22,7 @@ restricted likelihood with a flat β, Harville 1974, doi 10.2307/2334370.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,7 @@ WALLS = np.array([0.0, 2.0, 8.0, 32.0])  # s
 # as one of the three sizes.
 TILT_SCALE = 0.7
 SMOOTH, NO_WALL = 2.0, 3.0
+MEANS = 200  # draws that a mean curve is averaged over where none are asked for
 QUIET = 1e-4  # standard deviation that losses are taken to have at least, in units of c
 
 
@@ -70,21 +72,34 @@ class Valley:
     mean: Floats
     draws: Floats | None
 
+    @cached_property
+    def bottom(self) -> tuple[Floats, Floats]:
+        """log₂ lr* of the mean curve and the loss there, (1,) each."""
+        return lowest(self.nodes, self.mean[None])
+
+    @cached_property
+    def bottoms(self) -> tuple[Floats, Floats] | None:
+        """The same of the drawn curves, (R,) each."""
+        return None if self.draws is None else lowest(self.nodes, self.draws)
+
     def optimum(self) -> float:
         """log₂ lr* of the mean curve."""
-        return float(lowest(self.nodes, self.mean[None])[0][0])
+        return float(self.bottom[0][0])
 
     def optima(self) -> Floats | None:
         """log₂ lr* of the drawn curves (R,)."""
-        return None if self.draws is None else lowest(self.nodes, self.draws)[0]
+        return None if self.bottoms is None else self.bottoms[0]
 
     def excess(self, at: float) -> float:
         """Loss of the mean curve at log₂ lr minus that at its optimum; never negative. Beyond an end, the end's."""
-        return float(excess(self.nodes, self.mean[None], np.array([at]))[0])
+        value = value_at(self.nodes, self.mean[None], np.array([at]))
+        return float(np.maximum(value - self.bottom[1], 0.0)[0])
 
     def excesses(self, at: Floats) -> Floats | None:
         """The same of every drawn curve, each at its own rate (R,)."""
-        return None if self.draws is None else excess(self.nodes, self.draws, at)
+        if self.draws is None or self.bottoms is None:
+            return None
+        return np.asarray(np.maximum(value_at(self.nodes, self.draws, at) - self.bottoms[1], 0.0))
 
     def at_ends(self) -> tuple[float, float]:
         """Share of drawn curves whose optimum is the lowest rate, and the highest: beyond, they may go on falling."""
@@ -104,12 +119,6 @@ def lowest(nodes: Floats, curves: Floats) -> tuple[Floats, Floats]:
     return at, curves[np.arange(len(curves)), best] - curvature * (at - nodes[best]) ** 2
 
 
-def excess(nodes: Floats, curves: Floats, at: Floats) -> Floats:
-    """Value of curves (R, G) at `at` (R,) minus their minimum, (R,); never negative. Beyond an end, the end's."""
-    _, floor = lowest(nodes, curves)
-    return np.asarray(np.maximum(value_at(nodes, curves, at) - floor, 0.0))
-
-
 def value_at(nodes: Floats, curves: Floats, at: Floats) -> Floats:
     """Value of curves (R, G) on even nodes (G,), each at its own `at` (R,). Beyond an end, the end's."""
     if len(nodes) == 1:
@@ -120,6 +129,11 @@ def value_at(nodes: Floats, curves: Floats, at: Floats) -> Floats:
     left, own, right = (curves[rows, middle + i] for i in (-1, 0, 1))
     step = place - middle
     return np.asarray(own + step * (right - left) / 2 + step**2 * (left - 2 * own + right) / 2)
+
+
+def values_at(nodes: Floats, curves: Floats, at: Floats) -> Floats:
+    """Values of all curves (R, G) on even nodes (G,) at several places `at` (n,), (R, n)."""
+    return np.stack([value_at(nodes, curves, np.full(len(curves), each)) for each in at], axis=1)
 
 
 def read_valleys(curves: Sequence[Points], count: int, rng: np.random.Generator) -> list[Valley]:
@@ -143,7 +157,7 @@ def _without_noise(frames: Sequence["_Frame"], curves: Sequence[Points], rng: np
 
     sizes = 2.0 ** np.arange(-8, 2)
     evidence = [logsumexp(_posterior(frames, variances(size), every=COARSE)[0]) for size in sizes]
-    found = _read(frames, variances(float(sizes[int(np.argmax(evidence))])), curves, 200, rng)
+    found = _read(frames, variances(float(sizes[int(np.argmax(evidence))])), curves, MEANS, rng)
     return [Valley(valley.nodes, valley.mean, None) for valley in found]
 
 

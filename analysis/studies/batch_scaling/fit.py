@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.fits.cells import Budget, all_cells, budgets_of, table_of_cells
+from analysis.fits.cells import Budget, budgets_of, table_of_cells
 from analysis.fits.intervals import RESAMPLES, Estimate
 from analysis.fits.outcomes import SETTLED
 from analysis.fits.profile import TOLERANCE, left_to_gain, read_budgets, ties
@@ -125,7 +125,7 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
         return _nothing(name, momentum)
     noise, readings = read_budgets(budgets, RESAMPLES, rng)
     observed = Table.of(budgets, readings)
-    drawn = None if noise.source == "none" else observed.draws()
+    drawn = observed.draws()
     surfaces = _surfaces(observed, drawn, seed)
     floor = _floor(surfaces)
     optima, paths = _optima(observed, drawn, floor)
@@ -153,7 +153,7 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
 
 
 def _n_seeds(budgets: Sequence[Budget]) -> int:
-    return max(cell.curve.n_seeds for cell in all_cells(budgets))
+    return max(budget.n_seeds for budget in budgets)
 
 
 def _nothing(name: str, momentum: float | None) -> OptimizerScaling:
@@ -175,7 +175,6 @@ def _cells(observed: Table, drawn: Table | None) -> tuple[CellOptimum, ...]:
         of, sample = observed.profiles[i], drawn.profiles[i] if drawn else None
         tied = ties(of, sample)
         for c, cell in enumerate(budget.cells):
-            best = int(np.argmin(cell.curve.mean))
             lr_sample = None if sample is None or not of.resolved[0, c] else 2 ** sample.lr[:, c]
             found.append(
                 CellOptimum(
@@ -185,7 +184,7 @@ def _cells(observed: Table, drawn: Table | None) -> tuple[CellOptimum, ...]:
                     batch_tokens=cell.batch_tokens,
                     lr=Estimate.of(2 ** of.lr[0, c], lr_sample),
                     loss=Estimate.of(of.loss[0, c], None if sample is None else sample.loss[:, c]),
-                    at_edge=best in (0, len(cell.curve.x) - 1),
+                    at_edge=cell.curve.at_edge,
                     resolved=bool(of.resolved[0, c]),
                     tied=None if tied is None else tied[c],
                     n_seeds=cell.curve.n_seeds,

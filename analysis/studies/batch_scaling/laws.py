@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.fits.cells import budgets_of, table_of_cells
 from analysis.fits.intervals import RESAMPLES
 from analysis.fits.profile import read_budgets
+from analysis.fits.valley import MEANS
 from analysis.laws.critical_batch import CriticalBatch, fit_critical_batch
 from analysis.laws.scaling_laws import ScalingLaw, fit_chinchilla, fit_three_term
 from scionlab.errors import UserError
@@ -20,7 +21,6 @@ from scionlab.errors import UserError
 # Columns, where the table has them, of what tells settings of one optimizer apart; the best of them counts.
 SETTING = ["model", "width", "depth", "head_dim", "tied", "residual", "momentum", "schedule"]
 ONE = ["optimizer", "data_sha256"]  # what must not vary
-MEANS = 200  # draws that a mean curve is averaged over where none are asked for
 
 
 def chinchilla_of_runs(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:

@@ -7,7 +7,7 @@ cell would lose it by chance.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from analysis.fits.intervals import CONFIDENCE, RESAMPLES, Estimate
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.fits.parabola import minimum
-from analysis.fits.profile import Profile, drawn_profile, profile, read_budgets, ties
+from analysis.fits.profile import drawn_profile, profile, read_budgets, ties
 from analysis.fits.reading import Reading
 from analysis.fits.seeds import more_seeds
 
@@ -54,9 +54,9 @@ def fit_momenta(rows: pd.DataFrame, rng: np.random.Generator) -> Momenta | None:
             found.append(Budget(cells[0].tokens, tuple(cells)))
     if not found:
         return None
-    noise, readings = read_budgets(found, RESAMPLES, rng)
-    known, level = noise.source != "none", 1 - (1 - CONFIDENCE) / len(found)
-    optima = [_optimum(cell, of_cell, known, level) for cell, of_cell in zip(found, readings, strict=True)]
+    _, readings = read_budgets(found, RESAMPLES, rng)
+    level = 1 - (1 - CONFIDENCE) / len(found)
+    optima = [_optimum(cell, of_cell, level) for cell, of_cell in zip(found, readings, strict=True)]
     return _together(optima, found)
 
 
@@ -66,18 +66,13 @@ def _cell(rows: pd.DataFrame) -> Cell:
     return Cell(tokens, batch, seq, LrCurve.of(rows, float(first["momentum"])))
 
 
-def _optimum(
-    cell: Budget, readings: Sequence[Reading], known: bool, level: float
-) -> tuple[MomentumOptimum, set[float]]:
+def _optimum(cell: Budget, readings: Sequence[Reading], level: float) -> tuple[MomentumOptimum, set[float]]:
     """The optimum, and the momenta that cannot be told apart from it at a higher confidence `level`."""
     momenta = [each.curve.at for each in cell.cells]
 
-    def over_momenta(of: Profile) -> Profile:
-        return replace(of, x=np.log2(momenta))
-
-    observed = over_momenta(profile(cell, readings))
-    drawn = over_momenta(drawn_profile(cell, readings)) if known else None
-    at, best = minimum(observed.x, observed.loss)
+    x = np.log2(momenta)
+    observed, drawn = profile(cell, readings), drawn_profile(cell, readings)
+    at, best = minimum(x, observed.loss)
     tied, wider = ties(observed, drawn), ties(observed, drawn, level)
     optimum = MomentumOptimum(
         tokens=cell.tokens,
@@ -85,7 +80,7 @@ def _optimum(
         momenta=tuple(momenta),
         losses=tuple(map(float, observed.loss[0])),
         tied=None if tied is None else tuple(tied),
-        best=Estimate.of(2 ** at[0], None if drawn is None else 2 ** minimum(drawn.x, drawn.loss)[0]),
+        best=Estimate.of(2 ** at[0], None if drawn is None else 2 ** minimum(x, drawn.loss)[0]),
         at_edge=bool(best[0] in (0, len(momenta) - 1)),
     )
     return optimum, {m for m, tie in zip(momenta, wider or [True] * len(momenta), strict=True) if tie}
@@ -94,7 +89,7 @@ def _optimum(
 def _together(optima: list[tuple[MomentumOptimum, set[float]]], cells: list[Budget]) -> Momenta:
     verdict, lacks = _verdict(optima), SETTLED
     if verdict.open:
-        seeds = max(each.curve.n_seeds for cell in cells for each in cell.cells)
+        seeds = max(cell.n_seeds for cell in cells)
         lacks = Lacks.of([Missing.PLACES]) if len(optima) < 2 else more_seeds(seeds)
     return Momenta(tuple(o for o, _ in optima), verdict, lacks)
 

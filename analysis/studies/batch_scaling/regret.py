@@ -122,7 +122,7 @@ def _lacks(outcome: Outcome, first: Score, table: Table, held_out: int) -> Lacks
     if outcome == Outcome.LEFT_OPEN:
         x, batch = table.profiles[held_out].x, np.log2(first.batch_tokens.value)
         return Lacks.of([Missing.RATES_BEYOND if x[0] <= batch <= x[-1] else Missing.BATCHES])
-    return more_seeds(max(cell.curve.n_seeds for cell in table.budgets[held_out].cells)) if outcome.open else SETTLED
+    return more_seeds(table.budgets[held_out].n_seeds) if outcome.open else SETTLED
 
 
 def _winner(scores: Sequence[Score], sampled: Sequence[Floats] | None) -> tuple[Outcome, str]:

@@ -20,11 +20,10 @@ def sensitivity(observed: Table, drawn: Table | None, floor: float | None) -> li
     """
     tokens = observed.tokens
     grid = Table.of(observed.budgets, observed.readings, "grid")
-    drawn_grid = None if drawn is None else grid.draws("grid")
     variants: list[tuple[str, Choose, Table, Table | None]] = [
         ("as reported", best_path, observed, drawn),
         ("best batch: three cells instead of five", partial(best_path, shape="vertex"), observed, drawn),
-        ("profile: lowest of the measured rates, nothing between", best_path, grid, drawn_grid),
+        ("profile: lowest of the measured rates, nothing between", best_path, grid, grid.draws("grid")),
     ]
     for tolerance in (TOLERANCE / 2, TOLERANCE, 2 * TOLERANCE, 4 * TOLERANCE):
         name = f"largest batch within {tolerance:.3g} of what is left"

@@ -29,10 +29,11 @@ class Table:
         """As read; `readings` in the order of budgets and their cells."""
         return cls(budgets, readings, [profile(b, r, form) for b, r in zip(budgets, readings, strict=True)])
 
-    def draws(self, form: Form = "valley") -> Self:
-        """The same table of drawn curves."""
-        of = zip(self.budgets, self.readings, strict=True)
-        return replace(self, profiles=[drawn_profile(b, r, form) for b, r in of], drawn=True)
+    def draws(self, form: Form = "valley") -> Self | None:
+        """The same table of drawn curves; None without noise."""
+        found = [drawn_profile(b, r, form) for b, r in zip(self.budgets, self.readings, strict=True)]
+        known = [each for each in found if each is not None]
+        return replace(self, profiles=known, drawn=True) if len(known) == len(found) else None
 
     @property
     def tokens(self) -> Floats:

@@ -40,7 +40,7 @@ def fit_comparison(tables: SweepTables, seed: int = 0) -> Comparison:
         rankings=tuple(_rankings(results)),
         claims=tuple(judge(claim, results) for claim in settings.claims),
         paired=found.noise.paired,
-        noise_known=found.noise_known,
+        noise_known=found.noise.levels_known,
     )
 
 

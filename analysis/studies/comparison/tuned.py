@@ -19,10 +19,10 @@ from analysis.fits.intervals import CONFIDENCE, Estimate
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.noise import Noise, measure_noise
 from analysis.fits.reading import Reading, read_curves, read_levels
+from analysis.fits.valley import MEANS
 from analysis.studies.comparison.design import Cell
 from analysis.tables.arrays import Floats
 
-MEANS = 200  # draws that a mean curve is averaged over
 EDGE: Final = "grid's edge"
 DIVERGED: Final = "diverged"
 State = Literal["inside", "beside divergence", "grid's edge", "one rate", "diverged"]
@@ -88,11 +88,10 @@ class Tuned:
 
 @dataclass(frozen=True)
 class TunedCells:
-    """The tuned cells, and their noise. `noise_known` says whether there is any measure of it."""
+    """The tuned cells, and their noise."""
 
     tuned: tuple[Tuned, ...]
     noise: Noise
-    noise_known: bool
 
 
 def tune(cells: Sequence[Cell], count: int, rng: np.random.Generator) -> TunedCells:
@@ -103,19 +102,19 @@ def tune(cells: Sequence[Cell], count: int, rng: np.random.Generator) -> TunedCe
     trained = [cell for cell in cells if cell.trained]
     arms, curves = [cell.arm for cell in trained], [cell.read for cell in trained]
     noise = measure_noise(curves, groups=arms)
-    known = any(pool.freedom > 0 for pool in noise.levels)
+    known = noise.levels_known
     readings = iter(read_levels(curves, noise, count, rng, arms))
     nothing = Quantity(np.inf, np.full(count, np.inf) if known else None)
     tuned = [_tuned(cell, next(readings) if cell.trained else None, known, nothing) for cell in cells]
     other = [_with_rate(of, rng) if of.cell.trained and of.cell.read is not of.cell.curve else of for of in tuned]
-    return TunedCells(tuple(other), noise, known)
+    return TunedCells(tuple(other), noise)
 
 
 def _tuned(cell: Cell, reading: Reading | None, known: bool, nothing: Quantity) -> Tuned:
     curve, state = cell.curve, _state(cell.curve)
     if reading is None:
         return Tuned(cell, replace(nothing, may_fall=len(curve.x) > 1), None, None, None, state)
-    best = float(curve.x[int(np.argmin(curve.mean))])
+    best = float(curve.x[curve.best])
     cost = Quantity(reading.loss, reading.losses if known else None, may_fall=state == EDGE)
     return Tuned(cell, cost, reading.at, reading.drawn if known else None, best, state)
 
@@ -126,11 +125,10 @@ def _with_rate(of: Tuned, rng: np.random.Generator) -> Tuned:
 
 
 def _state(curve: LrCurve) -> State:
-    best, last = int(np.argmin(curve.mean)), len(curve.x) - 1
     if not curve.finite.any():
         return DIVERGED
-    if last == 0:
+    if len(curve.x) == 1:
         return "one rate"
-    if best in (0, last):
+    if curve.at_edge:
         return EDGE
-    return "inside" if curve.finite[[best - 1, best + 1]].all() else "beside divergence"
+    return "inside" if curve.resolved else "beside divergence"

@@ -102,16 +102,16 @@ def _optimum(series: Series, curve: LrCurve, reading: Reading | None) -> Optimum
     of, place = (series.name, series.optimizer), int(curve.at) if curve.at.is_integer() else curve.at
     if reading is None:
         return Optimum(*of, place, None, None, None, False, False, None, curve.n_seeds, n_diverged, 1.0)
-    best, at = int(np.argmin(curve.mean)), reading.optimum
+    at = reading.optimum
     return Optimum(
         *of,
         place,
         lr_opt=2**at.value,
         lr_opt_low=None if at.low is None else 2**at.low,
         lr_opt_high=None if at.high is None else 2**at.high,
-        at_edge=best in (0, len(curve.x) - 1),
+        at_edge=curve.at_edge,
         resolved=reading.resolved,
-        val_loss_opt=float(curve.mean[best]),
+        val_loss_opt=float(curve.mean[curve.best]),
         n_seeds=curve.n_seeds,
         n_diverged=n_diverged,
         share_diverged=reading.share_diverged,

@@ -220,10 +220,9 @@ def _optimum(
     value, batch, inside = _norm_at(at, budget, norms)
     sample, cut_off = None, False
     lacks = SETTLED if inside[0] else Lacks.of(missing_around(at) or [Missing.RATES_CLOSER])
-    if readings[0].drawn is not None and scatter.size:
-        drawn = drawn_profile(budget, readings)
-        seeds = max(cell.curve.n_seeds for cell in budget.cells)
-        wobble = [rng.choice(scatter, (RESAMPLES, len(n), seeds)).mean(axis=2) for n in norms]
+    drawn = drawn_profile(budget, readings)
+    if drawn is not None and scatter.size:
+        wobble = [rng.choice(scatter, (RESAMPLES, len(n), budget.n_seeds)).mean(axis=2) for n in norms]
         sample, _, ok = _norm_at(drawn, budget, [n + w for n, w in zip(norms, wobble, strict=True)])
         cut_off = float(np.mean(~ok)) > TAIL
         if cut_off:
@@ -245,7 +244,7 @@ def _optimum(
         of_radius=None if pd.isna(lowest["radius"]) else float(lowest["own"] / lowest["radius"]),
         resolved=bool(inside[0]),
         cut_off=cut_off,
-        n_seeds=max(cell.curve.n_seeds for cell in budget.cells),
+        n_seeds=budget.n_seeds,
         lacks=lacks,
     ), sample
 

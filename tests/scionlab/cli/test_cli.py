@@ -7,16 +7,6 @@ import pandas as pd
 import pytest
 
 
-def scionlab(*arguments, env, cwd):
-    command = [sys.executable, "-m", "scionlab", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=cwd, timeout=300, check=False)
-
-
-@pytest.fixture
-def cli(clean_environment, tmp_path):
-    return lambda *arguments: scionlab(*arguments, env=clean_environment, cwd=tmp_path)
-
-
 def bad_specs(text):
     fixed = f'optimizer="scion", lr=0.1, width=32, data="path:{text}", device="cpu"'
     head = "from scionlab.spec import Experiment, Preset, Trial\n"
@@ -124,11 +114,11 @@ def test_from_spec_to_report(cli, tmp_path, spec_file):
     assert names == {f"{n}.{s}" for n in ("transfer", "lr_optimum", "loss_curves") for s in ("svg", "png", "csv")}
 
 
-def test_help_is_there_without_the_heavy_libraries(clean_environment, tmp_path):
+def test_help_is_there_without_the_heavy_libraries(cli, clean_environment):
     code = "import scionlab.cli, sys; print([m for m in ('torch', 'ray', 'matplotlib') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=clean_environment, check=True
     )
     assert done.stdout.strip() == "[]"
-    help_text = scionlab("run", "--help", env=clean_environment, cwd=tmp_path).stdout
+    help_text = cli("run", "--help").stdout
     assert "scionlab run width --preset smoke" in help_text

@@ -37,7 +37,7 @@ def written(store: RunStore) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_killed_driver_loses_no_finished_trial(clean_environment, tmp_path, spec_file):
+def test_a_killed_driver_loses_no_finished_trial(cli, clean_environment, tmp_path, spec_file):
     # 24 trials of about a third of a second each: enough for the kill to land in the middle.
     spec = spec_file([2**-7, 2**-6, 2**-5, 2**-4], seeds=3, steps=150)
     store = RunStore(tmp_path / "killed" / "runs")
@@ -50,12 +50,6 @@ def test_a_killed_driver_loses_no_finished_trial(clean_environment, tmp_path, sp
     assert 4 <= len(before) < 24
     assert store.sweeps()["status"].item() == "running"  # nobody was left to say otherwise
     assert [(found.state, found.left) for found in statuses(store)] == [("killed", 24 - len(before))]
-
-    def cli(*arguments):
-        command = [sys.executable, "-m", "scionlab", *map(str, arguments)]
-        return subprocess.run(
-            command, capture_output=True, text=True, env=clean_environment, cwd=tmp_path, timeout=300, check=False
-        )
 
     done = cli("run", spec, "--preset", "smoke", "--results", "killed", "--workers", "2", "--stack", "4")
     assert done.returncode == 0, done.stderr
