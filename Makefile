@@ -52,10 +52,10 @@ bench: $(BIN)/.ready-dev ## time what has to be fast: steps, stacking, sweeps, t
 	$(BIN)/python -m benchmarks --results "$(RESULTS)"
 
 coverage: $(BIN)/.ready-dev ## check the coverage of the intervals by simulation (minutes)
-	$(BIN)/python benchmarks/coverage_transfer.py
-	$(BIN)/python benchmarks/coverage_comparison.py
-	$(BIN)/python benchmarks/coverage_regret.py
-	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python -m benchmarks.coverage_transfer
+	$(BIN)/python -m benchmarks.coverage_comparison
+	$(BIN)/python -m benchmarks.coverage_regret
+	$(BIN)/python -m benchmarks.coverage
 
 docs: $(BIN)/.ready-dev ## render the documentation and every docstring into site/
 	$(BIN)/python docs/tools/render.py

@@ -1,6 +1,6 @@
 """How often the 95% intervals of a batch-scaling fit contain the truth, by simulation.
 
-    python benchmarks/coverage.py [--draws 200] [--resamples 300] [--corner-resamples 100] [--noise 0.005] [--only TEXT]
+    python -m benchmarks.coverage [--draws 200] [--resamples 300] [--corner-resamples 100] [--noise 0.005] [--only TEXT]
 
 Every draw is a table of runs whose law is planted (tests/laws/planted.py): four budgets, six batch sizes, five learning
 rates and two, one or three seeds, with noise on every run and an offset of every seed in every cell, of `--noise` nats

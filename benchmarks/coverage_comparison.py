@@ -1,6 +1,6 @@
 """How often a comparison of arms is right about planted ones, by simulation.
 
-    python benchmarks/coverage_comparison.py [--draws 200] [--resamples 400] [--only TEXT] [--workers 2]
+    python -m benchmarks.coverage_comparison [--draws 200] [--resamples 400] [--only TEXT] [--workers 2]
 
 Every draw is a table of runs (tests/laws/planted_arms.py) of 2, 5 or 12 arms at one place, seven rates an octave
 apart and 2, 3 or 5 seeds, with noise on every run and a level of every seed in its arm, of 0.01 nats each or of 0.03,
@@ -13,10 +13,8 @@ apart and 2, 3 or 5 seeds, with noise on every run and a level of every seed in 
 With 200 draws 5% come out between 2% and 8% in 19 of 20 lines.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +30,7 @@ from planted_arms import arm_runs, told  # type: ignore[import-not-found]  # noq
 from analysis.fits.outcomes import Outcome  # noqa: E402
 from analysis.studies.comparison import fit  # noqa: E402
 from analysis.studies.comparison.result import Comparison  # noqa: E402
+from benchmarks.simulated_cases import parser, print_lines  # noqa: E402
 
 LEVEL, WORSE, APART = 1.9, 0.05, 0.02  # nats
 NOISES = {"0.01": (0.01,), "0.03, 0.01, 0.003": (0.03, 0.01, 0.003)}
@@ -108,17 +107,11 @@ def cases() -> Iterator[Case]:
 
 def main() -> None:
     """Print a line for every case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=200)
-    parser.add_argument("--resamples", type=int, default=400)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
-    chosen = [case for case in cases() if options.only in case.name]
-    print(f"{'case':40} {'equal':>7} {'found':>7} {'held':>7}", flush=True)
-    with ProcessPoolExecutor(options.workers) as pool:
-        for text in pool.map(partial(line, draws=options.draws, resamples=options.resamples), chosen):
-            print(text, flush=True)
+    options = parser(__doc__, draws=200)
+    options.add_argument("--resamples", type=int, default=400, help="drawn curves (default 400)")
+    given = options.parse_args()
+    each = partial(line, draws=given.draws, resamples=given.resamples)
+    print_lines(f"{'case':40} {'equal':>7} {'found':>7} {'held':>7}", cases(), each, given)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How often the 95% intervals of the regrets of `scionlab transfer` contain the truth, by simulation.
 
-    python benchmarks/coverage_regret.py [--draws 2000] [--only TEXT] [--workers 2]
+    python -m benchmarks.coverage_regret [--draws 2000] [--only TEXT] [--workers 2]
 
 Every draw is a method with three targets, whose paired differences are planted (tests/laws/planted_searches.py): the
 luck of every search, 0 to 5 times the noise of a difference, equal or tenfold unequal between targets; a share of the
@@ -12,10 +12,8 @@ mean width in units of the noise. Draws are independent, targets of one draw are
 comes out within 1.0% at a target, and at least as close over all.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "laws")]
 from planted_searches import planted_differences  # type: ignore[import-not-found]  # noqa: E402
 
 from analysis.studies.transfer.noise import noises, regret  # noqa: E402
+from benchmarks.simulated_cases import parser, print_lines  # noqa: E402
 
 TRUTH = 0.7  # of the noise; any other would do
 LUCKS = {
@@ -99,16 +98,8 @@ def line(case: Case, draws: int) -> str:
 
 def main() -> None:
     """Print a line for every case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=2000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    options = parser.parse_args()
-    chosen = [case for case in cases() if options.only in case.name]
-    print(f"{'':84} all    least   half")
-    with ProcessPoolExecutor(options.workers) as pool:
-        for text in pool.map(partial(line, draws=options.draws), chosen):
-            print(text, flush=True)
+    given = parser(__doc__, draws=2000).parse_args()
+    print_lines(f"{'':84} all    least   half", cases(), partial(line, draws=given.draws), given)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """How often the 95% intervals of a fit of learning-rate transfer contain the truth, by simulation.
 
-    python benchmarks/coverage_transfer.py [--draws 200] [--resamples 400] [--seeds 2 3 5] [--only TEXT] [--workers 2]
+    python -m benchmarks.coverage_transfer [--draws 200] [--resamples 400] [--seeds 2 3 5] [--on-grid]
+                                           [--only TEXT] [--workers 2]
 
 Every draw is a table of runs at widths 32, 64 and 128 and ten rates an octave apart, with a planted valley, an optimum
-anywhere between two rates, a drift in octaves per octave, noise on every run and an offset of every seed. It goes
-through `fit_lr_transfer` as runs do. The valleys, in nats, u octaves from the optimum:
+anywhere between two rates (with --on-grid, the narrowest width's on a measured rate), a drift in octaves per octave,
+noise on every run and an offset of every seed. It goes through `fit_lr_transfer` as runs do. The valleys, in nats, u
+octaves from the optimum:
 
     symmetric   0.04 u²
     steep       0.08 (e^{bu} − 1 − bu)/b², b = 0.83: the same bottom, twice as steep two octaves above
@@ -16,10 +18,8 @@ With 200 draws a coverage of 95% comes out between 92% and 98% in 19 of 20 lines
 is possible: there the interval is one-sided, and holds it wherever the data cannot tell the two rates apart.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.studies.lr_transfer import fit
+from benchmarks.simulated_cases import parser, print_lines
 
 WIDTHS = (32, 64, 128)
 RATES = range(-9, 1)
@@ -55,6 +56,7 @@ class Case:
     drift: float
     noise: str
     seeds: int
+    on_grid: bool = False
 
     @property
     def name(self) -> str:
@@ -67,8 +69,8 @@ class Case:
         return float(VALLEYS[self.valley](-2 * self.drift))
 
     def optima(self, rng: np.random.Generator) -> list[float]:
-        """log₂ lr* at every width: anywhere between two rates."""
-        first = -5 + float(rng.uniform()) + (1 if self.drift else 0)
+        """log₂ lr* at every width: the first anywhere between two rates, or on one."""
+        first = -5 + (0.0 if self.on_grid else float(rng.uniform())) + (1 if self.drift else 0)
         return [first + self.drift * i for i in range(len(WIDTHS))]
 
     def runs(self, optima: list[float], rng: np.random.Generator) -> pd.DataFrame:
@@ -84,13 +86,13 @@ class Case:
         return pd.DataFrame(rows, columns=["optimizer", "width", "lr", "seed", "status", "val_loss"])
 
 
-def cases(seeds: list[int]) -> Iterator[Case]:
+def cases(seeds: list[int], on_grid: bool) -> Iterator[Case]:
     """All of them."""
     for n in seeds:
         for valley in VALLEYS:
             for drift in DRIFTS:
                 for noise in NOISES:
-                    yield Case(valley, drift, noise, n)
+                    yield Case(valley, drift, noise, n, on_grid)
 
 
 @dataclass(frozen=True)
@@ -143,18 +145,14 @@ def line(case: Case, draws: int, resamples: int) -> str:
 
 def main() -> None:
     """Print a line for every case."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=200)
-    parser.add_argument("--resamples", type=int, default=400)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 5])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    options = parser.parse_args()
-    chosen = [case for case in cases(options.seeds) if options.only in case.name]
-    print(f"{'':50}  drift   rate regret    half    true   bias  draws")
-    with ProcessPoolExecutor(options.workers) as pool:
-        for text in pool.map(partial(line, draws=options.draws, resamples=options.resamples), chosen):
-            print(text, flush=True)
+    options = parser(__doc__, draws=200)
+    options.add_argument("--resamples", type=int, default=400, help="drawn curves (default 400)")
+    options.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 5], help="of every run (default 2 3 5)")
+    options.add_argument("--on-grid", action="store_true", help="the narrowest width's optimum on a measured rate")
+    given = options.parse_args()
+    header = f"{'':50}  drift   rate regret    half    true   bias  draws"
+    each = partial(line, draws=given.draws, resamples=given.resamples)
+    print_lines(header, cases(given.seeds, given.on_grid), each, given)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ MOST_KNEES = 640
 TILTS = np.linspace(-1.5, 1.5, 13)  # b, looked through first
 FINE_TILTS = 17  # then these many between those that are likely at all
 LIKELY = 1e-3
+ENOUGH_TILTS = 4  # likely ones of a grid: then the next, between them, is fine enough
+MOST_ZOOMS = 5
 ROUGHNESS = np.concatenate([[0.0], 2.0 ** np.arange(-3, 4)])  # κ
 WALLS = np.array([0.0, 2.0, 8.0, 32.0])  # s
 # Prior weights. b: normal. κ: half-Cauchy with scale 1 in the logarithm's grid, and an atom at 0. s: no wall as likely
@@ -262,12 +264,20 @@ def _posterior(
 
 
 def _likely_tilts(frames: Sequence[_Frame], variances: Sequence[Floats]) -> Floats:
-    """A finer grid of b between the neighbours of those that are likely: quiet losses tell it to a few hundredths."""
-    log_posterior, _ = _posterior(frames, variances, every=COARSE)
-    mass = logsumexp(log_posterior.reshape(len(TILTS), -1), axis=1)
-    likely = np.flatnonzero(mass > mass.max() + np.log(LIKELY))
-    first, last = max(likely[0] - 1, 0), min(likely[-1] + 1, len(TILTS) - 1)
-    return np.linspace(TILTS[first], TILTS[last], FINE_TILTS)
+    """A grid of b between the neighbours of those that are likely, as fine as the losses tell b.
+
+    High up a steep valley a quiet loss tells it to a thousandth; on a coarser grid none would fit.
+    """
+    tilts = TILTS
+    for _ in range(MOST_ZOOMS):
+        log_posterior, _ = _posterior(frames, variances, tilts, every=COARSE)
+        mass = logsumexp(log_posterior.reshape(len(tilts), -1), axis=1)
+        likely = np.flatnonzero(mass > mass.max() + np.log(LIKELY))
+        first, last = max(likely[0] - 1, 0), min(likely[-1] + 1, len(tilts) - 1)
+        tilts = np.linspace(tilts[first], tilts[last], FINE_TILTS)
+        if len(likely) >= ENOUGH_TILTS:
+            break
+    return tilts
 
 
 def _read(
