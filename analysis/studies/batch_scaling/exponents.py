@@ -50,8 +50,8 @@ RIVALS = (2 / 3, 0.571, 0.45, 0.383)
 class Exponent:
     """One exponent: what of, its estimate, the rule's value, and the verdict on it.
 
-    `implied` is the range that the rule implies for this reading. `contains` are the published exponents
-    of the batch in its interval, None for other exponents and without an interval.
+    `implied` is the range that the rule implies for this reading. `contains` and `excludes` are the published exponents
+    of the batch in its interval and outside it, None for other exponents and without an interval.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Exponent:
     note: str
     implied: tuple[float, float]
     contains: tuple[float, ...] | None = None
+    excludes: tuple[float, ...] | None = None
     lacks: Lacks = SETTLED
 
     def with_seeds(self, present: int) -> "Exponent":
@@ -233,10 +234,12 @@ def fit_corner(
 
 def _judged(name: str, kind: str, estimate: Estimate, n_points: int, note: str = "", cut_off: bool = False) -> Exponent:
     judged = _outcome(name, kind, estimate, cut_off)
-    contains = None
+    contains = excludes = None
     if kind == "batch" and estimate.low is not None and estimate.high is not None:
         contains = tuple(rival for rival in RIVALS if estimate.low <= rival <= estimate.high)
-    return Exponent(name, kind, estimate, RULES[kind], judged, n_points, note, _implied(name, kind), contains)
+        excludes = tuple(rival for rival in RIVALS if rival not in contains)
+    implied = _implied(name, kind)
+    return Exponent(name, kind, estimate, RULES[kind], judged, n_points, note, implied, contains, excludes)
 
 
 def _outcome(name: str, kind: str, estimate: Estimate, cut_off: bool = False) -> Outcome:

@@ -19,9 +19,9 @@ from analysis.studies.batch_scaling.result import (
     CellOptimum,
     OptimizerLaw,
     OptimizerScaling,
-    contained_text,
     implied_text,
     optimum_row,
+    published_text,
 )
 from analysis.studies.batch_scaling.surface import Surface
 from analysis.tables.sweep import SweepTables
@@ -208,7 +208,8 @@ def _exponent_row(exponent: Exponent) -> dict[str, Any]:
         "exponent of": exponent.name,
         "estimate": exponent.estimate.text("+.3f") if exponent.estimate else "–",
         "rule implies": implied_text(exponent, ".3f"),
-        "contains": contained_text(exponent),
+        "contains": published_text(exponent.contains),
+        "excludes": published_text(exponent.excludes),
         "verdict": exponent.verdict,
         "points": str(exponent.n_points),
         "note": exponent.note,

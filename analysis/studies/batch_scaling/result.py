@@ -246,11 +246,9 @@ def implied_text(exponent: Exponent, form: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def contained_text(exponent: Exponent) -> str:
-    """The published exponents of the batch in an interval; – where none is compared."""
-    if exponent.contains is None:
-        return "–"
-    return ", ".join(f"{rival:.3g}" for rival in exponent.contains) or "none"
+def published_text(exponents: tuple[float, ...] | None) -> str:
+    """Published exponents of the batch; – where none is compared."""
+    return "–" if exponents is None else ", ".join(f"{each:.3g}" for each in exponents) or "none"
 
 
 def optimum_row(b: BudgetOptimum) -> dict[str, str]:
@@ -271,7 +269,8 @@ def _exponent_texts(exponents: Iterable[Exponent]) -> pd.DataFrame:
             "exponent of": e.name,
             "estimate": e.estimate.text("+.2f") if e.estimate else "–",
             "rule implies": implied_text(e, ".2f"),
-            "contains": contained_text(e),
+            "contains": published_text(e.contains),
+            "excludes": published_text(e.excludes),
             "verdict": e.verdict,
             "note": e.note,
         }

@@ -9,36 +9,38 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from analysis.drawing import style
 from analysis.fits.intervals import Estimate, with_interval
-from analysis.studies.batch_scaling.exponents import RULES
+from analysis.studies.batch_scaling.exponents import RIVALS, Exponent
 from analysis.studies.batch_scaling.result import BatchScaling, BudgetOptimum, OptimizerScaling
 from analysis.tables.sweep import SweepTables
 
 TITLE = "Best batch size and learning rate against the token budget"
 CAPTION = (
     "Bars are 95% intervals. A hollow mark lies at the edge of a grid, or beside a divergence, and its line does not "
-    "count it. Pale bars span the batch sizes that cannot be told apart from the best. Theory expects exponents of 2/3 "
-    "for the batch and −1/3 for the learning rate: the dotted lines, through the centre of the stars."
+    "count it. Pale bars span the batch sizes that cannot be told apart from the best. Through the centre of the stars: "
+    "the exponents that the rule implies for them (the wedge), and others that were published (dotted)."
 )
 PANELS = {"batch": "tokens a step, B·S", "lr": "best learning rate"}
 PATHS = {"best": "best batch", "largest": "largest without loss"}  # kinds, and the names of their exponents
 NAMES = {"best": "best batch BS*", "largest": "largest without loss BS°", "corner": "corner BS₂ of the surface"}
 LR_NAMES = {"best": "at the best batch BS*", "largest": "at the largest batch BS°"}
-RULE_TEXTS = {"batch": "$T^{2/3}$", "lr": "$T^{-1/3}$"}
+IMPLIED_TEXTS = {"batch": "$T^{4/7}$ to $T^{2/3}$", "lr": "$T^{-3/7}$ to $T^{-1/3}$"}
 MARKS = {"best": ("*", 11), "largest": ("^", 6)}
 BEYOND = 2.0  # octaves beyond the points and bars that the scale goes for a line
 LINES: dict[str, Any] = {"best": "-", "largest": "--", "corner": "-."}
 
 
 def table(tables: SweepTables, fit: BatchScaling) -> pd.DataFrame:
-    """Rows of three types, per optimizer and `panel` (batch in tokens a step, lr), with `value` at a budget `tokens`.
+    """Rows of four types, per optimizer and `panel` (batch in tokens a step, lr), with `value` at a budget `tokens`.
 
         point   of the paths `kind` best and largest, with its interval; `resolved` if it counts for the line
         tied    the lowest and the highest batch that cannot be told apart from the best
-        line    at the first and the last budget: of `kind` best, largest, corner (of the surface) and rule; it has an
-                `exponent`
+        line    at the first and the last budget: of `kind` best, largest, corner (of the surface) and published; it has
+                an `exponent`
+        implied the values there by the exponents that the rule implies for the best path, `low` and `high`
 
     Empty with fewer than two budgets.
     """
@@ -85,16 +87,33 @@ def _lines(found: OptimizerScaling, panel: str, points: list[dict[str, Any]]) ->
     for kind, path in PATHS.items():
         used = [p for p in points if (p["panel"], p["type"], p["kind"]) == (panel, "point", kind) and p["resolved"]]
         name = ("batch size, " if panel == "batch" else "learning rate, ") + path
-        exponent = next(e.estimate for e in found.exponents if e.name == name)
-        if used and exponent is not None:
+        exponent = found.exponent(name)
+        if used and exponent is not None and exponent.estimate is not None:
             centre = tuple(float(np.mean(np.log([p[axis] for p in used]))) for axis in ("tokens", "value"))
-            rows += _line(panel, kind, exponent, ends, centre)
+            rows += _line(panel, kind, exponent.estimate, ends, centre)
             if kind == "best":
-                rows += _line(panel, "rule", Estimate(RULES[panel]), ends, centre)
+                rows += _compared(panel, exponent, ends, centre)
     if panel == "batch" and found.surfaces:
         surface = found.surfaces[-1]
         first = (float(np.log(ends[0])), float(np.log(surface.bs2_first.value)))
         rows += _line(panel, "corner", surface.exponent, ends, first)
+    return rows
+
+
+def _compared(
+    panel: str, exponent: Exponent, ends: tuple[float, float], through: tuple[float, ...]
+) -> list[dict[str, Any]]:
+    """What the rule implies, and for batches what others have published."""
+    low, high = exponent.implied
+    steepest, flattest = (_line(panel, "rule", Estimate(each), ends, through) for each in (high, low))
+    rows: list[dict[str, Any]] = []
+    for one, other in zip(flattest, steepest, strict=True):
+        first, last = sorted((one["value"], other["value"]))
+        span = {"low": first, "high": last, "exponent_low": low, "exponent_high": high}
+        rows.append({"panel": panel, "type": "implied", "kind": "rule", "tokens": one["tokens"], **span})
+    for each in RIVALS if panel == "batch" else ():
+        if not low <= each <= high and not np.isclose([low, high], each, atol=1e-3).any():
+            rows += _line(panel, "published", Estimate(each), ends, through)
     return rows
 
 
@@ -137,11 +156,14 @@ def _panel(axis: Axes, rows: pd.DataFrame, color: style.Colour) -> None:
     style.intervals(
         axis, tied["tokens"], tied["low"], tied["high"], color=style.pale(color, 0.8), linewidth=13, zorder=1
     )
-    for kind, line in logs[logs["type"] == "line"].groupby("kind", sort=False):
-        look = (
-            {"color": "black", "linestyle": ":"} if kind == "rule" else {"color": color, "linestyle": LINES[str(kind)]}
-        )
-        axis.plot(line["tokens"], line["value"], linewidth=1 if kind == "corner" else 1.3, **look)
+    implied = logs[logs["type"] == "implied"]
+    axis.fill_between(implied["tokens"], implied["low"], implied["high"], color=style.GREY, alpha=0.35, linewidth=0)
+    for (kind, _), line in logs[logs["type"] == "line"].groupby(["kind", "exponent"], sort=False):
+        if kind == "published":
+            axis.plot(line["tokens"], line["value"], color=style.GREY, linestyle=":", linewidth=1.3)
+        else:
+            width = 1 if kind == "corner" else 1.3
+            axis.plot(line["tokens"], line["value"], color=color, linestyle=LINES[str(kind)], linewidth=width)
     points = logs[logs["type"] == "point"]
     for shift, (kind, (marker, size)) in zip((-0.025, 0.025), MARKS.items(), strict=True):
         mine = points[points["kind"] == kind]
@@ -159,12 +181,12 @@ def _panel(axis: Axes, rows: pd.DataFrame, color: style.Colour) -> None:
     axis.set_xlabel("token budget T")
 
 
-def _handles(rows: pd.DataFrame, panel: str, axis: Axes, color: style.Colour) -> list[Line2D]:
+def _handles(rows: pd.DataFrame, panel: str, axis: Axes, color: style.Colour) -> list[Line2D | Patch]:
     """A legend entry per path, with its exponent; of a line that left the frame it says so."""
     bottom, top = axis.get_ylim()
     lines = {str(kind): line for kind, line in rows[rows["type"] == "line"].groupby("kind")}
     names = NAMES if panel == "batch" else LR_NAMES
-    handles = []
+    handles: list[Line2D | Patch] = []
     for kind, name in names.items():
         marker, size = MARKS.get(kind, ("", 0))
         mark = partial(Line2D, [], [], color=color, marker=marker, markersize=size, linewidth=1.3)
@@ -177,10 +199,13 @@ def _handles(rows: pd.DataFrame, panel: str, axis: Axes, color: style.Colour) ->
             handles.append(mark(linestyle="", label=name))
     if (rows["type"] == "tied").any():
         handles.append(Line2D([], [], color=style.pale(color, 0.8), linewidth=9, label="not told apart from the best"))
-    if "rule" in lines:
-        handles.append(
-            Line2D([], [], color="black", linestyle=":", linewidth=1.3, label=f"the rule: {RULE_TEXTS[panel]}")
-        )
+    if (rows["type"] == "implied").any():
+        label = f"the rule implies for ★: {IMPLIED_TEXTS[panel]}"
+        handles.append(Patch(color=style.GREY, alpha=0.35, linewidth=0, label=label))
+    if "published" in lines:
+        exponents = lines["published"]["exponent"].drop_duplicates()
+        label = "published elsewhere: " + ", ".join(f"$T^{{{each:g}}}$" for each in exponents)
+        handles.append(Line2D([], [], color=style.GREY, linestyle=":", linewidth=1.3, label=label))
     return handles
 
 
@@ -193,7 +218,9 @@ def _exponent(line: Any) -> str:
 
 def alt(data: pd.DataFrame) -> str:
     """The figure in words."""
-    lines = data[(data["type"] == "line") & (data["kind"] != "rule")].drop_duplicates(["optimizer", "panel", "kind"])
+    lines = data[(data["type"] == "line") & (data["kind"] != "published")].drop_duplicates(
+        ["optimizer", "panel", "kind"]
+    )
     parts = []
     for name, rows in lines.groupby("optimizer", sort=False):
         texts = [

@@ -242,12 +242,33 @@ def test_lines_have_the_fits_exponents_and_pass_through_the_centre_of_their_poin
                 assert np.interp(centre["tokens"], x, y) == pytest.approx(centre["value"])
 
 
-def test_the_rules_lines_have_its_exponents(case):
+def octaves(values):
+    return np.log2(values.astype(float)).diff().iloc[1]
+
+
+def test_the_wedge_has_what_the_rule_implies_for_the_best_batch_and_passes_through_its_line(case):
     data = batch_exponents.table(*case[:2])
-    for panel, exponent in (("batch", 2 / 3), ("lr", -1 / 3)):
-        line = data[(data["kind"] == "rule") & (data["panel"] == panel)]
-        octaves = np.log2(line["value"].astype(float)).diff().iloc[1]
-        assert octaves == pytest.approx(3 * exponent)  # from 2^16 to 2^19
+    for panel, (low, high) in (("batch", (4 / 7, 2 / 3)), ("lr", (-3 / 7, -1 / 3))):
+        mine = data[data["panel"] == panel]
+        wedge, best = mine[mine["type"] == "implied"], mine[(mine["type"] == "line") & (mine["kind"] == "best")]
+        x, y, bottom, top = (
+            np.log2(column.astype(float)).to_numpy()
+            for column in (best["tokens"], best["value"], wedge["low"], wedge["high"])
+        )
+        # Where the edges cross, at the stars' centre, so does the line; below it the steep exponent is the lower edge.
+        centre = x[0] + (top - bottom)[0] / (high - low)
+        assert np.interp(centre, x, y) == pytest.approx(bottom[0] + high * (centre - x[0]))
+        assert top[1] - bottom[0] == pytest.approx(high * (x[1] - x[0]))
+        assert bottom[1] - top[0] == pytest.approx(low * (x[1] - x[0]))
+
+
+def test_the_other_published_exponents_are_drawn_beside_the_batch_only(case):
+    data = batch_exponents.table(*case[:2])
+    published = data[data["kind"] == "published"]
+    assert set(published["panel"]) == {"batch"}
+    assert sorted(set(published["exponent"])) == [0.383, 0.45]
+    for exponent, line in published.groupby("exponent"):
+        assert octaves(line["value"]) == pytest.approx(3 * exponent)
 
 
 def test_tie_bands_span_the_fits_ties(case):
