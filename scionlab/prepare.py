@@ -14,13 +14,13 @@ from scionlab.models import MODELS, Architecture
 from scionlab.optim import LmoRecipe, geometry, recipe
 from scionlab.optim.presets import role_preset
 from scionlab.optim.roles import Claim
-from scionlab.optim.scion import layer_of
+from scionlab.optim.scion import ScionLight, layer_of
 from scionlab.spec import PlannedStage, Trial, trial_id
 from scionlab.watch import Watched
 
 
 def resolve(trial: Trial) -> Trial:
-    """The trial with nothing left to chance: device, dtype and every option of its optimizer made explicit.
+    """The trial with nothing left to chance: device, dtype, warm-up and every option of its optimizer made explicit.
 
     Raises UserError where the machine cannot do what is asked or a name is unknown.
     """
@@ -48,7 +48,13 @@ def resolve(trial: Trial) -> Trial:
             f"momentum_schedule: {trial.momentum_schedule!r} is not allowed with optimizer {trial.optimizer!r}: only "
             "'constant' is"
         )
-    return trial.replace(device=device, dtype=dtype, options=method.model_dump())
+    if trial.clip_norm and isinstance(method, LmoRecipe) and method.optimizer is ScionLight:
+        raise UserError(
+            f"clip_norm: {trial.clip_norm} is not allowed with optimizer {trial.optimizer!r}, whose average lives in "
+            "the gradients: only 0 is"
+        )
+    warmup = method.warmup if trial.warmup is None else trial.warmup
+    return trial.replace(device=device, dtype=dtype, warmup=warmup, options=method.model_dump())
 
 
 def data_of(trial: Trial) -> Source:

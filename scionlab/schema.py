@@ -82,6 +82,9 @@ RUNS = Table(
             "older than this column: `constant`",
         ),
         Column("schedule", STR, "shape of the learning rate over the run"),
+        Column("warmup", REAL, "share of the run over which the rate rises", "older than this column: 0"),
+        Column("clip_norm", REAL, "norm that gradients are scaled down to; 0: never", "older than this column: 0"),
+        Column("clipped_share", REAL, "share of the steps at which they were", "the trial does not clip, or failed"),
         Column(
             "stages",
             STR,
@@ -139,7 +142,7 @@ RUNS = Table(
 CURVES = Table(
     "curves",
     "trial_id",
-    "one row per logged step of a trial, at most 128 a trial; where the trial has probes, also a row per probe, "
+    "one row per logged step of a trial, at most 128 a trial; also a row per validation, and one per probe, "
     "batch size and sequence length (`scionlab/probe.py` has the formulas)",
     (
         TRIAL,
@@ -151,8 +154,16 @@ CURVES = Table(
             "train_loss",
             REAL,
             "mean training loss since the row before, nats per token (may be infinite)",
-            "the row is a probe's",
+            "the row is a probe's or a validation's",
         ),
+        Column("grad_norm", REAL, "mean norm of the gradients before clipping since the row before", "no clipping"),
+        Column(
+            "val_loss",
+            REAL,
+            "validation loss at this point, for trials with `validate_every`",
+            "the row is not a validation's",
+        ),
+        Column("val_accuracy", REAL, "validation accuracy there", "the row is not a validation's, or not of images"),
         Column("probe_batch_size", INT, "b, windows that a gradient g_b of the probe averages", NO_PROBE),
         Column("probe_seq_len", INT, "tokens of the probe's windows", NO_PROBE),
         Column("probe_loss", REAL, "f, loss of all the probe's windows before the step, nats per token", NO_PROBE),

@@ -28,8 +28,25 @@ from scionlab.errors import from_validation, unknown
 
 # Part of every trial's identity. Raise it when a change to the code changes the numbers a trial gives.
 NUMERICS_VERSION = 1
-# Fields that came after trials had been stored: at their defaults they are not written, so that those keep their ids.
-ADDED_LATER = ("stages", "probe", "watch", "momentum_schedule", "train_limit", "rules", "roles")
+# Fields that came after trials had been stored, and what those trials did: there they are not written, so that the
+# stored ones keep their ids.
+ADDED_LATER: Mapping[str, Any] = {
+    "stages": (),
+    "probe": 0,
+    "watch": 0,
+    "momentum_schedule": "constant",
+    "train_limit": 0,
+    "rules": (),
+    "roles": "auto",
+    "warmup": 0.0,
+    "decay": "linear",
+    "min_lr_ratio": 0.0,
+    "clip_norm": 0.0,
+    "clip_by": "euclidean",
+    "ema": 0.0,
+    "validate_every": 0,
+    "divergence_scale": 1.0,
+}
 
 
 class Value(BaseModel):
@@ -91,8 +108,27 @@ class Trial(Value):
     momentum_schedule: Literal["constant", "vanishing"] = Field(
         default="constant", description="vanishing is 1/sqrt(k) at step k, and `momentum` is not read"
     )
-    schedule: Literal["trapezoid", "linear", "constant"] = "linear"
-    decay_fraction: float = Field(default=0.4, gt=0, le=1)
+    schedule: Literal["trapezoid", "linear", "cosine", "constant"] = Field(
+        default="linear", description="of the rate, `scionlab.optim.schedule`; wsd is another name of trapezoid"
+    )
+    warmup: float | None = Field(
+        default=None, ge=0, lt=1, description="share of the run over which the rate rises; None: the optimizer's own"
+    )
+    decay_fraction: float = Field(default=0.4, gt=0, le=1, description="share of the run over which a trapezoid falls")
+    decay: Literal["linear", "cosine", "sqrt"] = Field(default="linear", description="how a trapezoid falls")
+    min_lr_ratio: float = Field(default=0.0, ge=0, le=1, description="share of the peak rate that it falls to")
+    clip_norm: float = Field(
+        default=0.0, ge=0, description="the gradients of a step are scaled down to this norm; 0: never"
+    )
+    clip_by: Literal["euclidean", "dual"] = Field(
+        default="euclidean", description="that norm: of all entries, or the dual of the network's (`NetworkNorm.dual`)"
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="decay a step of the exponential average of the weights that is validated; 0: the weights are",
+    )
 
     model: str = "gpt"
     width: int = Field(gt=0, le=2**16)
@@ -111,7 +147,10 @@ class Trial(Value):
     stages: tuple[Stage, ...] = ()
 
     seed: int = Field(default=0, ge=0, lt=2**31)
-    divergence_factor: float = Field(default=4.0, gt=1)
+    divergence_factor: float = Field(
+        default=4.0, gt=1, description="a run ends above first + (factor - 1) * max(|first|, scale), its first loss"
+    )
+    divergence_scale: float = Field(default=1.0, gt=0, le=1e9, description="that scale, in the loss' unit")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     probe: int = Field(
@@ -119,6 +158,9 @@ class Trial(Value):
         ge=0,
         le=1000,
         description="how many times the constants of the landscape are measured: at steps K/probe, 2K/probe, …, K",
+    )
+    validate_every: int = Field(
+        default=0, ge=0, le=10**15, description="tokens from one validation to the next; 0: at the end only"
     )
     watch: int = Field(
         default=0,
@@ -143,6 +185,11 @@ class Trial(Value):
             raise ValueError("it has characters that cannot be printed")
         return value
 
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        return "trapezoid" if value == "wsd" else value
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         heads = self.model == "gpt"  # no other model has any
@@ -154,6 +201,11 @@ class Trial(Value):
             raise ValueError(f"tied: True is not allowed: whether weights are shared is up to model {self.model!r}")
         if self.val_tokens % self.val_seq_len:
             raise ValueError(f"val_tokens: {self.val_tokens} is not a multiple of val_seq_len {self.val_seq_len}")
+        if self.schedule == "trapezoid" and (self.warmup or 0) + self.decay_fraction > 1:
+            raise ValueError(
+                f"warmup: {self.warmup} and decay_fraction {self.decay_fraction} are not allowed: they are more than "
+                "the whole run"
+            )
         return self
 
     @model_validator(mode="after")
@@ -174,8 +226,8 @@ class Trial(Value):
 
     @model_serializer(mode="wrap")
     def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        at_default = {name for name in ADDED_LATER if getattr(self, name) == Trial.model_fields[name].default}
-        return {name: value for name, value in handler(self).items() if name not in at_default}
+        as_before = {name for name, before in ADDED_LATER.items() if getattr(self, name) in (before, None)}
+        return {name: value for name, value in handler(self).items() if name not in as_before}
 
     def _budgets(self) -> list[tuple[int, "Trial | Stage"]]:
         """The tokens asked for in every stage, the first included, and who says what is done with them."""
@@ -208,15 +260,15 @@ class Trial(Value):
 
     def replace(self, **changes: Any) -> "Trial":
         """A validated copy with some fields changed."""
-        return Trial(**{**self.model_dump(), **changes})
+        return Trial(**{**dict(self), **changes})  # not as written: what is left out there may not be the default
 
 
 def trial_id(trial: Trial, data_sha256: str, model_sha256: str | None = None) -> str:
     """16 hex digits of a hash of everything that changes the trial's numbers.
 
     The text enters by its content (`Corpus.split_sha256`), not by its name or path. `trial` must be resolved:
-    device, dtype and the optimizer's options explicit, so that a changed default is a changed trial. A model of the
-    caller's enters by its name and by the hash of its code.
+    device, dtype, warm-up and the optimizer's options explicit, so that a changed default is a changed trial. A model
+    of the caller's enters by its name and by the hash of its code.
     """
     if "auto" in (trial.device, trial.dtype):
         raise AssertionError("trial_id needs a resolved trial")

@@ -13,17 +13,10 @@ import numpy as np
 import pandas as pd
 
 from scionlab.errors import UserError
+from scionlab.spec import ADDED_LATER
 
-# Fields that specs leave out at their defaults.
-LEFT_OUT = {
-    "stages": [],
-    "probe": 0,
-    "watch": 0,
-    "momentum_schedule": "constant",
-    "train_limit": 0,
-    "rules": [],
-    "roles": "auto",
-}
+# Fields that specs leave out, and what that says, as JSON has it.
+LEFT_OUT = {name: list(before) if isinstance(before, tuple) else before for name, before in ADDED_LATER.items()}
 # What changes no number of a trial: how often it is measured, and by which of its names its data was asked for.
 WITHOUT_EFFECT = ("probe", "watch", "data")
 OPTION = "options."

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -13,11 +13,18 @@ from scionlab.optim.roles import Claim
 
 
 class Adam(Gaussian):
-    """AdamW with one learning rate for everything: β₁ = 1 − α; matrices are decayed, vectors are not."""
+    """AdamW with one learning rate for everything: β₁ = 1 − α; matrices are decayed, vectors are not.
+
+    A step shrinks matrices by γ·`weight_decay`, or if `independent_decay` by `weight_decay` times the schedule's factor
+    alone, whatever the peak rate (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2).
+    """
+
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"independent_decay"})
 
     beta2: float = Field(default=0.95, gt=0, lt=1)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.1, ge=0)
+    independent_decay: bool = False
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
         groups = [self.group(claim, lr, width) for claim in claims]
@@ -25,8 +32,12 @@ class Adam(Gaussian):
 
     def group(self, claim: Claim, lr: float, width: int) -> dict[str, Any]:
         """A parameter group of one parameter."""
-        decay = self.weight_decay if claim.parameter.ndim > 1 else 0.0
+        decay = self.decay(lr) if claim.parameter.ndim > 1 else 0.0
         return {"params": [claim.parameter], "lr": lr, "weight_decay": decay}
+
+    def decay(self, lr: float) -> float:
+        """What PyTorch multiplies by the rate of every step."""
+        return self.weight_decay / lr if self.independent_decay else self.weight_decay
 
 
 class AdamMuP(Adam):

@@ -1,7 +1,7 @@
 """Muon on hidden matrices (PyTorch's own, which takes no convolutions), AdamW on everything else."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -17,10 +17,18 @@ class Muon(Adam):
     So what transfers, or does not, is the pair. The default ratio is the middle of the range (1/16 to 1/4) that trained
     equally well at widths 32 and 128; at 1, AdamW's rate is so high that it decides where the pair's optimum lies.
 
+    `adam_lr`, `adam_beta1` and `adam_weight_decay` are AdamW's own where they are given: its rate instead of the
+    ratio's, its β₁ instead of 1 − α, its decay instead of `weight_decay`, which is then Muon's alone.
+
     `adjust_lr` is PyTorch's: "original" multiplies by √max(1, d_out/d_in), "match_rms_adamw" by 0.2·√max(d_out, d_in).
     """
 
+    ADDED_LATER: ClassVar[frozenset[str]] = Adam.ADDED_LATER | {"adam_lr", "adam_beta1", "adam_weight_decay"}
+
     adam_lr_ratio: float = Field(default=0.125, gt=0)
+    adam_lr: float | None = Field(default=None, gt=0, le=1e6)
+    adam_beta1: float | None = Field(default=None, gt=0, lt=1)
+    adam_weight_decay: float | None = Field(default=None, ge=0)
     nesterov: bool = True
     adjust_lr: Literal["original", "match_rms_adamw"] = "original"
 
@@ -28,14 +36,23 @@ class Muon(Adam):
         matrices = [claim.role == "hidden" and claim.parameter.ndim == 2 for claim in claims]
         hidden = [claim.parameter for claim, matrix in zip(claims, matrices, strict=True) if matrix]
         rest = [claim for claim, matrix in zip(claims, matrices, strict=True) if not matrix]
+        beside = self._beside(rest, lr, momentum, width)
         if not hidden:
-            return super().optimizers(rest, lr * self.adam_lr_ratio, momentum, width)
+            return beside
         muon = torch.optim.Muon(
             hidden,
             lr=lr,
             momentum=1 - momentum,
             nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
+            weight_decay=self.decay(lr),
             adjust_lr_fn=self.adjust_lr,
         )
-        return [muon, *super().optimizers(rest, lr * self.adam_lr_ratio, momentum, width)]
+        return [muon, *beside]
+
+    def _beside(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
+        """AdamW on what Muon does not take."""
+        decay = self.weight_decay if self.adam_weight_decay is None else self.adam_weight_decay
+        fields = {name: getattr(self, name) for name in Adam.model_fields}
+        rate = lr * self.adam_lr_ratio if self.adam_lr is None else self.adam_lr
+        average = momentum if self.adam_beta1 is None else 1 - self.adam_beta1
+        return Adam(**fields | {"weight_decay": decay}).optimizers(claims, rate, average, width)

@@ -21,6 +21,8 @@ class Recipe(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     # Options that came after trials had been stored, as `scionlab.spec.ADDED_LATER`; their defaults are fixed for good.
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset()
+    # Share of a run over which the rate rises, where the trial does not say.
+    warmup: ClassVar[float] = 0.0
 
     @model_serializer(mode="wrap")
     def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def describe(cell: Cell) -> dict[str, Any]:
     trial = cell.trial
     columns = (
         "optimizer model width depth head_dim tied residual batch_size seq_len lr momentum momentum_schedule schedule "
-        "seed device dtype val_tokens data"
+        "warmup clip_norm seed device dtype val_tokens data"
     )
     device = f", {torch.cuda.get_device_name()}" if trial.device == "cuda" else ""
     return {

@@ -9,6 +9,7 @@ from scionlab.data import Source, is_own
 from scionlab.errors import UserError
 from scionlab.loading_code import described, told
 from scionlab.optim import recipe
+from scionlab.optim.schedule import FIELDS
 from scionlab.own import function_of
 from scionlab.prepare import build, data_of
 from scionlab.spec import Trial
@@ -17,7 +18,7 @@ from scionlab.training.passes import Passes, threads
 # Examples of a training batch that are tried.
 EXAMPLES = 2
 # Fields in which trials may differ and still be tried once. Of stages, the first is tried.
-SAME = {"lr", "seed", "momentum", "momentum_schedule", "schedule", "decay_fraction", "divergence_factor", "tokens"}
+SAME = {"lr", "seed", "momentum", "momentum_schedule", *FIELDS, "divergence_factor", "divergence_scale", "tokens"}
 
 
 def check_own(trials: Iterable[Trial]) -> None:

@@ -49,8 +49,13 @@ class Log:
         self.curve.append({**place, "train_loss": sum(losses) / len(losses)})
         if self.on_row is not None:
             self.on_row(self.curve[-1])
-        limit = self.trial.divergence_factor * self.initial_loss
-        return all(math.isfinite(loss) and loss <= limit for loss in losses)
+        return all(math.isfinite(loss) and loss <= self.limit for loss in losses)
+
+    @property
+    def limit(self) -> float:
+        """The loss above which a run has diverged: a rise, as losses may be negative or begin at 0."""
+        scale = max(abs(self.initial_loss), self.trial.divergence_scale)
+        return self.initial_loss + (self.trial.divergence_factor - 1) * scale
 
     def _train_loss(self) -> float:
         """Mean logged loss over the last TAIL_SHARE of the curve."""

@@ -17,15 +17,17 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from scionlab.data import Batches, Source
 from scionlab.errors import UserError
 from scionlab.optim import ScionLight, geometry, recipe
 from scionlab.optim.conditional import network_norm
-from scionlab.optim.schedule import schedule
+from scionlab.optim.schedule import schedule_of
 from scionlab.prepare import build, flops_per_step, identity, watched
 from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, probe_steps
 from scionlab.spec import PlannedStage, Trial
+from scionlab.training.clipping import Clipping
 from scionlab.training.feed import Feed
 from scionlab.training.gradients import Gradients
 from scionlab.training.log import Log, OnRow, Outcome, Row
@@ -33,7 +35,7 @@ from scionlab.training.passes import Clock, Passes, known
 from scionlab.watch import WATCH_EXAMPLES, Watch, watch_steps
 
 # What a saved run holds besides its trial, model, optimizers and place in the text.
-PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "seen_before")
+PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "validations", "seen_before")
 
 
 def train(trial: Trial, corpus: Source, compiled: bool = False, on_row: OnRow | None = None) -> Outcome:
@@ -71,18 +73,22 @@ class Run:
         self.clock, self.seen_before = Clock(), 0.0  # time at work; passes over the text in windows of other lengths
         self.diverged, self.log = False, Log(trial, on_row)
         self.probes: list[Row] = []
+        self.validations: list[Row] = []
         self.layers: list[Row] = []
         self.pending: list[Tensor] = []  # losses stay on the device until a log point
         self.probe_steps = probe_steps(trial.probe, self.steps)
         self.watch_steps = watch_steps(trial.watch, self.steps)
         # A point of the schedule is a number of first-stage steps: without later stages, exactly the step.
         self.unit = self.plan[0].step_tokens
-        self.shape = schedule(trial.schedule, trial.exact_tokens / self.unit, trial.decay_fraction)
+        self.shape = schedule_of(trial, trial.exact_tokens / self.unit)
         with self.clock.running(self.trial):
             self.model, self.claims = build(trial, corpus.shape)
             self.model.to(self.device)
             self.passes = Passes(self.model, corpus, trial)
             self.gradients = Gradients(self.passes, compiled)
+            self.clipping = Clipping(trial, self.claims) if trial.clip_norm else None
+            averaged = get_ema_multi_avg_fn(trial.ema)
+            self.average = AveragedModel(self.model, multi_avg_fn=averaged) if trial.ema else None
             self.optimizers: list[Optimizer] = []
             self.windows = self._training_windows(0)
             self.validation = corpus.held_out(trial.val_tokens, trial.val_seq_len)
@@ -122,9 +128,11 @@ class Run:
         with self.clock.running(self.trial):
             if not self.diverged:
                 val_loss, accuracy = self.validate()
-        rows = sorted([*self.log.curve, *self.probes], key=lambda row: row["step"])
+        rows = sorted([*self.log.curve, *self.validations, *self.probes], key=lambda row: row["step"])
         epochs = self.seen_before + self.feed.epochs
         done = {"steps_done": self.step, "tokens": self.tokens, "epochs": epochs, "flops": self.flops}
+        if self.clipping is not None:
+            done["clipped_share"] = self.clipping.clipped / self.step
         how = {**self.gradients.compiler.columns(), "stack": 0}
         summary = self.log.summary(self.corpus.shape, (val_loss, accuracy), {**done, **how}, self.clock.seconds)
         return Outcome(summary, rows, self.layers)
@@ -137,6 +145,8 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "windows": self.windows.state_dict(),
             "pending": self.pending,
+            "ema": None if self.average is None else self.average.state_dict(),
+            "clipped": 0 if self.clipping is None else self.clipping.clipped,
             "averages": [light.gradient_buffers() for light in self._light()],
             "watch": self.watch.state_dict(),
             "seconds": self.clock.seconds,
@@ -151,7 +161,12 @@ class Run:
         if state["trial_id"] != identity(self.trial, self.corpus):
             raise UserError("checkpoint: it is of another trial, or of the same on another text")
         # what a state has not got is older than it, and its trial has no use for it
-        state = {"layers": [], "averages": [], "watch": self.watch.state_dict()} | copy.deepcopy(state)
+        state = {
+            "layers": [],
+            "averages": [],
+            "validations": [],
+            "watch": self.watch.state_dict(),
+        } | copy.deepcopy(state)
         for name in PROGRESS:
             setattr(self, name, state[name])
         self.clock.seconds, self.log.initial_loss, self.log.curve = (
@@ -168,6 +183,10 @@ class Run:
         for light, averages in zip(self._light(), state["averages"], strict=True):
             light.load_gradient_buffers(averages)
         self.watch.load_state_dict(state["watch"])
+        if self.average is not None:
+            self.average.load_state_dict(state["ema"])
+        if self.clipping is not None:
+            self.clipping.clipped = state["clipped"]
         self.pending = [loss.to(self.device) for loss in state["pending"]]
 
     @property
@@ -214,6 +233,11 @@ class Run:
         self.pending.append(self._step())
         self.tokens += self._now.step_tokens
         self.flops += self.step_flops
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        if self._validation_due:
+            loss, accuracy = self.validate()
+            self.validations.append({**self._place(), "val_loss": loss, "val_accuracy": accuracy})
         if self.watch_steps:
             self.watch.stepped(self._place()["lr"])
             if self.step in self.watch_steps:
@@ -221,6 +245,12 @@ class Run:
         if probe is not None:
             self.probes += [{**self._place(), **row} for row in probe.after_step()]
         return self._log() if self.log.due(self.step) else True
+
+    @property
+    def _validation_due(self) -> bool:
+        """Whether the step has reached another multiple of `validate_every` tokens."""
+        every = self.trial.validate_every
+        return bool(every) and self.tokens // every > (self.tokens - self._now.step_tokens) // every
 
     def _probe(self) -> Probe:
         windows = self.corpus.probe(PROBE_WINDOWS, self._now.seq_len, PROBE_TOKENS)
@@ -234,6 +264,8 @@ class Run:
         batch = self.feed.next()[0]
         with self.passes.draws(self.step):
             loss = self.gradients.add(batch)
+        if self.clipping is not None:
+            self.clipping.step()
         if self.trial.momentum_schedule == "vanishing":
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["momentum"] = 1 / math.sqrt(self.step)
@@ -258,9 +290,14 @@ class Run:
         """Append a curve row; False if the run has diverged."""
         losses = torch.stack(self.pending).tolist()
         self.pending = []
-        return self.log.append(self._place(), losses)
+        norms = {} if self.clipping is None else {"grad_norm": self.clipping.logged()}
+        return self.log.append({**self._place(), **norms}, losses)
 
     def validate(self) -> tuple[float, float | None]:
-        """Mean loss over the fixed validation set, in batches of about the training batch's size, and the accuracy."""
-        loss, accuracy = self.passes.validate(self.validation).tolist()
+        """Mean loss over the fixed validation set, in batches of about the training batch's size, and the accuracy.
+
+        Of the average of the weights, where the trial takes one.
+        """
+        passes = self.passes if self.average is None else Passes(self.average.module, self.corpus, self.trial)
+        loss, accuracy = passes.validate(self.validation).tolist()
         return loss, known(accuracy)

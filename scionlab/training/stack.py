@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from scionlab.data import Batches, Source
 from scionlab.errors import UserError
 from scionlab.optim import recipe
-from scionlab.optim.schedule import schedule
+from scionlab.optim.schedule import FIELDS, schedule_of
 from scionlab.optim.stacked import StackedMethod, stackable
 from scionlab.prepare import build, flops_per_step
 from scionlab.spec import Trial
@@ -32,16 +32,19 @@ from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.passes import Clock, Passes, known, threads
 from scionlab.training.run import Run
 
+CLIP_EPS = 1e-6  # PyTorch's, in `clip_grad_norm_`
 # Fields in which the trials of a stack may differ, besides those options of their method that are fractional numbers.
-FREE = {"lr", "momentum", "seed", "schedule", "decay_fraction", "divergence_factor"}
+FREE = {"lr", "momentum", "seed", *FIELDS, "divergence_factor", "divergence_scale"}
 
 
 def stack_key(trial: Trial) -> str | None:
     """A hash of what resolved trials that can share a stack agree in; None for one that cannot.
 
-    Stages, probes and a watch are trained alone, and so are the caller's own models, which may hold anything.
+    What is measured within a run, stages, averages of weights and a network's dual norm are trained alone, and so are
+    the caller's own models, which may hold anything.
     """
-    if trial.stages or trial.probe or trial.watch or trial.has_own_model:
+    measured = trial.probe or trial.watch or trial.validate_every
+    if measured or trial.stages or trial.ema or trial.has_own_model or (trial.clip_norm and trial.clip_by == "dual"):
         return None
     fields = trial.model_dump(exclude=FREE)
     fields["options"] = {name: value for name, value in trial.options.items() if not isinstance(value, float)}
@@ -109,6 +112,8 @@ class Stack:
         self.logs = [Log(trial, on_row) for trial, on_row in zip(trials, listeners, strict=True)]
         self.ended: list[Row | None] = [None] * len(trials)  # what was done until then
         self.pending: list[Tensor] = []
+        self.norms: list[Tensor] = []  # of the gradients, (N,) a step since the last row, where they are clipped
+        self.clipped = torch.zeros(len(trials), dtype=torch.int64)
         with self._at_work():
             self._build()
         self.step_flops = flops_per_step(self.first, self.first.plan[0], corpus.shape)
@@ -138,7 +143,7 @@ class Stack:
         return self.corpus.training(trial.batch_size, trial.seq_len, seed, limit=trial.train_limit)
 
     def _factors(self, trial: Trial) -> list[float]:
-        shape = schedule(trial.schedule, trial.steps, trial.decay_fraction)
+        shape = schedule_of(trial, trial.steps)
         return [shape(k) for k in range(trial.steps)]
 
     @contextmanager
@@ -162,6 +167,8 @@ class Stack:
             gradients, losses = self._gradients(self.feed.next()[self.stream_of])
             vanishing = self.first.momentum_schedule == "vanishing"
             momentum = 1 / math.sqrt(self.step + 1) if vanishing else None
+            if self.first.clip_norm:
+                gradients = self._clipped(gradients)
             self.method.step(gradients, self.rates[self.step], momentum)
             self.pending.append(losses)
             self.step += 1
@@ -174,6 +181,14 @@ class Stack:
         found = self.compiler.call(shape_key(self.passes, batch, "stack"), lambda: self.stacked, *arguments)
         return self.stacked(*arguments) if found is None else found
 
+    def _clipped(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every trial's gradients, scaled down as `Clipping` does."""
+        squares = [grad.flatten(1).square().sum(1) for grad in gradients.values()]
+        norms = torch.stack(squares).sum(0).sqrt()
+        self.norms.append(norms)
+        scales = (self.first.clip_norm / (norms + CLIP_EPS)).clamp(max=1.0)
+        return {name: grad * scales.view(-1, *[1] * (grad.ndim - 1)) for name, grad in gradients.items()}
+
     def _done(self) -> Row:
         steps = self.step
         tokens = steps * self.first.batch_size * self.first.seq_len
@@ -184,12 +199,25 @@ class Stack:
         losses = torch.stack(self.pending).T.tolist()
         self.pending = []
         done = self._done()
+        norms = self._norms()
         for n, trial in enumerate(self.trials):
             if self.ended[n] is None:
                 rate = trial.lr * self.factors[n][self.step - 1]
-                place = {"step": self.step, "tokens": done["tokens"], "lr": rate}
+                place = {"step": self.step, "tokens": done["tokens"], "lr": rate, **norms[n]}
                 if not self.logs[n].append(place, losses[n]):
-                    self.ended[n] = done
+                    self.ended[n] = done | self._clipping(n)
+
+    def _norms(self) -> list[Row]:
+        """Of every trial, the mean norm of its gradients since the last row; counts what was clipped."""
+        if not self.norms:
+            return [{}] * len(self.trials)
+        norms = torch.stack(self.norms)
+        self.norms = []
+        self.clipped += (norms > self.first.clip_norm).sum(0).cpu()
+        return [{"grad_norm": norm} for norm in norms.mean(0).tolist()]
+
+    def _clipping(self, n: int) -> Row:
+        return {"clipped_share": int(self.clipped[n]) / self.step} if self.first.clip_norm else {}
 
     def _validate(self) -> tuple[list[float | None], list[float | None]]:
         """Of every trial: mean loss over the validation set, and accuracy."""
@@ -211,7 +239,7 @@ class Stack:
         ]
         seconds, compiler = self.clock.seconds / len(self.trials), self.compiler.columns()
         how = {**compiler, "compile_s": compiler["compile_s"] / len(self.trials), "stack": len(self.trials)}
-        done = [(ended or self._done()) | how for ended in self.ended]
+        done = [(ended or self._done() | self._clipping(n)) | how for n, ended in enumerate(self.ended)]
         return [
             Outcome(log.summary(self.corpus.shape, score, columns, seconds), log.curve)
             for log, score, columns in zip(self.logs, scores, done, strict=True)

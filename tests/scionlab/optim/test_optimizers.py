@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from small_models import Small, gpt_claims, trial
 from torch import nn
 
@@ -15,7 +13,6 @@ from scionlab.geometry import NORMS, Layer
 from scionlab.models.gpt import GPT, GPTConfig
 from scionlab.optim import OPTIMIZERS, Scion, recipe
 from scionlab.optim.roles import assign_roles
-from scionlab.optim.schedule import schedule
 from scionlab.prepare import architecture
 from scionlab.spec import Trial
 
@@ -152,21 +149,3 @@ def test_adam_starts_with_variance_one_over_fan_in_and_embeddings_of_their_own()
 def test_unknown_optimizers_and_options_are_refused_by_name(name, options, message):
     with pytest.raises(UserError, match=message):
         recipe(trial(name, **options))
-
-
-def test_schedules_have_their_closed_forms():
-    factors = {name: [schedule(name, 10, 0.4)(k) for k in range(10)] for name in ("constant", "linear", "trapezoid")}
-    assert factors["constant"] == [1.0] * 10
-    assert factors["linear"] == [(10 - k) / 10 for k in range(10)]
-    assert factors["trapezoid"] == [1.0] * 7 + [0.75, 0.5, 0.25]
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.sampled_from(["constant", "linear", "trapezoid"]), st.integers(1, 60), st.floats(0.01, 1))
-def test_schedules_start_at_the_peak_never_rise_and_waste_no_step(name, steps, decay_fraction):
-    factor = schedule(name, steps, decay_fraction)
-    values = [factor(k) for k in range(steps)]
-    assert values[0] == 1
-    assert values == sorted(values, reverse=True)
-    assert values[-1] > 0
-    assert factor(steps) == (1 if name == "constant" else 0)

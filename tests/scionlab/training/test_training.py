@@ -194,7 +194,9 @@ def test_counts_and_operations_are_of_the_whole_trial():
 
 def test_resolve_leaves_nothing_to_defaults():
     resolved = training.resolve(Trial(optimizer="muon", lr=0.1, width=32, options={"nesterov": False}))
-    assert set(resolved.options) == set(OPTIMIZERS["muon"].model_fields)
+    method = OPTIMIZERS["muon"]
+    assert set(resolved.options) == set(method.model_fields) - method.ADDED_LATER
+    assert resolved.warmup == method.warmup
     assert resolved.options["nesterov"] is False
     assert resolved.device in ("cpu", "cuda")
     assert resolved.dtype == ("bfloat16" if resolved.device == "cuda" else "float32")

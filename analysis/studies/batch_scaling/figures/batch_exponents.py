@@ -20,8 +20,8 @@ from analysis.tables.sweep import SweepTables
 TITLE = "Best batch size and learning rate against the token budget"
 CAPTION = (
     "Bars are 95% intervals. A hollow mark lies at the edge of a grid, or beside a divergence, and its line does not "
-    "count it. Pale bars span the batch sizes that cannot be told apart from the best. Through the centre of the stars: "
-    "the exponents that the rule implies for them (the wedge), and others that were published (dotted)."
+    "count it. Pale bars span the batch sizes that cannot be told apart from the best. Through the centre of the "
+    "stars: the exponents that the rule implies for them (the wedge), and others that were published (dotted)."
 )
 PANELS = {"batch": "tokens a step, B·S", "lr": "best learning rate"}
 PATHS = {"best": "best batch", "largest": "largest without loss"}  # kinds, and the names of their exponents

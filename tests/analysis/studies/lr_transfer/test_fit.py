@@ -21,7 +21,6 @@ from analysis.studies.table import STUDIES
 from analysis.tables import keys
 from analysis.tables.sweep import load_sweep
 from scionlab.errors import UserError
-from scionlab.spec import ADDED_LATER, Trial
 
 WIDTHS = (32, 64, 128)
 RATES = 2.0 ** np.arange(-10, -1)
@@ -355,11 +354,6 @@ def test_studies_that_take_no_settings_say_so(name):
     STUDIES[name].check({})
     with pytest.raises(UserError, match=r"settings\.tolerance: no such field \(value 1\)"):
         STUDIES[name].check({"tolerance": 1})
-
-
-def test_every_field_that_specs_leave_out_has_its_default():
-    defaults = {name: Trial.model_fields[name].default for name in ADDED_LATER}
-    assert {name: list(v) if isinstance(v, tuple) else v for name, v in defaults.items()} == keys.LEFT_OUT
 
 
 def test_what_has_no_effect_may_differ_and_what_was_left_out_has_its_default():
