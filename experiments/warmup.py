@@ -1,0 +1,84 @@
+"""How much warm-up does a method want, and does its best rate transfer better with it?
+
+The search behind the methods' own warm-ups (`Recipe.warmup`): every method with the same shares of the run as warm-up,
+at the same number of learning rates around its optimum, widths and seeds.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from experiments.width import LEARNING_RATES
+from scionlab.grid import log2_range, trials
+from scionlab.spec import Experiment, Preset, Trial
+
+SHARES = (0.0, 0.1, 0.2, 0.4)
+METHODS = ("adam", "adam-mup", "muon", "scion")
+
+
+def grid(
+    learning_rates: dict[str, list[float]],
+    shares: Iterable[float],
+    widths: Iterable[int],
+    seeds: Iterable[int],
+    **fixed: Any,
+) -> tuple[Trial, ...]:
+    """Every optimizer × warm-up × width × learning rate × seed."""
+    return tuple(
+        trial
+        for optimizer, rates in learning_rates.items()
+        for trial in trials(
+            {"optimizer": optimizer, **fixed}, warmup=list(shares), width=list(widths), lr=rates, seed=list(seeds)
+        )
+    )
+
+
+SPEC = Experiment(
+    name="warmup",
+    title="Warm-up and learning-rate transfer",
+    question="Which methods want a warm-up, and how far does it change what their best rate costs at another width?",
+    settings={"series": ["optimizer", "warmup"]},
+    presets={
+        "smoke": Preset(
+            about="one method with and without, two widths, seconds",
+            trials=grid(
+                {"adam": log2_range(-9, -3)[::2]}, (0.0, 0.2), (16, 32), (0, 1), tokens=2**14, val_tokens=2**12
+            ),
+        ),
+        "laptop": Preset(
+            about="four methods, four warm-ups, two widths, two seeds, twenty minutes on two cores",
+            trials=grid(
+                {name: LEARNING_RATES[name] for name in METHODS},
+                SHARES,
+                (32, 128),
+                (0, 1),
+                tokens=2**17,
+                val_tokens=2**14,
+            ),
+        ),
+        "full": Preset(
+            about="widths to 256, three seeds, eight times the tokens; two nights on a workstation",
+            trials=grid(
+                {name: log2_range(-8, 0) if name == "muon" else log2_range(-10, -2) for name in METHODS},
+                SHARES,
+                (32, 64, 128, 256),
+                range(3),
+                tokens=2**20,
+            ),
+        ),
+        "gpu": Preset(
+            about="widths 256 and 1024, batch 32, length 1024, 122 steps",
+            trials=grid(
+                {name: log2_range(-11, 0) if name == "muon" else log2_range(-13, -2) for name in METHODS},
+                SHARES,
+                (256, 1024),
+                range(2),
+                head_dim=64,
+                batch_size=32,
+                seq_len=1024,
+                val_seq_len=1024,
+                val_tokens=2**18,
+                tokens=122 * 32 * 1024,
+            ),
+        ),
+    },
+)
