@@ -1,12 +1,14 @@
 """Texts as documents of bytes: the embedded corpus, the interpreter's own sources, or a file of the user's.
 
 A corpus is split by document: one whose *name* hashes into the validation share is never trained on. The tail of a
-corpus would be another distribution (the speeches span two centuries).
+corpus would be another distribution (the speeches span two centuries). The documents of a single file have no names:
+their *content* decides, so that a document that stands in the file twice is on one side.
 """
 
 import hashlib
+import re
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scionlab.data.packages import package_folder
@@ -14,7 +16,9 @@ from scionlab.data.windows import Corpus
 from scionlab.errors import UserError
 
 VALIDATION_SHARE = 0.1
-FILE_PIECE_BYTES = 4_096
+FEWEST_DOCUMENTS = 32  # of a file: with fewer, none might land in the validation share
+BLANK_LINES = re.compile(rb"(?:\r?\n[ \t]*)+\r?\n(?=\S)")
+LINES = re.compile(rb"\r?\n")
 SEPARATOR = b"\n\n"
 
 
@@ -59,23 +63,48 @@ def text_file(path_text: str) -> Corpus:
         raise UserError(f"data: {data!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not text.strip():
         raise UserError(f"data: {data!r} is empty; it must hold some text")
-    pieces = _pieces(text)
-    return _assemble(data, [(f"piece {i}", piece) for i, piece in enumerate(pieces)], separator=b"")
+    documents = _documents(text)
+    names = [hashlib.sha256(document.strip()).hexdigest() for document in documents]
+    if len(set(names)) < FEWEST_DOCUMENTS:  # next to nothing but repetition: there is nothing to hold apart
+        names = [f"piece {i}" for i in range(len(documents))]
+    return _assemble(data, list(zip(names, documents, strict=True)), separator=b"")
 
 
-def _pieces(text: bytes) -> list[bytes]:
-    """Cut at the first line end after every FILE_PIECE_BYTES, so that a single file has documents to choose from.
+def _documents(text: bytes) -> list[bytes]:
+    """What a file holds: parts between blank lines, or where these are few, its lines, or pieces of one.
 
-    Short files are cut into at least 32 pieces, or no piece might land in the validation share.
+    A document of more than a 64th of the text is cut into such pieces, at line ends where it has any.
     """
-    size = max(1, min(FILE_PIECE_BYTES, len(text) // 64))  # a piece may be almost twice that long
-    pieces, start = [], 0
-    while start < len(text):
-        newline = text.find(b"\n", start + size - 1)
-        end = newline + 1 if 0 <= newline < start + 2 * size else start + size
-        pieces.append(text[start:end])
+    longest = max(1, len(text) // (2 * FEWEST_DOCUMENTS))
+    found = [text]
+    for ends in (BLANK_LINES, LINES):
+        found = list(_cut(text, ends))
+        if len(found) >= FEWEST_DOCUMENTS:
+            break
+    return [piece for document in found for piece in _pieces(document, longest)]
+
+
+def _cut(text: bytes, ends: re.Pattern[bytes]) -> Iterator[bytes]:
+    """The text after every match, which belongs to what is before it; nothing is lost."""
+    start = 0
+    for match in ends.finditer(text):
+        yield text[start : match.end()]
+        start = match.end()
+    if start < len(text):
+        yield text[start:]
+
+
+def _pieces(document: bytes, longest: int) -> Iterator[bytes]:
+    """The document, or pieces of `longest` bytes and what is left of a line that is not as long again."""
+    if len(document) <= longest:
+        yield document
+        return
+    start = 0
+    while start < len(document):
+        newline = document.find(b"\n", start + longest - 1)
+        end = newline + 1 if 0 <= newline < start + 2 * longest else start + longest
+        yield document[start:end]
         start = end
-    return pieces
 
 
 TEXTS: dict[str, Callable[[], Corpus]] = {

@@ -20,6 +20,7 @@ from scionlab.errors import UserError
 VOCAB_SIZE = 256
 # The probe's windows have a seed of their own, beyond those of trials: they are the same whatever a trial's seed.
 PROBE_SEED = 2**31
+LIMIT_SEED = 2**31 + 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Corpus(Source):
         return DataShape("text", VOCAB_SIZE)
 
     def training(self, batch_size: int, seq_len: int, seed: int, stage: int = 0, limit: int = 0) -> "TrainingWindows":
-        """Training windows of the first `limit` tokens, 0 for all."""
+        """Training windows of `limit` tokens of the text, 0 for all."""
         return TrainingWindows(self, batch_size, seq_len, seed, stage, limit)
 
     def held_out(self, n_tokens: int, seq_len: int) -> Tensor:
@@ -72,8 +73,9 @@ class TrainingWindows(ShuffledBatches):
     Holds the text and one permutation of its windows: memory does not depend on the number of batches drawn.
     `batch_size` may be changed at any time, and the order goes on. Windows of another length are another object, with
     the number of the training stage as `stage`: its order has nothing to do with the earlier one, so text that was seen
-    may come again before the rest. Only windows within the first `limit` tokens are drawn, 0 for all. Raises UserError
-    for a text or a limit too short for one window.
+    may come again before the rest. With a `limit`, only windows of so many tokens are drawn: chosen at random from the
+    whole text, once and for all seeds, as its beginning may be of another kind than the rest. Raises UserError for a
+    text or a limit too short for one window.
     """
 
     def __init__(
@@ -88,10 +90,15 @@ class TrainingWindows(ShuffledBatches):
             )
         if 0 < limit < seq_len:
             raise UserError(f"train_limit: {limit} is not allowed: it is less than one window of seq_len {seq_len}")
-        n_windows = min(n_windows, limit // seq_len) if limit else n_windows
+        self.chosen: np.ndarray | None = None
+        if limit and limit // seq_len < n_windows:
+            self.chosen = np.random.default_rng(LIMIT_SEED).permutation(n_windows)[: limit // seq_len]
+            n_windows = len(self.chosen)
         super().__init__(n_windows, batch_size, seq_len, seed, stage)
 
     def _gather(self, indices: np.ndarray) -> Tensor:
+        if self.chosen is not None:
+            indices = self.chosen[indices]
         return _gather(self.text, indices * self.seq_len, self.seq_len)
 
 

@@ -69,6 +69,37 @@ def test_a_short_file_has_both_parts(tmp_path, content):
     assert len(text.train) + len(text.validation) == len(content)
 
 
+RECORDS = [f"record {i}: {i * i}\n".encode() for i in range(400)]
+FILES = {
+    "the file twice": b"".join(RECORDS * 2),
+    "every line twice": b"".join(record * 2 for record in RECORDS),
+    "Windows lines": b"".join(record.replace(b"\n", b"\r\n") * 2 for record in RECORDS),
+    "paragraphs twice": b"\n".join([b"first of two\n" + record for record in RECORDS] * 2),
+    "long paragraphs": b"\n\n".join([b" ".join(RECORDS[i : i + 40]).replace(b"\n", b"") for i in range(360)] * 2),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_stands_in_a_file_twice_is_on_one_side(tmp_path, name):
+    (tmp_path / "text").write_bytes(FILES[name])
+    text = load(f"path:{tmp_path / 'text'}")
+    parts = [
+        {line.strip() for line in side.splitlines()} - {b"", b"first of two"} for side in (text.train, text.validation)
+    ]
+    assert not parts[0] & parts[1]
+    assert len(text.train) + len(text.validation) == len(FILES[name])
+    # A tenth of 360 to 400 documents: three binomial standard deviations are 5%.
+    assert 0.05 < len(text.validation) / len(FILES[name]) < 0.15
+
+
+def test_a_paragraph_is_not_cut(tmp_path):
+    paragraphs = [b"".join(f"line {j} of {i}\n".encode() for j in range(9)) for i in range(200)]
+    (tmp_path / "text").write_bytes(b"\n".join(paragraphs))
+    text = load(f"path:{tmp_path / 'text'}")
+    for paragraph in paragraphs:
+        assert (paragraph in text.train) != (paragraph in text.validation)
+
+
 def test_a_file_is_known_by_its_content(tmp_path):
     texts = []
     for name, content in (("a", lines(50)), ("b", lines(50)), ("c", lines(51))):
@@ -230,12 +261,21 @@ def test_validation_windows_are_spread_over_the_text_and_counted_exactly():
     assert everything[:, 0].tolist() == list(range(0, 240, 8))
 
 
-def test_a_limit_keeps_the_windows_within_the_first_tokens():
+def test_a_limit_keeps_windows_of_so_many_tokens_from_the_whole_text():
     limited = TrainingWindows(letters(201), batch_size=5, seq_len=4, seed=0, limit=42)  # ten windows, two tokens left
     assert limited.n_windows == 10
     drawn = starts(limited, 4)
-    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(0, 40, 4))
+    kept = sorted(drawn[:10])
+    assert kept == sorted(drawn[10:])
+    assert len(set(kept)) == 10
+    assert set(kept) <= set(range(0, 200, 4))
+    assert kept[-1] > 100  # of fifty windows in order, ten at random all lie in the first half once in 5,000 times
     assert limited.epochs == 2
+    other = starts(TrainingWindows(letters(201), 5, 4, seed=1, limit=42), 2)
+    assert sorted(other) == kept  # every seed has the same ones, in an order of its own
+    assert other != drawn[:10]
+    more = starts(TrainingWindows(letters(201), 5, 4, 0, limit=80), 4)
+    assert set(kept) < set(more)  # a smaller limit is a part of a larger one
     for without in (0, 200, 10**15):
         assert starts(TrainingWindows(letters(201), 5, 4, 0, limit=without), 20) == starts(
             TrainingWindows(letters(201), 5, 4, 0), 20
