@@ -1,4 +1,4 @@
-"""The tables of the run store: their columns, types, units and meaning. README's data dictionary is this file.
+"""The tables of the run store: their columns, types, units and meaning. docs/data-dictionary.md is this file.
 
 Raise `SCHEMA_VERSION` when a column changes its meaning or goes away; adding a column does not.
 """

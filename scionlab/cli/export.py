@@ -33,7 +33,7 @@ def export(
 ) -> None:
     """Write a tidy table: a row per run, or per logged step of each run, with every field of the trial in a column.
 
-    What a method's options are called is in the columns options.NAME. README's data dictionary explains the others.
+    What a method's options are called is in the columns options.NAME. docs/data-dictionary.md explains the others.
 
     Examples:
 
