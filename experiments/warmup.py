@@ -7,12 +7,17 @@ at the same number of learning rates around its optimum, widths and seeds.
 from collections.abc import Iterable
 from typing import Any
 
-from experiments.width import LEARNING_RATES
 from scionlab.grid import log2_range, trials
 from scionlab.spec import Experiment, Preset, Trial
 
 SHARES = (0.0, 0.1, 0.2, 0.4)
-METHODS = ("adam", "adam-mup", "muon", "scion")
+# Around where each method trains best at widths 32 and 128, with and without warm-up.
+LEARNING_RATES = {
+    "adam": log2_range(-8, -2),
+    "adam-mup": log2_range(-7, -2),
+    "muon": log2_range(-5, 0),
+    "scion": log2_range(-7, -2),
+}
 
 
 def grid(
@@ -46,19 +51,12 @@ SPEC = Experiment(
         ),
         "laptop": Preset(
             about="four methods, four warm-ups, two widths, two seeds, twenty minutes on two cores",
-            trials=grid(
-                {name: LEARNING_RATES[name] for name in METHODS},
-                SHARES,
-                (32, 128),
-                (0, 1),
-                tokens=2**17,
-                val_tokens=2**14,
-            ),
+            trials=grid(LEARNING_RATES, SHARES, (32, 128), (0, 1), tokens=2**17, val_tokens=2**14),
         ),
         "full": Preset(
             about="widths to 256, three seeds, eight times the tokens; two nights on a workstation",
             trials=grid(
-                {name: log2_range(-8, 0) if name == "muon" else log2_range(-10, -2) for name in METHODS},
+                {name: log2_range(-8, 0) if name == "muon" else log2_range(-10, -2) for name in LEARNING_RATES},
                 SHARES,
                 (32, 64, 128, 256),
                 range(3),
@@ -68,7 +66,7 @@ SPEC = Experiment(
         "gpu": Preset(
             about="widths 256 and 1024, batch 32, length 1024, 122 steps",
             trials=grid(
-                {name: log2_range(-11, 0) if name == "muon" else log2_range(-13, -2) for name in METHODS},
+                {name: log2_range(-11, 0) if name == "muon" else log2_range(-13, -2) for name in LEARNING_RATES},
                 SHARES,
                 (256, 1024),
                 range(2),

@@ -3,8 +3,8 @@
 Costs are what tuning makes small: losses as they are, accuracies with their sign turned.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from scionlab.store import FINISHED
 
 COLUMNS = ("optimizer", "lr", "seed", "status")
 NEEDED = {"gap": ("val_loss", "train_loss")}
+CHOICE = "chosen."  # before the keys of what is tuned, in the table of runs
 HINT = "name what differs among arms or across, or give each setting a preset of its own"
 
 
@@ -54,7 +55,7 @@ class Design:
     @property
     def numeric(self) -> bool:
         """Whether places are numbers."""
-        return all(_is_number(place) for place in self.places)
+        return all(is_number(place) for place in self.places)
 
     @property
     def across(self) -> str:
@@ -82,14 +83,17 @@ class Design:
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm at one place. `curve` is what is tuned, and `read` what is compared: the same curve, or of another metric
-    the one rate that tuning finds best.
+    """One arm at one place, with one choice of what is tuned beside the rate. `curve` is what is tuned, and `read` what
+    is compared: the same curve, or of another metric the one rate that tuning finds best.
+
+    `choice` are the values of what is tuned beside the rate, by key.
     """
 
     arm: int
     place: int
     curve: LrCurve
     read: LrCurve
+    choice: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def trained(self) -> bool:
@@ -150,33 +154,44 @@ def _places(
         without = ", ".join(sorted(set(runs.loc[at.isna(), "optimizer"])))
         raise UserError(f"across: {settings.across!r} is not allowed: runs of {without} have no such value")
     values = list(at.loc[order.sort_values(kind="stable").index].drop_duplicates())
-    if all(_is_number(value) for value in values):
+    if all(is_number(value) for value in values):
         values.sort()
     index = {value: i for i, value in enumerate(values)}
-    return tuple(v.item() if isinstance(v, np.generic) else v for v in values), at.map(index)
+    return tuple(map(_plain, values)), at.map(index)
 
 
-def _is_number(value: Any) -> bool:
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of a key is one; truth values are not."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def cells_of(placed: pd.DataFrame, design: Design) -> list[Cell]:
-    """The cells of finished runs with `arm` and `place`; UserError where runs of an arm differ in anything else."""
+    """The cells of finished runs with `arm` and `place`; UserError where runs of an arm differ in anything else.
+
+    One for every choice of what is tuned: of an arm and a place there may be several.
+    """
     settings = design.settings
-    varied = [*settings.arms, "lr", "seed", *([settings.across] if settings.across else [])]
+    chosen = [CHOICE + key for key in settings.tuned]
+    placed = placed.assign(**{CHOICE + key: keys.values(placed, key, "tuned") for key in settings.tuned})
+    varied = [*settings.arms, *settings.tuned, "lr", "seed", *([settings.across] if settings.across else [])]
     for _, rows in placed.groupby("arm"):
         name = design.arms[int(rows["arm"].iloc[0])].name
-        for field, values in keys.different(rows, varied, ("optimizer", *keys.FIXED)).items():
-            raise UserError(f"runs: {field} of {name!r} takes several values ({values}); {HINT}")
-        if rows.duplicated(["place", "lr", "seed"]).any():
+        for other, values in keys.different(rows, varied, ("optimizer", *keys.FIXED)).items():
+            raise UserError(f"runs: {other} of {name!r} takes several values ({values}); {HINT}")
+        if rows.duplicated(["place", *chosen, "lr", "seed"]).any():
             raise UserError(f"runs: several runs of {name!r} share place, lr and seed; {HINT}")
     found = []
-    for _, rows in placed.groupby(["arm", "place"]):
+    for _, rows in placed.groupby(["arm", "place", *chosen], dropna=False):
         tuned = read = _costs(rows, "val_loss" if settings.metric == "gap" else settings.metric)
         if settings.metric == "gap":
             best = rows["lr"] == np.sort(rows["lr"].unique())[int(np.argmin(tuned.mean))]
             read = _costs(rows[best], "gap")
-        found.append(Cell(int(rows["arm"].iloc[0]), int(rows["place"].iloc[0]), tuned, read))
+        choice = {key: _plain(rows[CHOICE + key].iloc[0]) for key in settings.tuned}
+        found.append(Cell(int(rows["arm"].iloc[0]), int(rows["place"].iloc[0]), tuned, read, choice))
     return found
 
 

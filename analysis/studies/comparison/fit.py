@@ -85,6 +85,7 @@ def _cell(of: Tuned, results: Results) -> CellResult:
         n_rates=len(cell.curve.x),
         n_seeds=cell.curve.n_seeds,
         n_diverged=int(np.isinf(cell.curve.losses).sum()),
+        choice=cell.choice,
     )
 
 

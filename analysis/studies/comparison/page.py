@@ -9,7 +9,7 @@ from analysis.report.texts import counts, power, powers, thousands
 from analysis.studies.comparison.claims import in_words
 from analysis.studies.comparison.design import arms_of
 from analysis.studies.comparison.result import CellResult, Comparison, Rank, Ranking, rank_texts
-from analysis.tables.keys import plain, values
+from analysis.tables.keys import plain, spoken, values
 from analysis.tables.sweep import SweepTables
 
 SHOWN = 5  # arms that the finding names with their numbers
@@ -31,8 +31,9 @@ def context(tables: SweepTables, fit: Comparison) -> dict[str, Any]:
         "across": fit.design.across,
         "paired": fit.paired,
         "known": fit.noise_known,
+        "tuned": " and ".join(map(spoken, settings.tuned)),
         "gap": settings.metric == "gap",
-        "varying": (*settings.arms, *([settings.across] if settings.across else []), "lr"),
+        "varying": (*settings.arms, *settings.tuned, *([settings.across] if settings.across else []), "lr"),
         "grid": _grid(tables.runs, fit),
     }
 
@@ -68,6 +69,7 @@ def _row(cell: CellResult, fit: Comparison) -> dict[str, Any]:
         fit.metric: "–" if cell.value is None else cell.value.text(".4f"),
         "best lr": "none" if cell.lr is None else cell.lr.text(".3g"),
         "as a power": "–" if cell.lr is None else power(cell.lr.value),
+        **{f"best {spoken(key)}": plain(value) for key, value in cell.choice.items()},
         "best rate": cell.state,
         "rates": str(cell.n_rates),
         "seeds": str(cell.n_seeds),

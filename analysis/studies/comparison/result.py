@@ -1,6 +1,7 @@
 """The comparison as one frozen result, and its tables."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from analysis.studies.comparison.design import Design
 class CellResult:
     """One arm at one place: the tuned value, None if every rate diverged, and where it lies.
 
-    `rate` is the best learning rate of the grid; `state` says how far it was tuned
-    (`analysis.studies.comparison.tuned`).
+    `choice` are the best values of what else is tuned, by key. `rate` is the best learning rate of the grid; `state`
+    says how far it was tuned (`analysis.studies.comparison.tuned`).
     """
 
     arm: str
@@ -30,6 +31,7 @@ class CellResult:
     n_rates: int
     n_seeds: int
     n_diverged: int
+    choice: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Comparison:
                 "n_diverged": cell.n_diverged,
             }
             value, lr = _fields(self.design.settings.metric, cell.value), _fields("lr", cell.lr)
-            rows.append({"arm": cell.arm, "optimizer": cell.optimizer, **where, **value, **lr, **about})
+            rows.append({"arm": cell.arm, "optimizer": cell.optimizer, **where, **value, **lr, **cell.choice, **about})
         return pd.DataFrame(rows)
 
     def frames(self) -> dict[str, pd.DataFrame]:

@@ -50,10 +50,14 @@ class Claim(Settings):
 
 
 class ComparisonSettings(Settings):
-    """`labels` gives values, or whole arms, another name; `across` is the key of the places, None for one place."""
+    """`labels` gives values, or whole arms, another name; `across` is the key of the places, None for one place.
+
+    `tuned` are keys of which every arm has at every place the value that ends best, as it has the best learning rate.
+    """
 
     arms: tuple[str, ...] = Field(default=("optimizer",), min_length=1)
     across: str | None = None
+    tuned: tuple[str, ...] = ()
     metric: Metric = "val_loss"
     labels: dict[str, str] = Field(default={})
     claims: tuple[Claim, ...] = ()
@@ -67,7 +71,9 @@ class ComparisonSettings(Settings):
                 raise ValueError(f"claims: with {claim.along!r} is not allowed: it must be one of arms")
         if self.across in self.arms:
             raise ValueError(f"across: {self.across!r} is not allowed: it is one of arms")
-        for key in (*self.arms, self.across):
+        if repeated := set(self.tuned) & {*self.arms, self.across}:
+            raise ValueError(f"tuned: {min(map(str, repeated))!r} is not allowed: it is among arms or across")
+        for key in (*self.arms, *self.tuned, self.across):
             if key in ("lr", "seed"):
                 raise ValueError(f"arms: {key!r} is not allowed: it is tuned or averaged over")
         return self

@@ -4,14 +4,14 @@ The *cost* is that of the curve as read (`analysis.fits.reading`), or of the onl
 
 - inside: the best rate has neighbours that trained, to either side
 - beside divergence: one of them diverged: the optimum lies between grid points, at most a step away
-- grid's edge: the best rate ends the grid: the arm may do better beyond
+- grid's edge: the best rate, or another tuned number, ends the grid: the arm may do better beyond
 - one rate: nothing was tuned, by design
 - diverged: no rate trained
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from analysis.fits.lr_curve import LrCurve
 from analysis.fits.noise import Noise, measure_noise
 from analysis.fits.reading import Reading, read_curves, read_levels
 from analysis.fits.valley import MEANS
-from analysis.studies.comparison.design import Cell
+from analysis.studies.comparison.design import Cell, is_number
 from analysis.tables.arrays import Floats
 
 EDGE: Final = "grid's edge"
@@ -107,7 +107,27 @@ def tune(cells: Sequence[Cell], count: int, rng: np.random.Generator) -> TunedCe
     nothing = Quantity(np.inf, np.full(count, np.inf) if known else None)
     tuned = [_tuned(cell, next(readings) if cell.trained else None, known, nothing) for cell in cells]
     other = [_with_rate(of, rng) if of.cell.trained and of.cell.read is not of.cell.curve else of for of in tuned]
-    return TunedCells(tuple(other), noise)
+    places: dict[tuple[int, int], list[Tuned]] = {}
+    for each in other:
+        places.setdefault((each.cell.arm, each.cell.place), []).append(each)
+    return TunedCells(tuple(map(_chosen, places.values())), noise)
+
+
+def _chosen(choices: list[Tuned]) -> Tuned:
+    """The lowest of an arm's choices at a place. Its resamples are of the lowest, whichever that is in each of them."""
+    best = min(choices, key=lambda each: each.cost.value)
+    if len(choices) == 1:
+        return best
+    samples = [each.cost.sample for each in choices if each.cost.sample is not None]
+    sample = np.min(samples, axis=0) if len(samples) == len(choices) else None
+    at_edge = any(_ends(best.cell.choice[key], [each.cell.choice[key] for each in choices]) for key in best.cell.choice)
+    cost = replace(best.cost, sample=sample, may_fall=best.cost.may_fall or at_edge)
+    return replace(best, cost=cost, state=EDGE if at_edge and np.isfinite(cost.value) else best.state)
+
+
+def _ends(value: Any, values: list[Any]) -> bool:
+    """Whether the value is the lowest or the highest of several numbers."""
+    return len(set(values)) > 1 and all(map(is_number, values)) and value in (min(values), max(values))
 
 
 def _tuned(cell: Cell, reading: Reading | None, known: bool, nothing: Quantity) -> Tuned:

@@ -16,7 +16,7 @@ from analysis.drawing import style, units
 from analysis.studies.comparison.claims import NAMES
 from analysis.studies.comparison.design import arrange, sign
 from analysis.studies.comparison.result import Comparison
-from analysis.tables.keys import plain
+from analysis.tables.keys import plain, values
 from analysis.tables.sweep import SweepTables
 
 
@@ -36,8 +36,15 @@ def where(fit: Comparison, place: int) -> dict[str, Any]:
 
 
 def placed(tables: SweepTables, fit: Comparison) -> pd.DataFrame:
-    """The finished runs with `arm` and `place`, as indices."""
-    return arrange(tables.runs, fit.design.settings, list(tables.sweep.get("trial_ids", ())))[1]
+    """The finished runs with `arm` and `place`, as indices; those with the best values of what else is tuned."""
+    settings = fit.design.settings
+    runs = arrange(tables.runs, settings, list(tables.sweep.get("trial_ids", ())))[1]
+    names = [arm.name for arm in fit.design.arms]
+    best = {(names.index(cell.arm), fit.design.places.index(cell.place)): cell.choice for cell in fit.cells}
+    for key in settings.tuned:
+        wanted = [best[place][key] for place in zip(runs["arm"], runs["place"], strict=True)]
+        runs = runs[values(runs, key, "tuned").to_numpy() == np.array(wanted)]
+    return runs
 
 
 def finish(rows: Sequence[dict[str, Any]] | pd.DataFrame, tables: SweepTables, fit: Comparison) -> pd.DataFrame:
