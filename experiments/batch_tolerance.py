@@ -1,7 +1,7 @@
 """Who tolerates large batches? Batch size at a fixed token budget, for Scion, Muon and Adam.
 
-With four times the batch there are a quarter of the steps, at the largest batch still 64 or more. Every method's rate and
-momentum are tuned at every batch size, the rate on a grid around where earlier trials of as many steps had their
+With four times the batch there are a quarter of the steps, at the largest batch still 64 or more. Every method's rate
+and momentum are tuned at every batch size, the rate on a grid around where earlier trials of as many steps had their
 optimum; Muon and Scion both step by Nesterov's average, as is Muon's default. What is compared is the rise of the tuned
 loss from a method's own best batch to the largest.
 """

@@ -1,4 +1,4 @@
-"""Recipes by name, and learning-rate schedules."""
+"""Recipes by name."""
 
 import numpy as np
 import pytest
@@ -45,6 +45,24 @@ def test_adam_decays_matrices_only_and_averages_with_one_minus_alpha():
         (parameter,) = group["params"]
         assert group["weight_decay"] == (0.1 if parameter.ndim == 2 else 0.0)
         assert group["betas"] == (0.7, 0.95)
+
+
+@pytest.mark.parametrize("name", ["adam", "adam-mup", "muon"])
+@pytest.mark.parametrize("lr", [0.5, 0.01])
+def test_an_independent_decay_shrinks_by_itself_whatever_the_rate(name, lr):
+    method = recipe(trial(name, independent_decay=True, weight_decay=1e-3))
+    for optimizer in method.optimizers(gpt_claims(width=64), lr=lr, momentum=0.1, width=64):
+        for group in optimizer.param_groups:
+            assert group["lr"] * group["weight_decay"] == pytest.approx(1e-3, rel=1e-12)
+
+
+def test_adamw_beside_muon_may_have_values_of_its_own():
+    method = recipe(trial("muon", adam_lr=0.01, adam_beta1=0.8, adam_weight_decay=0.0, beta2=0.9))
+    muon, adam = method.optimizers(assign_roles(Small()), lr=0.5, momentum=0.1, width=32)
+    assert {(g["lr"], g["momentum"], g["weight_decay"]) for g in muon.param_groups} == {(0.5, 0.9, 0.1)}
+    for group in adam.param_groups:
+        assert (group["lr"], group["weight_decay"]) == (0.01, 0.0)
+        assert group["betas"] == pytest.approx((0.8, 0.9))
 
 
 def test_adam_mup_halves_hidden_rates_and_the_readout_at_twice_the_base_width():
