@@ -20,7 +20,7 @@ def origin(tables: SweepTables, place: ResultsPlace) -> Source:
     name, preset = tables.experiment, str(tables.sweep["preset"])
     results = () if place.root == str(BESIDE_A_BUCKET) else ("--results", place.root)
     kind: Kind = "imported" if preset == IMPORTED else "transfer" if tables.study == TRANSFER else "run"
-    known = None if kind == "imported" else built_in(name)
+    known = None if kind == "imported" else built_in(name, tables.runs["optimizer"].unique())
     if known is None or preset not in known.spec.presets:
         return Source(kind, (OWN_FILE,), name, preset, results, tuple(place.to_option))
     about = kind, known.which, name, preset, results, tuple(place.to_option), _larger(known, preset)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from scionlab.grid import log2_range, trials
+from scionlab.grid import log2_range, named_for, trials
 from scionlab.spec import Experiment, Preset, Trial
 
 # log2 of the learning rate a grid is centred on at the reference cell (2^16 tokens, 128 tokens a step), and how many
@@ -113,7 +113,7 @@ def for_optimizer(optimizer: str) -> Experiment:
     }
     gpu = {2**21: octaves(1, 7), 2**22: octaves(2, 7), 2**23: octaves(2, 7), 2**24: octaves(4, 7)}
     return Experiment(
-        name="batch" if optimizer == "scion" else f"batch-{optimizer}",
+        name="batch" if optimizer == "scion" else named_for("batch", optimizer),
         title=f"Batch size, learning rate and token budget, {optimizer}",
         question="How should batch size and learning rate grow with the number of tokens?",
         study="batch-scaling",

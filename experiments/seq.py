@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from experiments.batch import Reach, octaves, rates
-from scionlab.grid import trials
+from scionlab.grid import named_for, trials
 from scionlab.spec import Experiment, Preset, Trial
 
 
@@ -38,7 +38,7 @@ def for_optimizer(optimizer: str) -> Experiment:
     """The experiment for any optimizer."""
     small: dict[str, Any] = {"width": 32, "depth": 2, "batch_size": 8, "val_seq_len": 64}
     return Experiment(
-        name="seq" if optimizer == "scion" else f"seq-{optimizer}",
+        name="seq" if optimizer == "scion" else named_for("seq", optimizer),
         title=f"Sequence length and token budget, {optimizer}",
         question="Does the best number of tokens a step depend on whether they come as more or as longer sequences?",
         study="batch-scaling",

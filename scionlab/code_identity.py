@@ -1,4 +1,4 @@
-"""What a module of the caller's is, as a hash that changes with its code.
+"""What a module or class of the caller's is, as a hash that changes with its code.
 
 Hashed are the bytes of the module's file and of the local modules that it imports, directly or not, wherever in their
 files; and of packages that are installed, name and version. Local is what lies neither in the standard library nor in
@@ -11,14 +11,44 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 INSTALLED = ("site-packages", "dist-packages")
 LEFT_OUT = ("torch", "scionlab")
+
+
+def class_sha256(found: type) -> str:
+    """The hash of a class: that of its module and its name; of a class without a file, that of what it is made of."""
+    module = found.__module__
+    if _file(module) is not None:
+        return hashlib.sha256(f"{code_sha256(module)} {found.__qualname__}".encode()).hexdigest()
+    made = [part for base in found.__mro__ if base.__module__ == module for part in _made(vars(base))]
+    return hashlib.sha256("\n".join([found.__qualname__, *made]).encode()).hexdigest()
+
+
+def _made(members: Mapping[str, Any]) -> Iterator[str]:
+    """Functions of a class as the instructions they are compiled to, and its plain values."""
+    for name, value in sorted(members.items()):
+        function = getattr(value, "__func__", getattr(value, "fget", value))
+        if code := getattr(function, "__code__", None):
+            yield from (f"{name} {part}" for part in _instructions(code))
+        elif isinstance(value, bool | int | float | str):
+            yield f"{name} {value!r}"
+
+
+def _instructions(code: CodeType) -> Iterator[str]:
+    yield f"{code.co_code.hex()} {code.co_names}"
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _instructions(constant)
+        else:  # sets have no order
+            yield repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
 
 
 @cache

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from scionlab.spec import Experiment, Preset, Trial
 
 # What a trial measures is no part of its setting: `experiments/batch.py` probes one seed of a few cells.
 MEASURED = ("probe", "watch")
+NOT_OF_NAMES = re.compile(r"[^a-z0-9_-]+")  # of experiments
 ByRate = Mapping[float, Sequence[Trial]]  # the trials of a setting
 
 
@@ -23,6 +25,11 @@ def trials(fixed: Mapping[str, Any], **axes: Iterable[Any]) -> tuple[Trial, ...]
     """One trial for every combination of the axes, on top of the fixed fields; the last axis varies fastest."""
     combinations = itertools.product(*axes.values())
     return tuple(Trial(**{**fixed, **dict(zip(axes, values, strict=True))}) for values in combinations)
+
+
+def named_for(experiment: str, optimizer: str) -> str:
+    """What an experiment is called with another optimizer: batch-muon, or batch-module-recipe for module:Recipe."""
+    return f"{experiment}-{NOT_OF_NAMES.sub('-', optimizer.lower()).strip('-')}"
 
 
 def extend_preset(

@@ -5,13 +5,14 @@ import importlib.util
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from scionlab.errors import UserError, unknown
+from scionlab.grid import named_for
 from scionlab.spec import Experiment
 from scionlab.tuning_spec import TransferExperiment
 
@@ -51,13 +52,17 @@ class BuiltIn:
     spec: Experiment | TransferExperiment
 
 
-def built_in(name: str) -> BuiltIn | None:
-    """The experiment that gives its runs this name, such as `batch`, `batch-muon` or `transfer`; None for others."""
+def built_in(name: str, optimizers: Iterable[str] = ()) -> BuiltIn | None:
+    """The experiment that gives its runs this name, such as `batch`, `batch-muon` or `transfer`; None for others.
+
+    `optimizers` are those of its runs: an own one is not to be told from the name alone.
+    """
     names = experiment_names()
     if name in {*names, *TRANSFERS}:
         return BuiltIn((name,), _module(name, names).SPEC)
     for of in (of for of in names if name.startswith(f"{of}-")):
-        module, optimizer = _module(of, names), name.removeprefix(f"{of}-")
+        module = _module(of, names)
+        optimizer = next((one for one in optimizers if named_for(of, one) == name), name.removeprefix(f"{of}-"))
         if hasattr(module, "for_optimizer"):
             return BuiltIn((of, "--optimizer", optimizer), module.for_optimizer(optimizer))
     return None

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from scionlab.code_identity import code_sha256
+from scionlab.code_identity import LEFT_OUT, class_sha256, code_sha256
 from scionlab.data import DataShape
 from scionlab.errors import UserError
 from scionlab.loading_code import described, find_function, told
 from scionlab.models import Architecture
-from scionlab.optim import domain
+from scionlab.optim import domain, recipe_class
 from scionlab.optim.roles import Claim, assign_roles
 from scionlab.randomness import Stream
 from scionlab.spec import Trial
@@ -40,6 +40,12 @@ def function_of(model: str) -> tuple[ModuleType, Callable[[int, int], Any]]:
 def model_sha256(trial: Trial) -> str | None:
     """Hash of the code of the trial's own model; None for a built-in one."""
     return code_sha256(function_of(trial.model)[0].__name__) if trial.has_own_model else None
+
+
+def optimizer_sha256(trial: Trial) -> str | None:
+    """Hash of the code of the trial's recipe where it is the caller's, by its name or in the table; None for others."""
+    chosen = recipe_class(trial.optimizer)
+    return None if chosen.__module__.partition(".")[0] in LEFT_OUT else class_sha256(chosen)
 
 
 def architecture(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:

@@ -11,7 +11,7 @@ from scionlab.code_identity import code_sha256
 from scionlab.data import DataShape, Sizes, Source, is_own, load_sized
 from scionlab.errors import UserError, unknown
 from scionlab.models import MODELS, Architecture
-from scionlab.optim import LmoRecipe, geometry, recipe
+from scionlab.optim import LmoRecipe, asked, geometry, recipe, recipe_class
 from scionlab.optim.presets import role_preset
 from scionlab.optim.roles import Claim
 from scionlab.optim.scion import ScionLight, layer_of
@@ -41,8 +41,9 @@ def resolve(trial: Trial) -> Trial:
     if dtype == "auto":
         dtype = "bfloat16" if device == "cuda" else "float32"
     method = recipe(trial)
-    for stage in trial.plan:
-        method.check(stage.lr)
+    with asked(trial.optimizer):
+        for stage in trial.plan:
+            method.check(stage.lr)
     if trial.momentum_schedule != "constant" and (not isinstance(method, LmoRecipe) or not method.momentum_may_vary):
         raise UserError(
             f"momentum_schedule: {trial.momentum_schedule!r} is not allowed with optimizer {trial.optimizer!r}: only "
@@ -67,12 +68,19 @@ def identity(trial: Trial, data: Source) -> str:
     seen = data.split_sha256
     if is_own(trial.data):
         seen = hashlib.sha256(f"{seen} {code_sha256(trial.data.partition(':')[0])}".encode()).hexdigest()
-    return trial_id(trial, seen, own.model_sha256(trial))
+    return trial_id(trial, seen, own.model_sha256(trial), _code(trial))
+
+
+def _code(trial: Trial) -> dict[str, str | int]:
+    """What else the trial's numbers follow from; nothing for what has been as it is since trials were first stored."""
+    found = {"method": recipe_class(trial.optimizer).NUMERICS, "optimizer_sha256": own.optimizer_sha256(trial)}
+    return {name: value for name, value in found.items() if value}
 
 
 def architecture(trial: Trial, shape: DataShape) -> Architecture:
     """The trial's model with its counts. Raises UserError where it does not fit the data."""
-    scale = recipe(trial).output_scale(trial.width)
+    with asked(trial.optimizer):
+        scale = recipe(trial).output_scale(trial.width)
     if trial.has_own_model:
         return own.architecture(trial, shape, scale)
     return MODELS[trial.model](trial, shape, scale)

@@ -130,6 +130,12 @@ RUNS = Table(
             "SHA-256 of the code of a model of the caller's",
             "the model is built in, or the row is older than this column",
         ),
+        Column(
+            "optimizer_sha256",
+            STR,
+            "SHA-256 of the code of a recipe of the caller's",
+            "the optimizer is built in, or the row is older than this column",
+        ),
         Column("scionlab_version", STR, "version of this package"),
         Column("git_commit", STR, "commit of the source tree, `+dirty` if changed", "not a git checkout"),
         Column("torch_version", STR, "version of PyTorch"),

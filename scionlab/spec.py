@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -243,6 +244,11 @@ class Trial(Value):
         return ":" in self.model
 
     @property
+    def has_own_optimizer(self) -> bool:
+        """Whether the optimizer is a recipe of the caller's, MODULE:RECIPE."""
+        return ":" in self.optimizer
+
+    @property
     def plan(self) -> tuple[PlannedStage, ...]:
         """All stages, the first included; each takes its tokens/(batch_size·seq_len) steps, rounded, at least one."""
         return tuple(
@@ -265,12 +271,18 @@ class Trial(Value):
         return Trial(**{**dict(self), **changes})  # not as written: what is left out there may not be the default
 
 
-def trial_id(trial: Trial, data_sha256: str, model_sha256: str | None = None) -> str:
+def trial_id(
+    trial: Trial,
+    data_sha256: str,
+    model_sha256: str | None = None,
+    code: Mapping[str, str | int] = MappingProxyType({}),
+) -> str:
     """16 hex digits of a hash of everything that changes the trial's numbers.
 
     The text enters by its content (`Corpus.split_sha256`), not by its name or path. `trial` must be resolved:
     device, dtype, warm-up and the optimizer's options explicit, so that a changed default is a changed trial. A model
-    of the caller's enters by its name and by the hash of its code.
+    of the caller's enters by its name and by the hash of its code, and so does what else the numbers follow from, by
+    `code`.
     """
     if "auto" in (trial.device, trial.dtype):
         raise AssertionError("trial_id needs a resolved trial")
@@ -280,6 +292,7 @@ def trial_id(trial: Trial, data_sha256: str, model_sha256: str | None = None) ->
         fields["limited"] = LIMITED
     if model_sha256 is not None:
         fields["model_sha256"] = model_sha256
+    fields |= code
     text = json.dumps(fields, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -20,7 +20,7 @@ ROOMS = {
     "experiments": {"scionlab.spec", "scionlab.tuning_spec", "scionlab.grid", "experiments"},
     "scionlab.tuning_spec": {"scionlab.spec", "scionlab.errors"},
     "scionlab.geometry": GEOMETRY,
-    "scionlab.optim": {"scionlab.optim", "scionlab.spec", *GEOMETRY},
+    "scionlab.optim": {"scionlab.optim", "scionlab.spec", "scionlab.loading_code", *GEOMETRY},
     "scionlab.models": {"scionlab.models", "scionlab.data.base", "scionlab.spec", "scionlab.errors"},
     "scionlab.data": {"scionlab.data", "scionlab.errors", *OWN_CODE},
     "scionlab.loading_code": {"scionlab.errors"},

@@ -25,7 +25,8 @@ def run(
     optimizer: Annotated[
         str | None,
         typer.Option(
-            help="train the grid with this optimizer instead of the experiment's own", autocompletion=complete_optimizer
+            help="train the grid with this optimizer instead of the experiment's own: a name, or your MODULE:RECIPE",
+            autocompletion=complete_optimizer,
         ),
     ] = None,
     seeds: Annotated[

@@ -1,4 +1,5 @@
-"""Optimizers by name. To add one, write a file with a `Recipe` and add its line to `OPTIMIZERS`.
+"""Optimizers by name. To add one, write a file with a `Recipe` and add its line to `OPTIMIZERS`; names with a colon
+are recipes of the caller's own (`scionlab.optim.own_recipe`).
 
 Methods around the LMO are compositions of `scionlab.optim.parts`; docs/optimizers.md says which is which.
 """
@@ -30,6 +31,7 @@ from scionlab.optim.conditional import (
     UnconstrainedScionRecipe,
 )
 from scionlab.optim.muon import Muon
+from scionlab.optim.own_recipe import asked, is_own, own_recipe
 from scionlab.optim.presets import PRESETS
 from scionlab.optim.recipe import Recipe
 from scionlab.optim.scion import Scion, ScionLight
@@ -69,14 +71,28 @@ def recipe(trial: Trial) -> Recipe:
 
     Where the trial is silent, an image model has the norms and radii of the preset "image", as Scion is concerned.
     """
-    if trial.optimizer not in OPTIMIZERS:
-        raise unknown("optimizer", trial.optimizer, OPTIMIZERS)
-    chosen = OPTIMIZERS[trial.optimizer]
-    defaults = _domain_options(trial) if issubclass(chosen, ScionRecipe) else {}
-    try:
-        return chosen(**{**defaults, **trial.options})
-    except ValidationError as error:
-        raise from_validation(error, where="options.") from None
+    chosen = recipe_class(trial.optimizer)
+    given = _domain_options(trial) if issubclass(chosen, ScionRecipe) else {}
+    # A recipe that says other balls than Scion's keeps its own.
+    defaults = {name: ball for name, ball in given.items() if _default(chosen, name) == _default(ScionRecipe, name)}
+    with asked(trial.optimizer):
+        try:
+            return chosen(**{**defaults, **trial.options})
+        except ValidationError as error:
+            raise from_validation(error, where="options.") from None
+
+
+def recipe_class(optimizer: str) -> type[Recipe]:
+    """The recipe that a name in the table or MODULE:RECIPE is of; a UserError for an unknown one."""
+    if is_own(optimizer):
+        return own_recipe(optimizer)[1]
+    if optimizer not in OPTIMIZERS:
+        raise unknown("optimizer", optimizer, [*OPTIMIZERS, "MODULE:RECIPE"])
+    return OPTIMIZERS[optimizer]
+
+
+def _default(chosen: type[Recipe], name: str) -> Any:
+    return chosen.model_fields[name].default
 
 
 def _domain_options(trial: Trial) -> dict[str, Any]:
@@ -97,4 +113,15 @@ def geometry(trial: Trial) -> LmoRecipe:
     return own if isinstance(own, LmoRecipe) else ScionRecipe(**_domain_options(trial))
 
 
-__all__ = ["OPTIMIZERS", "LmoRecipe", "Recipe", "Scion", "ScionLight", "domain", "geometry", "recipe"]
+__all__ = [
+    "OPTIMIZERS",
+    "LmoRecipe",
+    "Recipe",
+    "Scion",
+    "ScionLight",
+    "asked",
+    "domain",
+    "geometry",
+    "recipe",
+    "recipe_class",
+]

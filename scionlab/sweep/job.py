@@ -15,7 +15,7 @@ import torch
 from scionlab import provenance
 from scionlab.data import Source
 from scionlab.errors import UserError
-from scionlab.own import model_sha256
+from scionlab.own import model_sha256, optimizer_sha256
 from scionlab.prepare import data_of
 from scionlab.store import FINISHED, RunStore
 from scionlab.sweep.plan import Cell
@@ -103,6 +103,9 @@ def _data(task: Task) -> Source:
     for cell in task.cells:
         if cell.model_sha256 != model_sha256(cell.trial):
             raise UserError(f"model: {cell.trial.model!r} has changed since the sweep began; start the sweep again")
+        if cell.optimizer_sha256 != optimizer_sha256(cell.trial):
+            name = cell.trial.optimizer
+            raise UserError(f"optimizer: {name!r} has changed since the sweep began; start the sweep again")
     return corpus
 
 
@@ -131,6 +134,7 @@ def describe(cell: Cell) -> dict[str, Any]:
         "steps": trial.steps,
         "data_sha256": cell.data_sha256,
         "model_sha256": cell.model_sha256,
+        "optimizer_sha256": cell.optimizer_sha256,
         "scionlab_version": provenance.version("scionlab"),
         "git_commit": provenance.git_commit(),
         "torch_version": torch.__version__,

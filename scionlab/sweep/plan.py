@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from scionlab.errors import UserError
-from scionlab.own import model_sha256
+from scionlab.own import model_sha256, optimizer_sha256
 from scionlab.prepare import data_of, identity, resolve, train_flops
 from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
 from scionlab.spec import Trial
@@ -31,6 +31,7 @@ class Cell:
     experiment: str
     preset: str
     model_sha256: str | None = None
+    optimizer_sha256: str | None = None
 
     @cached_property
     def stack_key(self) -> str | None:
@@ -80,7 +81,8 @@ def _cell(trial: Trial, experiment: str, preset: str) -> Cell:
     corpus = data_of(resolved)
     known_as = identity(resolved, corpus)
     flops = train_flops(resolved, corpus.shape)
-    return Cell(resolved, known_as, flops, corpus.sha256, experiment, preset, model_sha256(resolved))
+    code = model_sha256(resolved), optimizer_sha256(resolved)
+    return Cell(resolved, known_as, flops, corpus.sha256, experiment, preset, *code)
 
 
 def _check_unique(cells: Sequence[Cell]) -> None:

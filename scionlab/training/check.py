@@ -1,14 +1,17 @@
-"""Models, data and rules of the caller's, tried on one batch before anything runs: what is wrong is one sentence."""
+"""The caller's models, data, optimizers and rules, tried on one batch before anything runs: one sentence a mistake."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from scionlab.data import Source, is_own
 from scionlab.errors import UserError
 from scionlab.loading_code import described, told
-from scionlab.optim import recipe
+from scionlab.optim import asked, recipe
+from scionlab.optim.roles import Claim
 from scionlab.optim.schedule import FIELDS
 from scionlab.own import function_of
 from scionlab.prepare import build, data_of
@@ -22,25 +25,28 @@ SAME = {"lr", "seed", "momentum", "momentum_schedule", *FIELDS, "divergence_fact
 
 
 def check_own(trials: Iterable[Trial]) -> None:
-    """Try every resolved trial that has a model, data or rules of the caller's, once where they differ in little else.
+    """Try every resolved trial that has a model, data, optimizer or rules of the caller's, alike ones once.
 
     Raises UserError for the first that does not work.
     """
-    own = (trial for trial in trials if trial.has_own_model or is_own(trial.data) or trial.rules)
+    own = (
+        trial for trial in trials if trial.has_own_model or trial.has_own_optimizer or is_own(trial.data) or trial.rules
+    )
     for trial in {trial.model_dump_json(exclude=SAME): trial for trial in own}.values():
         with threads(trial):
             _try(trial, data_of(trial))
 
 
 def _try(trial: Trial, data: Source) -> None:
-    model, claims = build(trial, data.shape)
+    with asked(trial.optimizer):
+        model, claims = build(trial, data.shape)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
             raise UserError(
                 f"model: {trial.model!r} returned a model with {name!r} on {tensor.device}; it must be on the CPU, "
                 "from where it is moved"
             )
-    recipe(trial).optimizers(claims, trial.lr, trial.momentum, trial.width)  # which checks norms and radii
+    optimizers = _optimizers(trial, claims)
     batch = data.training(trial.batch_size, trial.seq_len, trial.seed).next_batch()[:EXAMPLES]
     passes = Passes(model.to(trial.device), data, trial)
     with passes.draws(0):
@@ -53,6 +59,38 @@ def _try(trial: Trial, data: Source) -> None:
             f"probe: {trial.probe} is not allowed with model {trial.model!r}: the loss does not depend on its "
             f"parameter {unused[0]!r}; freeze it with requires_grad_(False), or set 0"
         )
+    if trial.has_own_optimizer:
+        _try_step(trial, optimizers, parameters, gradients)
+
+
+def _optimizers(trial: Trial, claims: Sequence[Claim]) -> list[Optimizer]:
+    """The trial's optimizers, which check norms and radii; together they must have every parameter once."""
+    with asked(trial.optimizer):
+        made = recipe(trial).optimizers(claims, trial.lr, trial.momentum, trial.width)
+    if not isinstance(made, list | tuple) or not all(isinstance(one, Optimizer) for one in made):
+        raise UserError(
+            f"optimizer: optimizers of {trial.optimizer!r} returned {described(made)}; it must return a list of "
+            "torch.optim.Optimizer"
+        )
+    had = Counter(id(p) for optimizer in made for group in optimizer.param_groups for p in group["params"])
+    for claim in claims:
+        if had[id(claim.parameter)] != 1:
+            raise UserError(
+                f"optimizer: the optimizers of {trial.optimizer!r} have parameter {claim.names[0]!r} "
+                f"{had[id(claim.parameter)]} times; together they must have each once"
+            )
+    return list(made)
+
+
+def _try_step(
+    trial: Trial, optimizers: Iterable[Optimizer], parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]
+) -> None:
+    """Take one step of an own optimizer with a model that nobody keeps."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+    with asked(trial.optimizer):
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 def _loss(passes: Passes, batch: Tensor) -> Tensor:

@@ -41,10 +41,11 @@ def stack_key(trial: Trial) -> str | None:
     """A hash of what resolved trials that can share a stack agree in; None for one that cannot.
 
     What is measured within a run, stages, averages of weights and a network's dual norm are trained alone, and so are
-    the caller's own models, which may hold anything.
+    models and optimizers of the caller's own, which may do anything.
     """
     measured = trial.probe or trial.watch or trial.validate_every
-    if measured or trial.stages or trial.ema or trial.has_own_model or (trial.clip_norm and trial.clip_by == "dual"):
+    own = trial.has_own_model or trial.has_own_optimizer
+    if measured or own or trial.stages or trial.ema or (trial.clip_norm and trial.clip_by == "dual"):
         return None
     fields = trial.model_dump(exclude=FREE)
     fields["options"] = {name: value for name, value in trial.options.items() if not isinstance(value, float)}
