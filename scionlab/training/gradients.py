@@ -128,6 +128,7 @@ class Gradients:
         self.parameters = dict(passes.model.named_parameters())
         self.weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
         self.buffers = dict(passes.model.named_buffers())
+        self.may_be_unused = passes.trial.has_own_model
 
     def add(self, batch: Tensor) -> Tensor:
         """Add the gradients of a batch's loss, and return the loss, 0-d."""
@@ -138,6 +139,24 @@ class Gradients:
             loss.backward()
             return loss.detach()
         gradients, loss = found
+        unused = self._unused(batch, gradients)
         for name, parameter in self.parameters.items():
+            if name in unused:
+                continue
             parameter.grad = gradients[name] if parameter.grad is None else parameter.grad.add_(gradients[name])
         return loss
+
+    def _unused(self, batch: Tensor, gradients: Weights) -> set[str]:
+        """Parameters that this batch's loss does not depend on, as of an expert that no token is sent to.
+
+        Eager mode leaves them without a gradient, and methods leave them as they are; a graph gives zeros, by which
+        they would decay. Where there are zeros, a pass in eager mode tells. Built-in models use all they have.
+        """
+        zeros = [name for name, gradient in gradients.items() if not gradient.any()] if self.may_be_unused else []
+        if not zeros:
+            return set()
+        weights = {name: weight.detach().requires_grad_() for name, weight in self.weights.items()}
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}  # statistics are gathered once
+        loss = self.passes.loss(batch, {**weights, **buffers})
+        found = torch.autograd.grad(loss, [weights[name] for name in zeros], allow_unused=True)
+        return {name for name, gradient in zip(zeros, found, strict=True) if gradient is None}

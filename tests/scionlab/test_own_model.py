@@ -232,3 +232,67 @@ def test_the_hash_of_code_follows_its_imports(write):
     assert again() != first
     write("import numpy\nimport torch, scionlab, json\n", package)
     assert again() != first  # the file itself has changed
+
+
+UNUSED = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.embed = nn.Embedding(256, width)
+        self.used = nn.Linear(width, width)
+        self.spare = nn.Linear(width, width)
+        self.experts = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
+        self.head = nn.Linear(width, 256)
+
+    def forward(self, tokens):
+        x = self.embed(tokens)
+        x = x + self.used(x).relu()
+        CHOICE
+        return self.head(x)
+
+
+def build(width, depth):
+    return Net(width)
+"""
+# Never, and in some batches only: the experts of the route that most first tokens choose.
+ROUTES = {
+    "never": "pass",
+    "by_batch": "x = x + self.experts[int(tokens[0, 0] % 2)](x)",
+    "first": "x = x + self.experts[0](x)",
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # PyTorch's own
+@pytest.mark.parametrize("optimizer", ["scion", "scion-light", "adam"])
+@pytest.mark.parametrize("route", ROUTES)
+def test_compiled_runs_leave_parameters_without_a_gradient_alone_as_eager_ones_do(write, optimizer, route):
+    model = f"{write(UNUSED.replace('CHOICE', ROUTES[route]))}:build"
+    fields = {**SMALL, "model": model, "data": "sotu", "optimizer": optimizer, "lr": 0.05}
+    asked = resolve(Trial(**fields))
+    weights = []
+    for compiled in (False, True):
+        run = Run(asked, data_of(asked), compiled)
+        start = {name: parameter.detach().clone() for name, parameter in run.model.named_parameters()}
+        run.run_stage()
+        weights.append(dict(run.model.named_parameters()))
+        assert torch.equal(weights[-1]["spare.weight"], start["spare.weight"])
+        assert route != "first" or torch.equal(weights[-1]["experts.1.weight"], start["experts.1.weight"])
+        assert not torch.equal(weights[-1]["used.weight"], start["used.weight"])
+    assert route == "by_batch" or run.gradients.compiler.compiled, run.gradients.compiler.note
+    for name, weight in weights[0].items():
+        assert torch.allclose(weights[1][name], weight, rtol=1e-3, atol=1e-4), name
+
+
+def test_built_in_models_use_all_their_parameters():
+    for model, data in (("gpt", "sotu"), ("mlp", "digits"), ("cnn", "digits"), ("quadratic", "noise:none")):
+        sizes = {} if data == "sotu" else {"seq_len": 1, "val_seq_len": 1, "val_tokens": 1}
+        asked = resolve(
+            Trial(**{**SMALL, **sizes, "head_dim": 8, "model": model, "data": data, "optimizer": "adam", "lr": 0.1})
+        )
+        run = Run(asked, data_of(asked))
+        run.run_steps(1)
+        assert all(parameter.grad is not None for parameter in run.model.parameters())
