@@ -23,7 +23,7 @@ from scionlab.loading_code import described, find_function, told
 from scionlab.models import Architecture
 from scionlab.optim import domain, recipe_class
 from scionlab.optim.roles import Claim, assign_roles
-from scionlab.randomness import Stream
+from scionlab.randomness import Stream, Use
 from scionlab.spec import Trial
 
 EXAMPLE = "my_model:build"
@@ -55,7 +55,7 @@ def architecture(trial: Trial, shape: DataShape, output_scale: float) -> Archite
         raise UserError(f"model: {trial.model!r} is not allowed with data {trial.data!r}, which only quadratic reads")
 
     def build() -> nn.Module:
-        with Stream(trial.seed).entered():
+        with Stream(Use.MODEL, trial.seed).entered():
             return _built(trial.model, trial.width, trial.depth, output_scale)
 
     inputs = _example(trial, shape)
@@ -142,7 +142,7 @@ def _counts(
     model: str, width: int, depth: int, rules: tuple[str, ...], preset: str, inputs: _Inputs
 ) -> tuple[int, int, int]:
     """Parameters, hidden ones, and FLOPs a token."""
-    with torch.device("cpu"), Stream(0).entered():
+    with torch.device("cpu"), Stream(Use.COUNTS).entered():
         made = _built(model, width, depth, 1.0)
         claims = _claims(made, rules, preset)
         flops = _flops(made, model, inputs.values)

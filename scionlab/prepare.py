@@ -15,6 +15,7 @@ from scionlab.optim import LmoRecipe, asked, geometry, recipe, recipe_class
 from scionlab.optim.presets import role_preset
 from scionlab.optim.roles import Claim
 from scionlab.optim.scion import ScionLight, layer_of
+from scionlab.randomness import STREAMS_VERSION
 from scionlab.spec import PlannedStage, Trial, trial_id
 from scionlab.watch import Watched
 
@@ -73,7 +74,11 @@ def identity(trial: Trial, data: Source) -> str:
 
 def _code(trial: Trial) -> dict[str, str | int]:
     """What else the trial's numbers follow from; nothing for what has been as it is since trials were first stored."""
-    found = {"method": recipe_class(trial.optimizer).NUMERICS, "optimizer_sha256": own.optimizer_sha256(trial)}
+    found = {
+        "method": recipe_class(trial.optimizer).NUMERICS,
+        "optimizer_sha256": own.optimizer_sha256(trial),
+        "streams": STREAMS_VERSION if trial.has_own_model or is_own(trial.data) else 0,
+    }
     return {name: value for name, value in found.items() if value}
 
 

@@ -7,17 +7,36 @@ where they were when it is entered again, and are put back to what they were out
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import torch
 
+# Part of the identity of trials with code of the caller's: raise it when what such code draws changes.
+STREAMS_VERSION = 1
+
+
+class Use(IntEnum):
+    """What a stream is for: the first word of its key, so that no two uses draw the same numbers.
+
+    NumPy drops zeros at the end of a key: without a word of its own, seed 5 of one use is seed 5, step 0 of another.
+    """
+
+    MODEL = 2**31  # beyond all seeds of trials
+    COUNTS = MODEL + 1
+    VALIDATION_DATA = MODEL + 2
+    TRAINING_DATA = MODEL + 3
+    TRAINING_SEED = MODEL + 4
+    TRAINING_STEP = MODEL + 5
+    EVALUATION = MODEL + 6
+
 
 class Stream:
-    """The draws that follow from a key of numbers, on the CPU and on `device`."""
+    """The draws that follow from a use and a key, on the CPU and on `device`; keys of one use are of one length."""
 
-    def __init__(self, *key: int, device: str = "cpu") -> None:
-        self.seeds = [int(seed) for seed in np.random.SeedSequence(key).generate_state(3)]
+    def __init__(self, use: Use, *key: int, device: str = "cpu") -> None:
+        self.seeds = [int(seed) for seed in np.random.SeedSequence((use, *key)).generate_state(3)]
         self.on_gpu = device == "cuda"
         self.states: tuple[Any, ...] | None = None
 

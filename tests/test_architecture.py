@@ -33,7 +33,7 @@ ROOMS = {
     "scionlab.watch": GEOMETRY,
     "scionlab.prepare": {
         "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.watch", "scionlab.spec", "scionlab.errors",
-        "scionlab.own", "scionlab.code_identity", "scionlab",
+        "scionlab.own", "scionlab.code_identity", "scionlab.randomness", "scionlab",
     },
     "scionlab.training": {
         "scionlab.training", "scionlab.data", "scionlab.optim", "scionlab.prepare", "scionlab.probe", "scionlab.spec",

@@ -25,7 +25,7 @@ from scionlab.data.own_batches import OwnBatches
 from scionlab.data.packed import Packing, Pair
 from scionlab.errors import UserError
 from scionlab.loading_code import accepts, described, find, find_function, told
-from scionlab.randomness import Stream
+from scionlab.randomness import Stream, Use
 
 EXAMPLE = "my_data:batches"
 ARGUMENTS = ("split", "batch_size", "seq_len", "seed")
@@ -154,7 +154,7 @@ class OwnData(Source):
         count = n_tokens // seq_len
         size = min(count, max(1, VALIDATION_TOKENS // seq_len))
         rows, found = [], 0
-        stream = Stream(0)
+        stream = Stream(Use.VALIDATION_DATA)
         with self._asked():
             with stream.entered():
                 items = iter(self.open("validation", size, seq_len, 0))

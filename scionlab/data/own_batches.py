@@ -9,7 +9,7 @@ from torch import Tensor
 from scionlab.data.base import Batches
 from scionlab.data.packed import Packing
 from scionlab.errors import UserError
-from scionlab.randomness import Stream
+from scionlab.randomness import Stream, Use
 
 # How many different examples there are is not known.
 ENDLESS = 2**62
@@ -77,8 +77,8 @@ class OwnBatches(Batches):
 
     def _open(self, epoch: int) -> None:
         key = self.seed, self.stage, epoch
-        self.epoch, self._position, self._stream = epoch, 0, Stream(*key)
-        seed = int(np.random.SeedSequence((*key, self._size)).generate_state(1)[0])
+        self.epoch, self._position, self._stream = epoch, 0, Stream(Use.TRAINING_DATA, *key)
+        seed = int(np.random.SeedSequence((Use.TRAINING_SEED, *key, self._size)).generate_state(1)[0])
         with self._stream.entered():
             items = self.open("train", self._size, self.seq_len, seed)
             self._items = iter(items)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from scionlab.data import Source
-from scionlab.randomness import Stream
+from scionlab.randomness import Stream, Use
 from scionlab.spec import Trial
 
 # Fewer tokens in a pass cost nearly as much time: it is spent on calling the operations.
@@ -77,11 +77,11 @@ class Passes:
             outputs = self.model(inputs) if weights is None else functional_call(self.model, dict(weights), (inputs,))
         return outputs, targets, self.source.loss(outputs, targets)
 
-    def draws(self, step: int) -> AbstractContextManager[None]:
-        """What a model of the caller's draws in this block, as dropout does, follows from the seed and the step."""
+    def draws(self, step: int, use: Use = Use.TRAINING_STEP) -> AbstractContextManager[None]:
+        """What a model of the caller's draws in this block, as dropout does, follows from seed, step and use."""
         if not self.trial.has_own_model:
             return nullcontext()
-        return Stream(self.trial.seed, step, device=self.trial.device).entered()
+        return Stream(use, self.trial.seed, step, device=self.trial.device).entered()
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -89,7 +89,7 @@ class Passes:
         training = self.model.training
         self.model.eval()
         try:
-            with self.draws(0):
+            with self.draws(0, Use.EVALUATION):
                 yield
         finally:
             self.model.train(training)

@@ -211,7 +211,7 @@ def test_a_recipe_that_does_not_work_is_one_sentence_and_nothing_is_written(writ
 
 
 def test_a_module_that_is_not_there_is_named():
-    with pytest.raises(UserError, match="^optimizer: there is no module 'nowhere_at_all'"):
+    with pytest.raises(UserError, match=r"^optimizer: there is no module 'nowhere_at_all'"):
         trial("nowhere_at_all:Mine")
 
 
