@@ -19,6 +19,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from scionlab.packages import HERE, SHARED
+
 INSTALLED = ("site-packages", "dist-packages")
 LEFT_OUT = ("torch", "scionlab")
 
@@ -85,8 +87,11 @@ def _file(name: str) -> Path | None:
     spec = _spec(name)
     if spec is None or not spec.has_location or spec.origin is None:
         return None
-    path = Path(spec.origin)
-    return path.resolve() if path.is_file() else None
+    path = Path(spec.origin).resolve()
+    if name in SHARED and path.parent == HERE / name:  # the project's, and behind it the caller's
+        beside = [Path(folder, "__init__.py") for folder in (spec.submodule_search_locations or [])[1:]]
+        return next((path for path in beside if path.is_file()), None)
+    return path if path.is_file() else None
 
 
 def _spec(name: str) -> ModuleSpec | None:

@@ -13,6 +13,7 @@ from types import ModuleType
 
 from scionlab.errors import UserError, unknown
 from scionlab.grid import named_for
+from scionlab.packages import SHARED, own_experiments, share
 from scionlab.spec import Experiment
 from scionlab.tuning_spec import TransferExperiment
 
@@ -70,9 +71,8 @@ def built_in(name: str, optimizers: Iterable[str] = ()) -> BuiltIn | None:
 
 def experiment_names() -> list[str]:
     """Names of the grids that come with the project: their files', with hyphens."""
-    import experiments
-
-    found = [module.name.replace("_", "-") for module in pkgutil.iter_modules(experiments.__path__)]
+    with own_experiments() as experiments:
+        found = [module.name.replace("_", "-") for module in pkgutil.iter_modules(experiments.__path__)]
     return [name for name in found if name not in TRANSFERS]
 
 
@@ -81,7 +81,8 @@ def _module(name_or_path: str, names: Sequence[str]) -> ModuleType:
     if name_or_path.endswith(".py"):
         return _import_file(Path(name_or_path))
     if name_or_path in {*names, *TRANSFERS}:
-        return importlib.import_module(f"experiments.{name_or_path.replace('-', '_')}")
+        with own_experiments():
+            return importlib.import_module(f"experiments.{name_or_path.replace('-', '_')}")
     raise unknown("experiment", name_or_path, [*names, "PATH.py"])
 
 
@@ -95,6 +96,8 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         with _beside(path):
+            for package in SHARED:
+                share(package)
             spec.loader.exec_module(module)
     except UserError as error:
         raise UserError(f"experiment: {path}{_line(error, path)}: {error}") from None

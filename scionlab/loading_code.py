@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from scionlab.errors import UserError, unknown
+from scionlab.packages import share
 
 
 def find(field: str, target: str, form: str, example: str) -> tuple[ModuleType, Any]:
@@ -23,6 +24,7 @@ def find(field: str, target: str, form: str, example: str) -> tuple[ModuleType, 
         raise UserError(f"{field}: {target!r} is not allowed: it must read {form}, as in {example}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does
+    share(name.partition(".")[0])
     module = _import(field, name)
     try:
         return module, reduce(getattr, path.split("."), module)

@@ -4,14 +4,42 @@ The store is imported when it is asked for, so that a command line can name resu
 """
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from scionlab.errors import UserError
 
 if TYPE_CHECKING:
     from scionlab.store import RunStore
 
 BESIDE_A_BUCKET = Path("results")
+# What an experiment or an import is called: a name that leads nowhere else as one of files and folders.
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+def named(experiment: str) -> str:
+    """The name of an experiment as a user or a store's row says it; UserError unless it can name files.
+
+    A spec's name is checked when it is made, but anyone who may write to a shared store can write its rows.
+    """
+    if not NAME.fullmatch(experiment):
+        raise UserError(
+            f"experiment: {experiment!r} is not allowed: a name has small letters, digits, - and _, and begins with a "
+            "letter or digit"
+        )
+    return experiment
+
+
+def _path_of(url: str) -> Path:
+    """An S3 prefix as a path that no other prefix has: its server where the URL names one, its bucket and its names."""
+    parts = urlsplit(url)
+    servers = parse_qs(parts.query).get("endpoint_override", [])
+    names = [*servers, parts.netloc, *filter(None, unquote(parts.path).split("/"))]
+    quoted = (quote(name, safe=" ") for name in names)
+    return Path(*(name.replace(".", "%2E") if name in (".", "..") else name for name in quoted))
 
 
 @dataclass(frozen=True)
@@ -41,12 +69,15 @@ class ResultsPlace:
 
     @property
     def folder(self) -> Path:
-        """Where fits, figures and reports go: beside the runs, and of those in a bucket below the working directory."""
+        """Where fits, figures and reports go: beside the runs, and of those in a bucket into a folder of their own.
+
+        That is results/s3/BUCKET/PREFIX in the working directory.
+        """
         if self.to is not None:
             return self.to
         store = self.store()
         if not store.on_disk:
-            return BESIDE_A_BUCKET
+            return BESIDE_A_BUCKET / "s3" / _path_of(self.root)
         return store.root.parent if "://" in self.root else Path(self.root)
 
     @property

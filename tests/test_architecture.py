@@ -23,8 +23,9 @@ ROOMS = {
     "scionlab.optim": {"scionlab.optim", "scionlab.spec", "scionlab.loading_code", *GEOMETRY},
     "scionlab.models": {"scionlab.models", "scionlab.data.base", "scionlab.spec", "scionlab.errors"},
     "scionlab.data": {"scionlab.data", "scionlab.errors", *OWN_CODE},
-    "scionlab.loading_code": {"scionlab.errors"},
-    "scionlab.code_identity": set(),
+    "scionlab.loading_code": {"scionlab.errors", "scionlab.packages"},
+    "scionlab.packages": set(),
+    "scionlab.code_identity": {"scionlab.packages"},
     "scionlab.randomness": set(),
     "scionlab.own": {
         "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.spec", "scionlab.errors", *OWN_CODE,

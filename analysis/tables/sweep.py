@@ -11,7 +11,7 @@ import pandas as pd
 
 from scionlab.errors import UserError
 from scionlab.store import FINISHED, RunStore
-from scionlab.where import ResultsPlace
+from scionlab.where import ResultsPlace, named
 
 IMPORTED = "imported"
 LOSSES = ["trial_id", "step", "tokens", "train_loss"]
@@ -83,7 +83,7 @@ class SweepTables:
     @property
     def experiment(self) -> str:
         """Its name, which its files are kept under."""
-        return str(self.sweep["experiment"])
+        return named(str(self.sweep["experiment"]))
 
     @property
     def study(self) -> str | None:
@@ -120,6 +120,7 @@ def load_sweep(results: Path | ResultsPlace, experiment: str | None, preset: str
     if chosen.empty:
         of = f" of {experiment!r}" if experiment else ""
         raise UserError(f"results: no sweep{of} with preset {preset!r} in {str(store)!r}; {hint}")
+    named(str(experiment))
     sweep = {str(name): value for name, value in chosen.iloc[-1].items()}
     ids = list(sweep["trial_ids"])
     runs = store.runs(ids)
@@ -139,7 +140,7 @@ def _is_probe(curves: pd.DataFrame) -> "pd.Series[bool]":
 def _load_import(store: RunStore, name: str | None) -> SweepTables:
     if name is None:
         raise UserError("experiment: is missing; name the import with --experiment")
-    runs = store.imports(name)
+    runs = store.imports(named(name))
     if runs.empty:
         hint = f"make one with `scionlab import FILE --name {name}`"
         raise UserError(f"results: no import called {name!r} in {str(store)!r}; {hint}")

@@ -15,6 +15,7 @@ import typer
 from scionlab.cli import compact, doctor, explain, export, foreign, plan, results, run, status, tune
 from scionlab.cli.options import EXIT_CODES, app, err
 from scionlab.errors import UserError
+from scionlab.packages import own_analysis_first
 
 __all__ = [
     "app",
@@ -43,6 +44,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Unicode gets a ? and no traceback
+    own_analysis_first()
     try:
         code = app(standalone_mode=False)
     except UserError as error:

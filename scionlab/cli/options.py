@@ -56,7 +56,9 @@ Runs = Annotated[
 HERE = ResultsPlace("results")  # its default
 To = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="where fits, figures and report go; default: the results folder, or ./results"),
+    typer.Option(
+        metavar="FOLDER", help="where fits, figures and report go; default: the results folder, or below ./results/s3"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 

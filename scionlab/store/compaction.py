@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from scionlab.errors import UserError
 from scionlab.schema import Table
 from scionlab.store.folder import COMPACTED, TableFolder, chunks, conform
-from scionlab.store.places import LocalPlace
+from scionlab.store.places import LocalPlace, sync, temporary_in
 
 LOCK = ".compaction.lock"
 ROW_GROUP = 2**14  # rows: few trials' curves, so that asking for some trials skips most groups
@@ -107,24 +107,16 @@ def _remove(path: Path, retired: Path, merged: tuple[int, int, int]) -> None:
 
 def _replace(folder: TableFolder, path: Path, chosen: dict[str, str]) -> None:
     """Put a compacted file with the rows of the old one and of the small files in its place."""
-    temporary = path / f".compacted.{os.getpid()}.tmp"
+    temporary = temporary_in(path, "compacted")
     try:
         with pq.ParquetWriter(temporary, folder.table.schema, compression="zstd") as writer:
             for rows in _in_groups(_merged(folder, chosen)):
                 writer.write_table(rows, row_group_size=ROW_GROUP)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path / COMPACTED)
-        _sync(path)  # the small files go only after the disk knows the large one
+        sync(path)  # the small files go only after the disk knows the large one
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _in_groups(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:

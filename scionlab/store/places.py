@@ -94,11 +94,12 @@ class LocalPlace:
         return map(call, names)
 
     def write(self, name: str, rows: pa.Table) -> None:
-        """Under a hidden temporary name, which is then renamed."""
+        """Under a hidden temporary name of its own, which is renamed when the disk has what is in it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f".{name.removesuffix('.parquet')}.{os.getpid()}.tmp"
+        temporary = temporary_in(self.path, name.removesuffix(".parquet"))
         try:
             pq.write_table(rows, temporary)
+            sync(temporary)  # else a power cut can leave the new name without its content
             os.replace(temporary, self.path / name)
         finally:
             temporary.unlink(missing_ok=True)
@@ -202,6 +203,20 @@ def join(root: str, *names: str) -> str:
     parts = urlsplit(root)
     path = "/".join([parts.path.rstrip("/"), *map(quote, names)])
     return urlunsplit(parts._replace(path=path))
+
+
+def temporary_in(folder: Path, key: str) -> Path:
+    """A hidden name that no other writer has: processes of two containers can have one number."""
+    return folder / f".{key}.{secrets.token_hex(8)}.tmp"
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,6 +12,7 @@ from scionlab.errors import UserError
 from scionlab.schema import CURVES, RUNS, SCHEMA_VERSION, TABLES, data_dictionary
 from scionlab.spec import Trial
 from scionlab.store import RunStore
+from scionlab.store.places import LocalPlace
 from scionlab.sweep.job import run_task
 from scionlab.sweep.plan import make_plan
 from scionlab.sweep.tasks import Task
@@ -156,3 +158,30 @@ def test_an_unwritable_folder_is_the_users_mistake(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(UserError, match="results: cannot write to"):
         RunStore(tmp_path / "file" / "runs").check_writable()
+
+
+def test_two_writers_of_one_key_and_one_process_number_do_not_meet(tmp_path, monkeypatch):
+    """As in two containers that share a folder: the other writes the same trial before this one has renamed its file."""
+    place, rows = LocalPlace(tmp_path), [pa.table({"a": [number] * 1000}) for number in (1, 2)]
+    plain, at_work = pq.write_table, []
+
+    def write(table, where, **options):
+        plain(table, where, **options)
+        if not at_work:
+            at_work.append(where)
+            place.write("x.parquet", rows[1])
+            assert pq.read_table(where).equals(rows[0])
+
+    monkeypatch.setattr("scionlab.store.places.pq.write_table", write)
+    place.write("x.parquet", rows[0])
+    assert pq.read_table(tmp_path / "x.parquet").equals(rows[0])
+    assert os.listdir(tmp_path) == ["x.parquet"]
+
+
+def test_a_file_has_its_name_only_when_the_disk_has_its_content(tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr(os, "fsync", lambda file: order.append("sync"))
+    plain = os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: (order.append("rename"), plain(*names)))
+    LocalPlace(tmp_path).write("x.parquet", pa.table({"a": [1]}))
+    assert order == ["sync", "rename"]
