@@ -12,12 +12,12 @@ import pandas as pd
 
 from analysis.fits.lr_curve import LrCurve
 from analysis.tables.arrays import Floats
+from analysis.tables.same import same_budget, same_number, same_rate
 from scionlab.errors import UserError
 from scionlab.store import FINISHED
 
 COLUMNS = ("optimizer", "tokens", "batch_size", "seq_len", "lr", "seed", "status", "val_loss")
-# Budgets that differ by less than this are one: a whole number of steps rounds each batch size's budget differently.
-SAME_BUDGET = 1.03
+BATCH = ["batch_size", "seq_len"]
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,11 @@ def table_of_cells(runs: pd.DataFrame) -> pd.DataFrame:
         raise UserError("runs: some are trained in stages, which have no one batch size: see `scionlab fit restarts`")
     asked = finished.get("tokens_budget", finished["tokens"])
     finished["budget"] = same_budget(asked.fillna(finished["tokens"]).astype(float))
+    for column in (*BATCH, "momentum"):
+        finished[column] = same_number(finished[column].astype(float))
+    sizes = [column for column in ("n_params", "width") if column in finished]
+    finished["lr"] = same_rate(finished, ["optimizer", *sizes, "budget", *BATCH, "momentum"])
     return finished
-
-
-def same_budget(tokens: pd.Series) -> pd.Series:
-    """Every value replaced by the median of those within `SAME_BUDGET` of the smallest of its group."""
-    labels, first = {}, 0.0
-    for value in sorted(tokens.unique()):
-        if value > first * SAME_BUDGET:
-            first = value
-        labels[value] = first
-    return tokens.groupby(tokens.map(labels)).transform("median")
 
 
 def budgets_of(rows: pd.DataFrame) -> list[Budget]:
@@ -94,7 +88,7 @@ def budgets_of(rows: pd.DataFrame) -> list[Budget]:
     found = []
     for _, table in rows.groupby("budget", sort=True):
         cells: dict[float, Cell] = {}
-        for _, group in table.groupby(["batch_size", "seq_len"], sort=True):
+        for _, group in table.groupby(BATCH, sort=True):
             cell = _cell(group)
             if cell.curve.finite.any():
                 cells[cell.batch_tokens] = _better(cells.get(cell.batch_tokens), cell)

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from scipy.sparse.csgraph import connected_components
 
 from analysis.tables.arrays import Bools, Floats
 
@@ -92,9 +93,9 @@ class LrCurve:
         """Levels, squares and degrees of freedom of loss = level(rate) + offset(seed) + rest, (J,) each."""
         trained = np.isfinite(self.losses)
         rate, seed = np.nonzero(trained)
-        n_rates, n_seeds = self.losses.shape
+        n_rates = len(self.losses)
         y = self.losses[trained]
-        offsets = np.eye(n_seeds)[seed] - 1 / n_seeds  # offsets sum to 0
+        offsets = self._centring[seed]
         design = np.concatenate([np.eye(n_rates)[rate], offsets], axis=1)
         inverse = np.linalg.pinv(design)
         found = inverse @ y
@@ -108,6 +109,17 @@ class LrCurve:
         squares, freedoms = (np.bincount(rate, of, n_rates) for of in (rest**2, left))
         real = freedoms > ROUNDING  # a run that its own level or offset fits says nothing
         return levels, np.where(real, squares, 0.0), np.where(real, freedoms, 0.0)
+
+    @property
+    def _centring(self) -> Floats:
+        """What makes seeds' offsets sum to 0, (seeds, seeds).
+
+        Where no chain of common rates joins two seeds, nothing compares their offsets: each group sums to 0 by itself.
+        """
+        together = np.isfinite(self.losses).astype(float)
+        _, group = connected_components(together.T @ together, directed=False)
+        same = (group[:, None] == group).astype(float)
+        return np.eye(len(group)) - same / same.sum(axis=1, keepdims=True)
 
     @property
     def n_seeds(self) -> int:

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from analysis.tables.arrays import Floats
 
+CLOSE = 0.1  # octaves: points closer than this to the best one say nothing of the curvature
+
 
 def vertex(x: Floats, y: Floats) -> Floats:
     """Abscissa of the minimum of the parabolas through three points.
@@ -27,6 +29,21 @@ def bend(x: Floats, y: Floats) -> Floats:
     """c of the parabolas P + c (x − x*)² through three points, x and y (..., 3)."""
     slopes = np.diff(y) / np.diff(x)
     return np.asarray((slopes[..., 1] - slopes[..., 0]) / (x[..., 2] - x[..., 0]))
+
+
+def curvature(x: Floats, y: Floats) -> float:
+    """c of the parabola through the best point and its neighbours; where it bends the other way, of the whole range."""
+    span, rise = float(np.ptp(x)), float(np.ptp(y))
+    least = 1e-3 * rise / span**2 if rise > 0 else 1e-9
+    if len(x) < 3:
+        return max(rise / span**2 if span > 0 else 0.0, 1e-9)
+    i = int(np.clip(np.argmin(y), 1, len(x) - 2))
+    # Of a rate right beside it noise would make any bend.
+    left, right = np.flatnonzero(x <= x[i] - CLOSE), np.flatnonzero(x >= x[i] + CLOSE)
+    if not (len(left) and len(right)):
+        return max(rise / span**2, least)
+    around = [left[-1], i, right[0]]
+    return max(float(bend(x[around], y[around])), least)
 
 
 def minimum(x: Floats, y: Floats) -> tuple[Floats, NDArray[np.intp]]:

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from analysis.fits.parabola import bend, minimum
+from analysis.fits.parabola import bend, curvature, minimum
 from analysis.tables.arrays import Floats
 
 NODES = 16  # to an octave: of the grid on which curves are drawn
@@ -172,7 +172,7 @@ class _Frame:
         span = float(x[-1] - x[0])
         size = min(MOST_NODES, max(2, round(span * NODES))) + 1 if span > 0 else 1
         self.nodes = np.linspace(x[0], x[-1], size)
-        self.curvature = _curvature(x, y)
+        self.curvature = curvature(x, y)
         self.best = float(x[int(np.argmin(y))])
         self._rough(y)
         knees = np.linspace(x[0], x[-1], min(MOST_KNEES, max(2, round(span * KNEES))) + 1)
@@ -202,16 +202,6 @@ class _Frame:
         if len(self.x) < FEWEST_FOR_WALL:
             return np.zeros((len(at), len(knees)))
         return np.maximum(at[:, None] - knees, 0.0) ** 2 * self.curvature
-
-
-def _curvature(x: Floats, y: Floats) -> float:
-    """c of the parabola through the best point and its neighbours; where it bends the other way, of the whole range."""
-    span, rise = float(np.ptp(x)), float(np.ptp(y))
-    least = 1e-3 * rise / span**2 if rise > 0 else 1e-9
-    if len(x) < 3:
-        return max(rise / span**2 if span > 0 else 0.0, 1e-9)
-    i = int(np.clip(np.argmin(y), 1, len(x) - 2))
-    return max(float(bend(x[i - 1 : i + 2], y[i - 1 : i + 2])), least)
 
 
 def _tilted(b: float, nodes: Floats, points: Floats) -> tuple[Floats, Floats]:

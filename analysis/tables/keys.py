@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.tables.same import same_budget, same_number
 from scionlab.errors import UserError
 from scionlab.spec import ADDED_LATER
 
@@ -99,8 +100,8 @@ def different(runs: pd.DataFrame, but: Iterable[str], columns: Iterable[str]) ->
     """Fields in which runs differ, apart from some keys and what has no effect, with the values they take.
 
     Fields are those of the trials' specs and what is known of the data and the machine, `MEASURED`; for a table without
-    specs those of some columns. One data set may have several names; two under one name are two, unless data sets are
-    what varies.
+    specs those of some columns, where numbers equal but for rounding are one. One data set may have several names; two
+    under one name are two, unless data sets are what varies.
     """
     dropped = {*but, *WITHOUT_EFFECT} | ({"data_sha256"} if "data" in but else set())
     if "spec" in runs:
@@ -110,7 +111,7 @@ def different(runs: pd.DataFrame, but: Iterable[str], columns: Iterable[str]) ->
             row["options"] = {name: value for name, value in row.get("options", {}).items() if name not in options}
         table = pd.DataFrame(rows, index=runs.index)
     else:
-        table = runs[[column for column in columns if column in runs]]
+        table = _as_meant(runs[[column for column in columns if column in runs]])
     found = {str(name): column for name, column in table.astype(str).items()}
     # A gap in what is known is not a value of its own.
     found |= {column: runs[column].dropna() for column in MEASURED if column in runs and runs[column].notna().any()}
@@ -119,3 +120,18 @@ def different(runs: pd.DataFrame, but: Iterable[str], columns: Iterable[str]) ->
         for name, column in found.items()
         if name not in dropped and column.nunique() > 1
     }
+
+
+def how_to_part(runs: pd.DataFrame) -> str:
+    """What to do with runs that are several settings in one: a hint for the end of a message."""
+    if "spec" in runs:
+        return "give each setting a preset of its own (finished trials are reused)"
+    return "import each setting under a name of its own, with `scionlab import --where COLUMN=VALUE`"
+
+
+def _as_meant(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns of a foreign table with numbers that are meant to be one as one."""
+    numbers = table.select_dtypes("number")
+    return table.assign(
+        **{str(name): (same_budget if name == "tokens" else same_number)(column) for name, column in numbers.items()}
+    )

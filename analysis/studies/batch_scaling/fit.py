@@ -45,6 +45,7 @@ from analysis.studies.batch_scaling.result import (
 from analysis.studies.batch_scaling.sensitivity import sensitivity
 from analysis.studies.batch_scaling.surface import FLOOR, Maximum, Surface, fit_surface
 from analysis.studies.batch_scaling.table import Table
+from analysis.tables import keys
 from scionlab.errors import UserError
 
 PLAN_SAMPLES = 200
@@ -108,11 +109,11 @@ def _check_one_experiment(name: str, table: pd.DataFrame) -> None:
     for column in settings:
         if settings[column].nunique() > 1:
             values = ", ".join(sorted(settings[column].unique()))
-            raise UserError(f"runs: {column} of {name!r} takes several values ({values}); give each its own preset")
+            raise UserError(f"runs: {column} of {name!r} takes several values ({values}); {keys.how_to_part(table)}")
     doubled = table[table.duplicated(CELL)]
     if len(doubled):
         cell = ", ".join(f"{key} {doubled.iloc[0][key]:g}" for key in CELL)
-        raise UserError(f"runs: several runs of {name!r} have {cell}; give each setting its own preset")
+        raise UserError(f"runs: several runs of {name!r} have {cell}; {keys.how_to_part(table)}")
 
 
 def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int) -> OptimizerScaling:

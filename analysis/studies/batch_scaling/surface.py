@@ -196,7 +196,8 @@ class _Problem:
     def solve(self, losses: Floats, start: Floats) -> tuple[Floats, float]:
         """Parameters and cost of the local optimum from a start."""
         low = np.array([0.0, -40, -40, -40, -1, SHARPNESS[0]])
-        high = np.array([losses.min(), 40, 40, 40, 3, SHARPNESS[1]])
+        # Noise known from few differences draws losses below 0, where there is no floor left to find.
+        high = np.array([max(losses.min(), FLOOR), 40, 40, 40, 3, SHARPNESS[1]])
         theta = np.clip(start, low + 1e-9, high - 1e-9)
 
         def residuals(free: Floats) -> Floats:

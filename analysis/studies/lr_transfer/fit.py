@@ -31,6 +31,7 @@ from analysis.studies.lr_transfer.result import STAYS_PUT, LrTransfer, Optimum, 
 from analysis.studies.lr_transfer.settings import LrTransferSettings
 from analysis.tables import keys
 from analysis.tables.arrays import Floats
+from analysis.tables.same import same_rate
 from scionlab.errors import UserError
 from scionlab.store import FINISHED
 
@@ -55,6 +56,7 @@ def fit_lr_transfer(runs: pd.DataFrame, seed: int = 0, settings: LrTransferSetti
     optima: list[Optimum] = []
     transfers: list[Transfer] = []
     placed = place(finished, settings)
+    placed = placed.assign(lr=same_rate(placed, ["series", "at"]))
     order = [keys.values(finished, key, "series") for key in settings.series]
     placed = placed.iloc[np.lexsort([pd.factorize(column, sort=True)[0] for column in reversed(order)])]
     for name, table in placed.groupby("series", sort=False):
@@ -69,7 +71,7 @@ def fit_lr_transfer(runs: pd.DataFrame, seed: int = 0, settings: LrTransferSetti
 
 def _check_one_experiment(name: str, table: pd.DataFrame, settings: LrTransferSettings) -> None:
     """Refuse runs that differ in more than the axes: by the trials' whole specs, or the columns of a foreign table."""
-    hint = "give each setting a preset of its own (finished trials are reused)"
+    hint = keys.how_to_part(table)
     for field, values in keys.different(table, [settings.axis, "lr", "seed"], ("optimizer", *keys.FIXED)).items():
         raise UserError(f"runs: {field} of {name!r} takes several values ({values}); {hint}")
     if table.duplicated(["at", "lr", "seed"]).any():

@@ -1,11 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from planted import Law, planted_runs
 
-from analysis.fits.cells import SAME_BUDGET, budgets_of, same_budget, table_of_cells
+from analysis.fits.cells import budgets_of, table_of_cells
 from scionlab.errors import UserError
 
 
@@ -19,22 +17,6 @@ def budgets(runs):
 
 
 # Budgets and cells
-
-
-@given(
-    octaves=st.lists(st.integers(10, 30), min_size=1, max_size=5, unique=True),
-    rounding=st.lists(st.floats(1, SAME_BUDGET), min_size=1, max_size=6),
-)
-def test_budgets_that_whole_steps_have_rounded_are_one(octaves, rounding):
-    tokens = pd.Series([2.0**octave * factor for octave in octaves for factor in rounding])
-    merged = same_budget(tokens)
-    assert merged.nunique() == len(octaves)
-    assert merged.groupby(np.log2(tokens).astype(int)).nunique().max() == 1
-    assert ((merged / tokens - 1).abs() <= SAME_BUDGET - 1).all()
-
-
-def test_budgets_four_percent_apart_are_two():
-    assert list(same_budget(pd.Series([100.0, 104.0, 101.0]))) == [100.5, 104.0, 100.5]
 
 
 def test_what_was_asked_for_counts_rather_than_what_whole_steps_made_of_it():

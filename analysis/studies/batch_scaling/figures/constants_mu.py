@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.drawing import style
-from analysis.fits.cells import same_budget
 from analysis.fits.intervals import with_interval
 from analysis.laws.constants import huber_line, probes_of
 from analysis.studies.batch_scaling.result import BatchScaling, OptimizerScaling
+from analysis.tables.same import same_budget
 from analysis.tables.sweep import SweepTables
 
 TITLE = "Size of the gradient against the loss"

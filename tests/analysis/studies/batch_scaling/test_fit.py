@@ -538,3 +538,25 @@ def test_summaries_are_tables_of_text():
     assert "rules at 524,288 tokens" in titles[2]
     for _, frame in found.summaries():
         assert frame.map(lambda cell: isinstance(cell, str)).all(axis=None)
+
+
+def test_rates_and_momenta_equal_but_for_rounding_are_one():
+    runs = planted_runs(Law(), budgets=(16, 17), batches=3, half=1)
+    rounded = runs.assign(lr=np.where(runs["seed"] == 1, np.float32(runs["lr"] * 1.0003), runs["lr"]))
+    rounded.loc[::2, "momentum"] = 1 - 0.9
+    found = fit_one(rounded)
+    assert found.momentum == pytest.approx(0.1)
+    assert [(c.n_seeds, c.lr.value) for c in found.cells] == [
+        (2, pytest.approx(c.lr.value, rel=1e-3)) for c in fit_one(runs).cells
+    ]
+
+
+@pytest.mark.parametrize(("apart", "seed"), [(3e-8, 1), (1e-3, 0), (0.03, 0), (0.03, 1)])
+def test_one_more_rate_beside_another_is_no_crash_and_no_other_law(apart, seed):
+    """A single third difference is all that is known of the noise."""
+    runs = planted_runs(Law(), budgets=(16, 18), batches=3, half=1, seeds=1)
+    more = runs.iloc[[4]].assign(
+        lr=runs["lr"].iloc[4] * (1 + apart), seed=seed, val_loss=runs["val_loss"].iloc[4] + 0.004
+    )
+    found, expected = fit_one(pd.concat([runs, more], ignore_index=True), surfaces=True), fit_one(runs, surfaces=True)
+    assert [c.loss.value for c in found.cells] == pytest.approx([c.loss.value for c in expected.cells], abs=0.01)

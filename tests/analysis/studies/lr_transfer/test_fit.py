@@ -475,3 +475,15 @@ def test_two_data_sets_or_machines_are_not_two_seeds(field):
     runs.loc[runs["seed"] == 1, field] = "b"
     with pytest.raises(UserError, match=f"runs: {field} of 'scion' takes several values"):
         fit_lr_transfer(runs)
+
+
+def test_a_rate_and_a_budget_equal_but_for_rounding_are_one():
+    runs = planted(0.0, noise=0.003, seeds=2)
+    rounded = runs.assign(lr=np.where(runs["seed"] == 1, np.float32(runs["lr"] * 1.0001), runs["lr"]), momentum=0.1)
+    rounded["tokens"] = 1e8 + np.arange(len(runs))
+    rounded.loc[::2, "momentum"] = 1 - 0.9
+    found, expected = fit_lr_transfer(rounded), fit_lr_transfer(runs)
+    assert [o.n_seeds for o in found.optima] == [2, 2, 2]
+    assert [o.lr_opt for o in found.optima] == pytest.approx([o.lr_opt for o in expected.optima], rel=1e-3)
+    with pytest.raises(UserError, match="tokens of 'scion' takes several values"):
+        fit_lr_transfer(rounded.assign(tokens=np.where(runs["width"] == 64, 2e8, 1e8)))
