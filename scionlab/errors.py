@@ -19,9 +19,22 @@ def printable(text: str) -> str:
 def unknown(field: str, value: str, allowed: Iterable[str]) -> UserError:
     """`field` has no entry called `value`; the closest name is suggested."""
     names = sorted(allowed)
-    close = difflib.get_close_matches(value, names, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    close = closest(value, names)
+    hint = f" (did you mean {close!r}?)" if close else ""
     return UserError(f"{field}: {value!r} is not known{hint}; choose one of {listed(names)}")
+
+
+def closest(value: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The name that a text is most like, whatever the case and the signs between words; None below `cutoff` of 1."""
+    spelled: dict[str, str] = {}
+    for name in names:
+        spelled.setdefault(_letters(name), name)
+    close = difflib.get_close_matches(_letters(value), spelled, n=1, cutoff=cutoff)
+    return spelled[close[0]] if close else None
+
+
+def _letters(name: str) -> str:
+    return "".join(c for c in name.casefold() if c.isalnum()) or name
 
 
 def listed(names: Iterable[str]) -> str:

@@ -109,5 +109,5 @@ STUDIES: dict[str, Study] = {
 def study(name: str) -> Study:
     """The study called `name`; a UserError that lists the names otherwise."""
     if name not in STUDIES:
-        raise unknown("fit", name, STUDIES)
+        raise unknown("study", name, STUDIES)
     return STUDIES[name]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.tables.varied import study_of
 from scionlab.errors import UserError
 from scionlab.store import FINISHED, RunStore
 from scionlab.where import ResultsPlace, named
@@ -144,13 +145,15 @@ def _load_import(store: RunStore, name: str | None) -> SweepTables:
     if runs.empty:
         hint = f"make one with `scionlab import FILE --name {name}`"
         raise UserError(f"results: no import called {name!r} in {str(store)!r}; {hint}")
+    choice = study_of(runs)
     sweep = {
         "sweep_id": f"import-{name}",
         "experiment": name,
         "preset": IMPORTED,
         "title": f"Imported runs: {name}",
-        "question": f"What do {len(runs):,} runs of {runs['source'].iloc[0]} say about batch size and learning rate?",
-        "study": "batch-scaling",
+        "question": f"What do {len(runs):,} runs of {runs['source'].iloc[0]} say about {choice.about}?",
+        "study": choice.study,
+        "settings": json.dumps(choice.settings),
         "trial_ids": list(runs["trial_id"]),
     }
     return SweepTables(sweep, store.sweeps().iloc[:0], runs, store=store)

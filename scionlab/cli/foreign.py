@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scionlab.cli.options import HERE, Json, Runs, app, out, print_json
+from scionlab.cli.options import HERE, Json, Runs, app, err, out, print_json
 from scionlab.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -30,6 +30,14 @@ def import_runs(
         list[str] | None,
         typer.Option("--set", metavar="TARGET=VALUE,…", help="what is the same for all runs; repeatable"),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="COLUMN=VALUE,…",
+            help="take only such rows, as of the file's columns; also !=, <, >, and A|B for one of two; repeatable",
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="name of the import, the --experiment of its report; default: the file's")
     ] = None,
@@ -44,26 +52,35 @@ def import_runs(
 
     A column that has a target's name is taken as it is. Others are mapped by arithmetic: column names, numbers,
     + - * / ** and parentheses; names that are not words in backticks. If batch_size is in tokens, set seq_len=1.
-    A val_loss of inf or nan is a run that diverged; an empty one is a mistake unless its status says diverged.
+    A val_loss of inf or nan is a run that diverged; an empty one is a mistake unless its status says diverged. What
+    --where leaves out is counted; otherwise nothing is.
 
     Examples:
 
       scionlab import runs.csv --map "tokens=D,batch_size=bs,lr=2**log2_lr,val_loss=loss" --set seq_len=1024
 
+      scionlab import tracker.csv --map "lr=`params.lr`,val_loss=`metrics.loss`" --where status=FINISHED
+
       scionlab import runs.parquet --name mine --map "tokens=steps*bs,batch_size=bs/ctx,seq_len=ctx,momentum=1-beta"
     """
+    from analysis.tables.foreign.problems import Problems
     from analysis.tables.foreign.runs import TARGETS, read_runs
-    from analysis.tables.foreign.table import Problems, read_table
+    from analysis.tables.foreign.table import read_table
+    from analysis.tables.foreign.where import Condition, choose
+    from analysis.tables.varied import study_of
 
     chosen = _name(name, file)
     maps = assignments("map", mapping or [], TARGETS)
     sets = assignments("set", constants or [], TARGETS)
     problems = Problems(file.name)
-    runs = read_runs(read_table(file, problems), chosen, maps, sets, problems)
+    conditions = [Condition.parse(part) for part in _parts(where or [])]
+    table = choose(read_table(file, problems), conditions)
+    runs = read_runs(table, chosen, maps, sets, problems)
     store = results.store()
     store.check_writable()
     replaced = len(store.imports(chosen))
     store.write_import(chosen, runs.rows)
+    study = study_of(store.imports(chosen))
     if as_json:
         print_json(
             {
@@ -71,12 +88,19 @@ def import_runs(
                 "runs": len(runs.rows),
                 "diverged": runs.n_diverged,
                 "replaced": replaced,
+                "left_out": table.left_out,
                 "taken": runs.sources,
                 "unused": runs.unused,
+                "study": study.study,
+                "warnings": runs.questions,
             }
         )
         return
+    if conditions:
+        words = ", ".join(condition.text for condition in conditions)
+        out.print(f"left out: {table.left_out} of {table.left_out + len(table.rows)} rows, by {words}")
     _print(runs, chosen, replaced)
+    out.print(f"study: {study.study}, about {study.about}; another with --study")
     command = f"scionlab report --experiment {chosen} --preset imported --results {shlex.quote(str(results))}"
     out.print(f"next: {command}")
 
@@ -84,7 +108,7 @@ def import_runs(
 def assignments(option: str, texts: Iterable[str], targets: Iterable[str]) -> dict[str, str]:
     """`target=text` pairs, divided by commas that are not within backticks; UserError for anything else."""
     names, pairs = list(targets), dict[str, str]()
-    for part in (part for text in texts for part in re.findall(r"(?:`[^`]*`|[^,])+", text)):
+    for part in _parts(texts):
         target, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise UserError(f"{option}: {part.strip()!r} is not of the form target=…")
@@ -96,9 +120,15 @@ def assignments(option: str, texts: Iterable[str], targets: Iterable[str]) -> di
     return pairs
 
 
+def _parts(texts: Iterable[str]) -> list[str]:
+    """What commas divide that are not within backticks."""
+    return [part for text in texts for part in re.findall(r"(?:`[^`]*`|[^,])+", text)]
+
+
 def _name(given: str | None, file: Path) -> str:
     if given is None:
-        given = re.sub(r"[^a-z0-9_-]+", "-", file.stem.lower()).strip("-_")[:LONGEST_NAME]
+        stem = Path(file.stem).stem if file.suffix.lower() == ".gz" else file.stem
+        given = re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")[:LONGEST_NAME]
         if not given:
             raise UserError(f"name: {file.name!r} does not make one; give --name")
     if not NAME.fullmatch(given):
@@ -117,6 +147,8 @@ def _print(runs: "ForeignRuns", name: str, replaced: int) -> None:
     for column in ("optimizer", "n_params", "width", "tokens", "batch_size", "seq_len", "lr", "momentum", "seed"):
         if values := runs.values(column):
             out.print(f"{column}: {_listed(values)}")
+    for question in runs.questions:
+        err.print(f"warning: {question}", soft_wrap=True)
 
 
 def _listed(values: list[Any]) -> str:

@@ -8,6 +8,16 @@ from scionlab.cli.compact import suggest
 from scionlab.cli.completion import complete_study
 from scionlab.cli.options import HERE, Json, PresetName, Runs, Stored, To, app, out, print_json
 
+StudyName = Annotated[
+    str | None,
+    typer.Option(
+        "--study",
+        metavar="NAME",
+        help="which study: lr-transfer, batch-scaling, …; default: the experiment's, of an import what varies in it",
+        autocompletion=complete_study,
+    ),
+]
+
 
 @app.command()
 def fit(
@@ -50,6 +60,7 @@ def figures(
     preset: PresetName = "laptop",
     results: Runs = HERE,
     to: To = None,
+    study: StudyName = None,
     figure: Annotated[
         str | None, typer.Option(metavar="NAME", help="draw this one alone, such as transfer; default: all")
     ] = None,
@@ -66,7 +77,7 @@ def figures(
     from analysis.pipeline import draw_results
 
     suggest(results)
-    drawn = draw_results(results.writing_to(to), experiment, preset, figure=figure)
+    drawn = draw_results(results.writing_to(to), experiment, preset, study, figure)
     if as_json:
         written = [
             {"name": saved.name, "title": saved.title, "alt": saved.alt}
@@ -85,6 +96,7 @@ def report(
     preset: PresetName = "laptop",
     results: Runs = HERE,
     to: To = None,
+    study: StudyName = None,
     as_json: Json = False,
 ) -> None:
     """Fit, draw and write the experiment's page below results/report/: one self-contained file.
@@ -96,12 +108,14 @@ def report(
       scionlab report
 
       scionlab report --experiment width --preset full --results /data/results
+
+      scionlab report --experiment my-import --preset imported --study lr-transfer
     """
     from analysis.pipeline import report_results
     from scionlab import terminal
 
     suggest(results)
-    fitted, path = report_results(results.writing_to(to), experiment, preset)
+    fitted, path = report_results(results.writing_to(to), experiment, preset, study)
     if as_json:
         print_json({"experiment": path.stem, "preset": preset, "report": path, "index": path.with_name("index.html")})
         return

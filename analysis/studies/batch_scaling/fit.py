@@ -59,8 +59,9 @@ CELL = ["budget", "batch_size", "seq_len", "momentum", "lr", "seed"]
 def fit_batch_scaling(runs: pd.DataFrame, curves: pd.DataFrame | None = None, seed: int = 0) -> BatchScaling:
     """Fit every optimizer of a table with the columns `cells.COLUMNS`; `curves` brings the probes, if there are any.
 
-    Several network sizes (`n_params`) of one optimizer are fitted apart. Raises UserError for missing columns, for a
-    table with nothing to fit, and for runs that differ in more than budget, batch, rate, momentum and seed.
+    Several network sizes (`n_params`; of a foreign table also `width`) of one optimizer are fitted apart. Raises
+    UserError for missing columns, for a table with nothing to fit, and for runs that differ in more than budget, batch,
+    rate, momentum and seed.
     """
     cells = table_of_cells(runs)
     curves = pd.DataFrame() if curves is None else curves
@@ -91,14 +92,19 @@ def _groups(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Every optimizer, and every network size of it, checked to be one experiment."""
     groups = []
     for optimizer, table in cells.groupby("optimizer", sort=True):
-        sizes = table["n_params"].dropna().unique() if "n_params" in table else np.empty(0)
-        if len(sizes) < 2:
-            groups.append((str(optimizer), table))
-        else:
+        if _several(table, "n_params"):
             groups += [(f"{optimizer}, {n:,.0f} parameters", rows) for n, rows in table.groupby("n_params", sort=True)]
+        elif "spec" not in table and _several(table, "width"):
+            groups += [(f"{optimizer}, width {w:,.0f}", rows) for w, rows in table.groupby("width", sort=True)]
+        else:
+            groups.append((str(optimizer), table))
     for name, table in groups:
         _check_one_experiment(name, table)
     return groups
+
+
+def _several(table: pd.DataFrame, column: str) -> bool:
+    return column in table and table[column].nunique() > 1
 
 
 def _check_one_experiment(name: str, table: pd.DataFrame) -> None:

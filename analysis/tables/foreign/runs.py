@@ -7,10 +7,10 @@ dropped or repaired: what is missing, no number, impossible or there twice is co
 by row and column in one UserError. A loss written as inf or nan is no mistake but a run that diverged.
 """
 
-import difflib
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +18,18 @@ from typing import Any
 import numpy as np
 
 from analysis.tables.arrays import Bools, Floats
+from analysis.tables.foreign.causes import cause_of
+from analysis.tables.foreign.checks import check_rows, questions_of_momentum
 from analysis.tables.foreign.expression import Expression, parse
-from analysis.tables.foreign.table import Numbers, Problems, Table, is_empty, shown
-from scionlab.errors import UserError, unknown
+from analysis.tables.foreign.problems import Problems, shown
+from analysis.tables.foreign.table import Numbers, Table, is_empty
+from scionlab.errors import UserError, closest, unknown
 
 STATUSES = ("ok", "diverged")
-# A step may be longer than the budget by this factor, where a last one was not cut; beyond it units must be mixed up.
-LONGEST_STEP = 1.5
+# What trackers and schedulers call a run that went to its end; whether its loss is finite is said by the loss.
+ENDED = ("finished", "completed", "complete", "success", "succeeded", "done")
+EXACT = 2.0**53  # whole numbers beyond are not all floats
+LONGEST_SEED = 2**63 - 1  # what the store holds
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,14 @@ class Target:
     def allows(self, values: Floats) -> Bools:
         """Which values are possible; never NaN or infinity."""
         if self.whole:
-            return np.asarray((values == np.floor(values)) & (values >= self.low) & (values < 2**53))
+            return np.asarray((values == np.floor(values)) & (values >= self.low) & (values < EXACT))
         return np.asarray((values > self.low) & (values <= self.high) & np.isfinite(values))
 
     @property
     def allowed(self) -> str:
         """What `allows` does, in words."""
         if self.whole:
-            return f"a whole number, {self.low:g} or more"
+            return f"a whole number, {self.low:g} or more, and below 2^53"
         return f"above {self.low:g} and " + (f"at most {self.high:g}" if math.isfinite(self.high) else "finite")
 
 
@@ -72,17 +77,19 @@ NUMBERS = {
     "val_loss": Target("final validation loss, nats per token"),
 }
 TARGETS = TEXTS | NUMBERS
-# Two rows that agree in all of these are one run.
-IDENTITY = ("optimizer", "n_params", "width", "tokens", "batch_size", "seq_len", "lr", "momentum", "seed")
 
 
 @dataclass(frozen=True)
 class ForeignRuns:
-    """Rows for `RunStore.write_import`, the text each target came from, and the file's columns that were not used."""
+    """Rows for `RunStore.write_import`, the text each target came from, and the file's columns that were not used.
+
+    `questions` are what may be meant otherwise, a sentence each.
+    """
 
     rows: list[dict[str, Any]]
     sources: dict[str, str]
     unused: tuple[str, ...]
+    questions: tuple[str, ...] = ()
 
     @property
     def n_diverged(self) -> int:
@@ -107,13 +114,16 @@ def read_runs(
         {"source": table.file, "row": row, **{target: values[i] for target, values in columns.items()}}
         for i, row in enumerate(table.rows)
     ]
-    _check_rows(rows, problems)
+    check_rows(rows, problems)
     problems.raise_any()
     used = {column for source in sources.values() for column in source.columns}
+    momentum = sources.get("momentum")
+    momenta = [row["momentum"] for row in rows if row["momentum"] is not None]
     return ForeignRuns(
         rows=[{"trial_id": _trial_id(name, row), **row} for row in rows],
         sources={target: shown(source.text) for target, source in sources.items()},
         unused=tuple(shown(column) for column in table.columns if column not in used),
+        questions=() if momentum is None else questions_of_momentum(momentum.text, momentum.column, momenta),
     )
 
 
@@ -130,6 +140,11 @@ class _Source:
     text: str
     columns: tuple[str, ...] = ()
     expression: Expression | None = None
+
+    @property
+    def column(self) -> str | None:
+        """The column that it is, if it is no arithmetic."""
+        return self.columns[0] if self.columns == (self.text.strip("`"),) else None
 
 
 def _sources(
@@ -148,14 +163,22 @@ def _sources(
             elif about.default:
                 sources[target] = _constant(target, about.default)
             elif not about.optional:
-                close = difflib.get_close_matches(target, table.columns, n=1, cutoff=0.5)
-                guess = f" (did you mean {close[0]!r}?)" if close else ""
+                close = closest(target, table.columns, cutoff=0.5)
+                guess = f" (did you mean {close!r}? Then --map {target}={_quoted(close)})" if close else ""
                 raise UserError(f"no such column{guess}; map it or set it, columns are {', '.join(table.columns)}")
+            for column in sources[target].columns if target in sources else ():
+                if column in table.twins:
+                    raise UserError(f"the file has two columns called {column!r}")
         except UserError as error:
             problems.add(0, f"{target}: {error}")
     if 0 in problems.rows:
         problems.raise_any()
     return sources
+
+
+def _quoted(column: str) -> str:
+    """A column as an expression names it."""
+    return column if column.isidentifier() else f"`{column}`"
 
 
 def _mapped(target: str, text: str, table: Table) -> _Source:
@@ -208,13 +231,23 @@ class _Reading:
         with np.errstate(all="ignore"):
             steps = values["tokens"] / (values["batch_size"] * values["seq_len"])
         values["steps"] = np.where(np.isnan(values["steps"]), steps, values["steps"])
-        lost = np.array([text == "diverged" for text in status], dtype=bool)
+        lost = np.array([text not in ("", "ok") for text in status], dtype=bool)
         values["val_loss"], diverged = self.number("val_loss", lost)
         return {
             "optimizer": self.text("optimizer"),
             "status": ["diverged" if lost else "ok" for lost in diverged],
             **{target: _as_list(column, NUMBERS[target].whole) for target, column in values.items()},
+            "seed": self.seeds(values["seed"]),
         }
+
+    def seeds(self, values: Floats) -> list[Any]:
+        """Those of a column as they are written: a seed of 64 bits is no float, nor are two that differ in a digit."""
+        column = self.sources["seed"].column
+        if column is None:
+            return _as_list(values, whole=True)
+        cells = self.table.columns[column]
+        known = zip(cells, values, strict=True)
+        return [None if math.isnan(value) else _exact(cell, value) for cell, value in known]
 
     def text(self, target: str) -> list[str]:
         """A target (n,) as texts without blanks around them; "" for an optional one that is not known."""
@@ -230,11 +263,18 @@ class _Reading:
         return cells
 
     def status(self) -> list[str]:
-        """`ok`, `diverged`, or "" where only the loss can say."""
-        status = [text.lower() for text in self.text("status")]
-        for row, text in zip(self.table.rows, status, strict=True):
-            if text and text not in STATUSES:
-                self.problems.add(row, f"status: {text!r} is not allowed; it must be {TEXTS['status'].about}")
+        """`ok`, `diverged`, "" where only the loss can say, or what is none of these and a problem."""
+        written = self.text("status")
+        status = ["ok" if text.lower() in ENDED else text.lower() for text in written]
+        for row, text, told in zip(self.table.rows, written, status, strict=True):
+            if told and told not in STATUSES:
+                column = self.sources["status"].text
+                self.problems.add(
+                    row,
+                    f"status: {text!r} is not allowed; it must be {TEXTS['status'].about}; "
+                    f"--where {shlex.quote(f'{_quoted(column)}!={text}')} leaves such rows out",
+                    f"status {text}",
+                )
         return status
 
     def number(self, target: str, lost: Bools) -> tuple[Floats, Bools]:
@@ -248,11 +288,14 @@ class _Reading:
             lost = lost | (usable & np.any(infinite, axis=0))
         columns = {column: self.numbers[column].values for column in source.columns}
         values = np.broadcast_to(np.asarray(source.expression(columns), dtype=float), len(lost))
-        known, allowed = usable & ~lost, about.allows(values)
+        known, allowed, limits = usable & ~lost, about.allows(values), about.allowed
+        if target == "seed" and source.column is not None:
+            allowed = (values == np.floor(values)) & (values >= about.low) & (values < LONGEST_SEED)
+            limits = limits.replace("2^53", "2^63")
         for i in np.flatnonzero(known & ~allowed):
             self.problems.add(
                 self.table.rows[i],
-                f"{_named(target, source)}: {values[i]:.6g} is not allowed; it must be {about.allowed}",
+                f"{_named(target, source)}: {values[i]:.6g} is not allowed; it must be {limits}",
             )
         return np.where(known & allowed, values, math.nan), lost
 
@@ -264,9 +307,12 @@ class _Reading:
         for column in columns:
             numbers = self.numbers[column]
             usable &= ~numbers.wrong & ~numbers.empty
+            cells = self.table.columns[column] if numbers.wrong.any() else []
             for i in np.flatnonzero(numbers.wrong & ~lost):
-                cell = str(self.table.columns[column][i])
-                self.problems.add(self.table.rows[i], f"column {column!r}: {cell!r} is not a number")
+                cell = str(cells[i])
+                cause = cause_of(cell, target == "val_loss")
+                why, name = (f"; {cause.hint}", cause.name) if cause else ("", "")
+                self.problems.add(self.table.rows[i], f"column {column!r}: {cell!r} is not a number{why}", name)
             for i in np.flatnonzero(numbers.empty & ~lost & needed):
                 self.problems.add(self.table.rows[i], f"column {column!r}: is empty{hint}")
         return usable
@@ -276,27 +322,13 @@ def _named(target: str, source: _Source) -> str:
     return target if source.text == target else f"{target} ({source.text})"
 
 
+def _exact(cell: Any, value: float) -> int:
+    """A whole number as it is written, or the float it was read as, where it is written as one."""
+    try:
+        return int(cell)
+    except ValueError:
+        return int(value)
+
+
 def _as_list(values: Floats, whole: bool) -> list[float | int | None]:
     return [None if math.isnan(value) else int(value) if whole else float(value) for value in values]
-
-
-def _check_rows(rows: list[dict[str, Any]], problems: Problems) -> None:
-    """What is wrong only together: steps longer than the budget, and a run that is there twice."""
-    unsound, first = problems.rows, dict[tuple[Any, ...], int]()
-    for row in rows:
-        if row["row"] in unsound:
-            continue  # what is not a number cannot be compared
-        step = row["batch_size"] * row["seq_len"]
-        if step > LONGEST_STEP * row["tokens"]:
-            problems.add(
-                row["row"],
-                f"batch_size × seq_len: a step of {step:.6g} tokens is longer than the budget of {row['tokens']:.6g} "
-                "tokens; is batch_size in tokens (then --set seq_len=1)?",
-            )
-        elif not 0 < row["steps"] < math.inf:
-            problems.add(row["row"], f"tokens ÷ (batch_size × seq_len): {row['steps']:.6g} steps cannot be")
-        same = first.setdefault(tuple(row[key] for key in IDENTITY), row["row"])
-        if same != row["row"]:
-            problems.add(
-                row["row"], f"is the same run as row {same}: {', '.join(IDENTITY)} agree; map a seed, or remove one"
-            )

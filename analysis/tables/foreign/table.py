@@ -1,10 +1,9 @@
 """Reading a table that somebody else wrote, CSV or Parquet, so that every complaint can name its row and column."""
 
-import csv
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,49 +12,64 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.tables.arrays import Bools, Floats
-from scionlab.errors import UserError, printable
+from analysis.tables.foreign.problems import Problems, shown
+from analysis.tables.foreign.text import read_text
+from scionlab.errors import UserError
 
-SHOWN = 20  # problems that are printed; the others are counted
-LONGEST = 500  # characters of a problem that are printed
+PACKED = ".gz"
+INSTEAD = {
+    "unpack it": (PACKED, ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar"),
+    "save the sheet as CSV": (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"),
+}
 
 
-@dataclass
-class Problems:
-    """What is wrong with a file, collected and said once, in the order of its rows. Row 0 stands for the whole file."""
+class Columns(Mapping[str, list[Any]]):
+    """Cells by the name of their column, read when they are asked for: what nobody uses may be of any type."""
 
-    file: str
-    found: dict[str, int] = field(default_factory=dict)
+    def __init__(self, names: Sequence[str], read: Callable[[str], list[Any]]) -> None:
+        """`names` in the file's order; `read` gives a column's cells (n,)."""
+        self._names, self._read = dict.fromkeys(names), read
 
-    def __post_init__(self) -> None:
-        self.file = shown(self.file)
+    def __getitem__(self, name: str) -> list[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
 
-    def add(self, row: int, text: str) -> None:
-        """Something wrong with a row; the same words count once."""
-        self.found[f"row {row}, {text}" if row else text] = row
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
-    @property
-    def rows(self) -> set[int]:
-        """The rows with a problem."""
-        return set(self.found.values())
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
 
-    def raise_any(self) -> None:
-        """UserError if there is anything: one problem in one line, several in a line each."""
-        texts = [shown(text) for text in sorted(self.found, key=self.found.__getitem__)]
-        if len(texts) == 1:
-            raise UserError(f"{self.file}: {texts[0]}")
-        if texts:
-            rest = [f"… and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
-            lines = "\n".join(f"  {text}" for text in [*texts[:SHOWN], *rest])
-            raise UserError(f"{self.file}: {len(texts)} problems\n{lines}")
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of cells as they stand in the file, and the number of each row as its reader counts it."""
+    """Columns of cells as they stand in the file, and the number of each row as its reader counts it.
+
+    `twins` are names that several columns have: none of them can be meant. `left_out` counts rows that are not wanted.
+    """
 
     file: str
-    columns: dict[str, list[Any]]
+    columns: Mapping[str, list[Any]]
     rows: list[int]
+    twins: frozenset[str] = field(default_factory=frozenset)
+    left_out: int = 0
+
+    def only(self, kept: Bools) -> "Table":
+        """The rows (n,) that are kept."""
+        places = np.flatnonzero(kept)
+
+        def read(name: str) -> list[Any]:
+            cells = self.columns[name]
+            return [cells[i] for i in places]
+
+        rows = [self.rows[i] for i in places]
+        return replace(
+            self, columns=Columns(list(self.columns), read), rows=rows, left_out=self.left_out + len(kept) - len(rows)
+        )
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ class Numbers:
         for i, cell in enumerate(cells):
             try:
                 values[i] = math.nan if empty[i] else float(cell)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 wrong[i] = True
         return cls(values, empty, wrong)
 
@@ -84,69 +98,64 @@ def is_empty(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def shown(text: str) -> str:
-    """The text in one line that a terminal can show; what is too long is cut."""
-    line = printable(text[:LONGEST])
-    return line if len(line) <= LONGEST >= len(text) else f"{line[: LONGEST - 2]} …"
-
-
 def read_table(path: Path, problems: Problems) -> Table:
-    """A .csv or .tsv file, rows counted by lines so that the header is 1, or .parquet, data rows from 1.
+    """A .csv or .tsv file, also as .gz, rows counted by lines so that the first is 1, or .parquet, data rows from 1.
 
-    The separator of a CSV is whichever of comma, semicolon and tab its header has most of. Rows of another length than
-    the header are problems. UserError if the file cannot be read, has no rows, or has two columns of one name.
+    What is wrong with rows of a CSV (`foreign.text`) goes to `problems`. UserError if the file cannot be read or has no
+    rows. A column without a name is none.
     """
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".pq": _read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise UserError(f"file: {str(path)!r} is none of {', '.join(readers)}")
+    packed = path.suffix.lower() == PACKED
+    reader = readers.get(Path(path.stem).suffix.lower() if packed else path.suffix.lower())
+    if reader is None or (packed and reader is not _read_csv):
+        hint = next((f"; {hint}" for hint, suffixes in INSTEAD.items() if path.suffix.lower() in suffixes), "")
+        raise UserError(f"file: {str(path)!r} is none of {', '.join(readers)}, .csv.gz and .tsv.gz{hint}")
     try:
         table = reader(path, problems)
     except OSError as error:
         raise UserError(f"file: {str(path)!r} cannot be read: {shown(error.strerror or str(error))}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"file: {str(path)!r} is not UTF-8 text") from None
     if not table.rows and not problems.found:
         raise UserError(f"file: {str(path)!r} has no rows below its header")
     return table
 
 
 def _read_csv(path: Path, problems: Problems) -> Table:
-    # Spreadsheets write a byte-order mark, which utf-8-sig takes off.
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = file.readline()
-        file.seek(0)
-        reader = csv.reader(file, delimiter=max(",;\t", key=header.count))
-        try:
-            lines = [(reader.line_num, line) for line in reader if line]  # an empty line is no row
-        except csv.Error as error:
-            raise UserError(f"file: {str(path)!r}, line {reader.line_num}: is not CSV: {error}") from None
-    names = [name.strip() for name in lines[0][1]] if lines else []
-    _refuse_twins(path, names)
-    whole = [(row, line) for row, line in lines[1:] if len(line) == len(names)]
-    for row, line in lines[1:]:
-        if len(line) != len(names):
-            problems.add(row, f"has {len(line)} cells where the header has {len(names)}")
-    columns = {name: [line[i] for _, line in whole] for i, name in enumerate(names)}
-    return Table(shown(path.name), columns, [row for row, _ in whole])
+    text = read_text(path, problems)
+    cells = {name: [line[i] for _, line in text.rows] for i, name in enumerate(text.names)}
+    return Table(
+        shown(path.name), _named(text.names, cells.__getitem__), [row for row, _ in text.rows], _twins(text.names)
+    )
 
 
 def _read_parquet(path: Path, problems: Problems) -> Table:
     try:
         with pq.ParquetFile(path) as file:
             # Of the columns, not of pandas' notes on them: its index is a column like the others.
-            found = file.read()
-        _refuse_twins(path, found.column_names)
-        columns = {name: found[name].to_pylist() for name in found.column_names}
-    except UserError:
-        raise
+            names, count = file.schema_arrow.names, file.metadata.num_rows
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise UserError(f"file: {str(path)!r} is not Parquet: {shown(str(error))}") from None
-    return Table(shown(path.name), columns, list(range(1, len(found) + 1)))
+
+    def read(name: str) -> list[Any]:
+        return _cells(path, name)
+
+    return Table(shown(path.name), _named(names, read), list(range(1, count + 1)), _twins(names))
 
 
-def _refuse_twins(path: Path, names: Sequence[str]) -> None:
-    """UserError for two columns of one name: neither could be meant."""
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise UserError(f"file: {str(path)!r} has two columns called {shown(repr(twice))}")
+def _cells(path: Path, name: str) -> list[Any]:
+    """The cells of a column of a Parquet file; texts of writers that do not mark them as such are texts, too."""
+    try:
+        with pq.ParquetFile(path) as file:
+            cells = file.read(columns=[name])[name].to_pylist()
+        return [cell.decode() if isinstance(cell, bytes) else cell for cell in cells]
+    except UnicodeDecodeError:
+        raise UserError(f"file: {str(path)!r}: column {shown(name)!r} holds bytes that are not UTF-8 text") from None
+    except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
+        raise UserError(f"file: {str(path)!r}: column {shown(name)!r} cannot be read: {shown(str(error))}") from None
+
+
+def _named(names: Sequence[str], read: Callable[[str], list[Any]]) -> Columns:
+    return Columns([name for name in names if name], read)
+
+
+def _twins(names: Sequence[str]) -> frozenset[str]:
+    return frozenset(name for name, count in Counter(names).items() if name and count > 1)

@@ -290,7 +290,7 @@ def test_a_bad_option_is_one_sentence(arguments, expected, folder):
         ("a.xlsx", b"", "is none of .csv, .tsv, .parquet, .pq"),
         ("a.csv", b"", "has no rows below its header"),
         ("a.csv", HEADER.encode(), "has no rows below its header"),
-        ("a.csv", b"bs,bs\n1,2\n", "has two columns called 'bs'"),
+        ("a.csv", b"lr,lr\n1,2\n", "has two columns called 'lr'"),
         ("a.csv", b"bs\n\xff\xfe\n", "is not UTF-8 text"),
         ("a.parquet", b"not Parquet", "is not Parquet"),
         ("....csv", b"a\n1\n", "name: '....csv' does not make one; give --name"),

@@ -14,9 +14,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from analysis.tables.foreign.checks import IDENTITY
 from analysis.tables.foreign.expression import parse
-from analysis.tables.foreign.runs import IDENTITY, TARGETS, read_runs
-from analysis.tables.foreign.table import LONGEST, Problems, read_table
+from analysis.tables.foreign.problems import LONGEST, Problems
+from analysis.tables.foreign.runs import TARGETS, read_runs
+from analysis.tables.foreign.table import read_table
 from scionlab.cli import app
 from scionlab.errors import UserError
 from scionlab.store import RunStore
@@ -80,7 +82,7 @@ def spelled(value, random):
 @quick
 @given(
     table=tables(),
-    separator=st.sampled_from(",;\t"),
+    separator=st.sampled_from(",;\t|"),
     end=st.sampled_from(["\n", "\r\n"]),
     mark=st.sampled_from(["utf-8", "utf-8-sig"]),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
@@ -90,7 +92,7 @@ def test_what_goes_into_a_csv_comes_out(tmp_path_factory, table, separator, end,
     runs, columns = table
     file = io.StringIO()
     writer = csv.writer(file, delimiter=separator, lineterminator=end, quoting=quoting)
-    if any(other in "".join(columns) for other in set(",;\t") - {separator}):
+    if any(other in "".join(columns) for other in set(",;\t|") - {separator}):
         columns = [f"c{i}" for i in range(len(columns))]  # the separator is guessed from the header
     writer.writerow(columns)
     writer.writerows([spelled(run[key], random) for key in runs[0]] for run in runs)

@@ -1,0 +1,33 @@
+"""Which study a table of runs without an experiment is for: what varies in it says so."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from analysis.tables.same import same_budget, same_number
+
+SIZES = {"width": "width", "n_params": "number of parameters"}  # axes to follow a best rate along, best first
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A study by its name, what it is told, and what it is about in words."""
+
+    study: str
+    about: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def study_of(runs: pd.DataFrame) -> Choice:
+    """lr-transfer where networks of several sizes were trained with one batch size and one budget; else batch-scaling.
+
+    `runs` has the columns of the imports table.
+    """
+    table = runs.assign(budget=same_budget(runs["tokens"]), batch=same_number(runs["batch_size"] * runs["seq_len"]))
+    one_setting = table.groupby("optimizer")[["budget", "batch"]].nunique().max().max() <= 1
+    for axis, words in SIZES.items():
+        several = table.groupby("optimizer")[axis].nunique().max() > 1
+        if one_setting and several and table[axis].notna().all():
+            return Choice("lr-transfer", f"the best learning rate along {words}", {"axis": axis})
+    return Choice("batch-scaling", "batch size and learning rate")
