@@ -1,13 +1,14 @@
 """One parameter's ball: a norm, a radius, and how the tensor that is stored holds the matrix that the norm measures.
 
-A stored tensor may hold the transpose (`layout`) and several matrices of equal size along d_out (`blocks`: 3 for fused
-queries, keys and values; the groups of a grouped convolution). Each block is then a layer of its own:
+A stored tensor may hold the transpose (`layout`), several matrices side by side along d_out (`blocks`: fused queries,
+keys and values; the groups of a grouped convolution), and a stack of them along leading axes (`batch`: the experts of a
+mixture). Each matrix is then a layer of its own:
 
     ‖W‖ = max_b ‖W_b‖        ‖G‖_* = Σ_b ‖G_b‖_*        lmo(G)_b = lmo(G_b)
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,64 +23,106 @@ LAYOUTS = ("out_in", "in_out")
 
 @dataclass(frozen=True)
 class Layer:
-    """A norm, its radius ρ in units of that norm, and the layout and number of blocks of a stored tensor.
+    """A norm, its radius ρ in units of that norm, and how a stored tensor holds what the norm measures.
 
-    "out_in" is (d_out, d_in), "in_out" the transpose (embeddings); of kernels, (c_out, c_in, k, …) and (c_in, c_out,
-    k, …) (transposed convolutions). Vectors have no layout, and theirs is not read. The methods take and give stored
-    tensors; dimensions before theirs are a batch. They are of the unit ball: the radius is the caller's to multiply.
-    Raises UserError for a radius that is not positive and finite, an unknown layout, and less than one block.
+    - layout: "out_in" is (d_out, d_in), "in_out" the transpose (embeddings); of kernels, (c_out, c_in, k, …) and (c_in,
+        c_out, k, …) (transposed convolutions). Vectors have no layout, and theirs is not read.
+    - blocks: matrices side by side along d_out: the number of equal ones, or the rows of each, (64, 16, 16).
+    - batch: leading axes of the stored tensor that count matrices; 1 for experts stored (expert, d_out, d_in).
+
+    The methods take and give stored tensors; dimensions before theirs are members of a stack of networks, each measured
+    on its own. They are of the unit ball: the radius is the caller's to multiply. Raises UserError for a radius that is
+    not positive and finite, an unknown layout, less than one block, a block without rows, and less than no batch axis.
     """
 
     norm: Norm
     radius: float = 1.0
     layout: Literal["out_in", "in_out"] = "out_in"
-    blocks: int = 1
+    blocks: int | tuple[int, ...] = 1
+    batch: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.radius < math.inf:
             raise UserError(f"radius: {self.radius!r} is not allowed: it must be positive and finite")
         if self.layout not in LAYOUTS:
             raise unknown("layout", str(self.layout), LAYOUTS)
-        if not isinstance(self.blocks, int) or self.blocks < 1:
-            raise UserError(f"blocks: {self.blocks!r} is not allowed: it must be a whole number from 1 on")
+        sizes = self.blocks if isinstance(self.blocks, tuple) else (self.blocks,)
+        if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes):
+            raise UserError(
+                f"blocks: {self.blocks!r} is not allowed: it must be a whole number from 1 on, or a tuple of them, the "
+                "rows of every block"
+            )
+        if not isinstance(self.batch, int) or self.batch < 0:
+            raise UserError(f"batch: {self.batch!r} is not allowed: it must be a whole number from 0 on")
 
     def measure(self, stored: Tensor) -> Tensor:
-        """‖W‖, not divided by the radius: a 0-d tensor, or one entry for each member of a batch."""
-        norms = self.norm.norm(self._read(stored))
-        return norms if self.blocks == 1 else norms.amax(-1)
+        """‖W‖, not divided by the radius: a 0-d tensor, or one entry for each member of a stack."""
+        return self._joined(self.norm.norm, stored, torch.amax)
 
     def dual(self, stored: Tensor) -> Tensor:
         """‖G‖_* of the unit ball, of the same shape as `measure` gives."""
-        duals = self.norm.dual(self._read(stored))
-        return duals if self.blocks == 1 else duals.sum(-1)
+        return self._joined(self.norm.dual, stored, torch.sum)
 
     def lmo(self, stored: Tensor) -> Tensor:
         """The minimizer of ⟨G, S⟩ over the unit ball, stored as G is; zero for zero."""
-        found = self.norm.lmo(self._read(stored))
-        return self._turned(found if self.blocks == 1 else found.flatten(-self.norm.ndim - 1, -self.norm.ndim))
+        return self.each(self.norm.lmo, stored)
+
+    def each(self, function: Callable[[Tensor], Tensor], stored: Tensor) -> Tensor:
+        """`function` of the matrices (…, d_out, d_in) that the tensor holds, stored as they were."""
+        found = [function(part) for part in self._read(stored)]
+        if isinstance(self.blocks, tuple):
+            return self._turned(torch.cat(found, -self.norm.ndim))
+        return self._turned(found[0].flatten(-self.norm.ndim - 1, -self.norm.ndim) if self.blocks > 1 else found[0])
 
     def init(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
         """A random float32 CPU tensor of the stored `shape` on (or, for biases, inside) the unit ball."""
-        d_out, *rest = self._turned_shape(shape)
-        blocks = [self.norm.init((d_out // self.blocks, *rest), generator) for _ in range(self.blocks)]
-        return self._turned(blocks[0] if self.blocks == 1 else torch.cat(blocks))
+        leading, own = tuple(shape[: self.batch]), shape[self.batch :]
+        members = [self._turned(self._member(own, generator)) for _ in range(math.prod(leading))]
+        return torch.stack(members).unflatten(0, leading) if leading else members[0]
 
     def check(self, name: str, shape: Sequence[int]) -> None:
         """Raises UserError unless the norm, called `name`, measures stored tensors of this shape, in these blocks."""
         shape = tuple(shape)
-        if len(shape) != self.norm.ndim:
-            raise UserError(f"norm {name!r} measures tensors of {self.norm.ndim} dimensions, not shape {shape}")
+        if len(shape) != self.batch + self.norm.ndim:
+            leading = f" after {self.batch} of the batch" if self.batch else ""
+            raise UserError(
+                f"norm {name!r} measures tensors of {self.norm.ndim} dimensions{leading}, not shape {shape}"
+            )
         if 0 in shape:
             raise UserError(f"norm {name!r} has nothing to measure in shape {shape}")
-        if self._turned_shape(shape)[0] % self.blocks:
+        rows = self._turned_shape(shape[self.batch :])[0]
+        if isinstance(self.blocks, tuple):
+            if sum(self.blocks) != rows:
+                raise UserError(
+                    f"blocks: {'+'.join(map(str, self.blocks))} is not allowed: their sum is not the output axis, "
+                    f"{rows}, of shape {shape}"
+                )
+        elif rows % self.blocks:
             raise UserError(
                 f"blocks: {self.blocks} is not allowed: it does not divide the output axis of shape {shape}"
             )
 
-    def _read(self, stored: Tensor) -> Tensor:
-        """What the norm measures, a view: blocks become a last batch dimension."""
+    def _joined(self, measured: Callable[[Tensor], Tensor], stored: Tensor, join: Callable[..., Tensor]) -> Tensor:
+        """What `measured` says of every block and member of the batch, as one."""
+        parts = [measured(part) for part in self._read(stored)]
+        numbers = parts[0] if len(parts) == 1 else torch.stack(parts, -1)
+        several = len(parts) > 1 or (isinstance(self.blocks, int) and self.blocks > 1)
+        axes = tuple(range(-self.batch - several, 0))
+        return join(numbers, dim=axes) if axes else numbers
+
+    def _member(self, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+        """A random (d_out, d_in, …) whose blocks lie on the unit ball, for what is stored in `shape`."""
+        d_out, *rest = self._turned_shape(shape)
+        sizes = self.blocks if isinstance(self.blocks, tuple) else [d_out // self.blocks] * self.blocks
+        blocks = [self.norm.init((size, *rest), generator) for size in sizes]
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+
+    def _read(self, stored: Tensor) -> Sequence[Tensor]:
+        """What the norm measures, views: equal blocks are one tensor, in which they are a last batch dimension."""
         turned = self._turned(stored)
-        return turned if self.blocks == 1 else turned.unflatten(-self.norm.ndim, (self.blocks, -1))
+        if isinstance(self.blocks, tuple):
+            return turned.split(self.blocks, dim=-self.norm.ndim)
+        return [turned if self.blocks == 1 else turned.unflatten(-self.norm.ndim, (self.blocks, -1))]
 
     def _turned(self, tensor: Tensor) -> Tensor:
         """A stored tensor as (d_out, d_in, …), or back: the same operation, a view."""

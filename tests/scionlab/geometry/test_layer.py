@@ -13,13 +13,13 @@ from scionlab.geometry.orthogonalize import BAND
 
 # float64 sums of at most a few hundred products, and SVDs of matrices this small, lose less than that
 ROUNDING = 1e-12
-# (d_out, d_in, …) of a norm's tensors; 1, 2, 3 and 6 blocks divide d_out
+# (d_out, d_in, …) of a norm's tensors; 1, 2, 3 and 6 blocks divide d_out, and 3 + 1 + 2 rows are as many
 SHAPES = {1: (6,), 2: (6, 4), 3: (6, 4, 3), 4: (6, 5, 3, 2), 5: (6, 2, 2, 1, 3)}
 NAMES = [
     *("spectral", "spectral-max-exact", "column", "row", "sign", "euclidean", "schatten-1", "schatten-mean-4"),
     *("bias", "bias-max", "conv", "conv-max-exact", "conv1d", "conv3d", "flat:sign-onehot"),
 ]
-EVERY = [(name, layout, blocks) for name in NAMES for layout in LAYOUTS for blocks in (1, 2, 6)]
+EVERY = [(name, layout, blocks) for name in NAMES for layout in LAYOUTS for blocks in (1, 2, 6, (3, 1, 2))]
 for_every_layer = pytest.mark.parametrize(("name", "layout", "blocks"), EVERY)
 
 
@@ -33,6 +33,11 @@ def by_hand(tensor: torch.Tensor, layout: str) -> torch.Tensor:
     return turned
 
 
+def split(read: torch.Tensor, blocks: int | tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+    """The blocks of a (d_out, d_in, …)."""
+    return read.split(blocks) if isinstance(blocks, tuple) else read.chunk(blocks)
+
+
 def example(name: str, layout: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """A random (d_out, d_in, …), and how it is stored."""
     shape = SHAPES[norm_named(name).ndim]
@@ -44,7 +49,7 @@ def example(name: str, layout: str, seed: int = 0) -> tuple[torch.Tensor, torch.
 def test_norm_is_the_largest_and_dual_the_sum_of_the_blocks(name, layout, blocks):
     layer = Layer(norm_named(name), 7.0, layout, blocks)  # the radius does not enter
     read, stored = example(name, layout)
-    parts = [part.numpy() for part in read.chunk(blocks)]
+    parts = [part.numpy() for part in split(read, blocks)]
     assert float(layer.measure(stored)) == pytest.approx(max(map(ORACLES[name].norm, parts)), rel=ROUNDING)
     assert float(layer.dual(stored)) == pytest.approx(sum(map(ORACLES[name].dual, parts)), rel=ROUNDING)
 
@@ -53,7 +58,7 @@ def test_norm_is_the_largest_and_dual_the_sum_of_the_blocks(name, layout, blocks
 def test_lmo_is_that_of_every_block_stored_as_the_gradient_is(name, layout, blocks):
     layer = Layer(norm_named(name), 7.0, layout, blocks)
     read, stored = example(name, layout)
-    expected = by_hand(torch.cat([norm_named(name).lmo(part.contiguous()) for part in read.chunk(blocks)]), layout)
+    expected = by_hand(torch.cat([norm_named(name).lmo(part.contiguous()) for part in split(read, blocks)]), layout)
     found = layer.lmo(stored)
     assert found.shape == stored.shape
     # other strides may sum in another order, which five steps of Newton-Schulz amplify at most 500 times
@@ -76,7 +81,7 @@ def test_every_block_starts_on_its_own_unit_ball(name, layout, blocks):
         assert not first.any()
         return
     assert not torch.equal(first, other)
-    for part in by_hand(first, layout).chunk(blocks):
+    for part in split(by_hand(first, layout), blocks):
         size = ORACLES[name].norm(part.double().numpy())
         assert size == pytest.approx(1, rel=100 * torch.finfo(torch.float32).eps)
 
@@ -147,9 +152,48 @@ def test_a_fused_matrix_is_measured_as_the_matrices_that_it_holds():
     assert abs(float(whole.measure(together)) / float(fused.measure(together)) - 1) > 0.05
 
 
+@for_every_layer
+def test_leading_axes_of_the_batch_count_matrices_of_their_own(name, layout, blocks):
+    """Experts (expert, d_out, d_in): the norm is the largest, the dual norm the sum, the LMO that of each."""
+    alone, stack = (Layer(norm_named(name), 7.0, layout, blocks, batch) for batch in (0, 2))
+    shape = example(name, layout)[1].shape
+    stored = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    experts = stored.flatten(0, 1)
+    stack.check(name, stored.shape)
+    assert float(stack.measure(stored)) == pytest.approx(max(float(alone.measure(x)) for x in experts), rel=ROUNDING)
+    assert float(stack.dual(stored)) == pytest.approx(sum(float(alone.dual(x)) for x in experts), rel=ROUNDING)
+    expected = torch.stack([alone.lmo(x) for x in experts]).view(stored.shape)
+    assert torch.allclose(stack.lmo(stored), expected, rtol=0, atol=500 * ROUNDING)
+    networks = torch.stack([stored, 2 * stored])  # a stack of networks, each with such experts
+    assert torch.allclose(stack.measure(networks), stack.measure(stored) * torch.tensor([1.0, 2.0]).double())
+    start = stack.init(stored.shape, torch.Generator().manual_seed(1))
+    assert start.shape == stored.shape
+    if stored.ndim > 3:
+        assert not torch.equal(start[0, 0], start[1, 2])
+        assert [float(alone.measure(x)) for x in start.flatten(0, 1)] == pytest.approx([1] * 6, rel=1e-5)
+
+
+def test_the_step_of_every_expert_is_its_own():
+    experts = torch.randn(4, 64, 32, generator=torch.Generator().manual_seed(0))
+    for layout, ratio in (("out_in", 2), ("in_out", 0.5)):
+        values = torch.linalg.svdvals(Layer(NORMS["spectral"], layout=layout, batch=1).lmo(experts)) / ratio**0.5
+        assert BAND[0] < float(values.min()) <= float(values.max()) < BAND[1]
+
+
 REFUSED = {
     "no blocks": (lambda: Layer(NORMS["row"], blocks=0), "blocks: 0 is not allowed"),
     "half a block": (lambda: Layer(NORMS["row"], blocks=1.5), r"blocks: 1\.5 is not allowed"),
+    "no list of blocks": (lambda: Layer(NORMS["row"], blocks=()), r"blocks: \(\) is not allowed"),
+    "a block without rows": (lambda: Layer(NORMS["row"], blocks=(3, 0)), r"blocks: \(3, 0\) is not allowed"),
+    "less than no batch": (lambda: Layer(NORMS["row"], batch=-1), "batch: -1 is not allowed"),
+    "blocks that are not all rows": (
+        lambda: Layer(NORMS["row"], blocks=(4, 3)).check("row", (8, 6)),
+        r"blocks: 4\+3 is not allowed: their sum is not the output axis, 8, of shape \(8, 6\)",
+    ),
+    "a matrix as a batch of matrices": (
+        lambda: Layer(NORMS["row"], batch=1).check("row", (8, 6)),
+        r"norm 'row' measures tensors of 2 dimensions after 1 of the batch, not shape \(8, 6\)",
+    ),
     "a vector in a norm of matrices": (
         lambda: Layer(NORMS["row"]).check("row", (3,)),
         r"norm 'row' measures tensors of 2 dimensions, not shape \(3,\)",
