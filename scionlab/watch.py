@@ -121,7 +121,7 @@ class Watch:
         return outputs, duals
 
     def _weight(self, one: Watched, norm: float, bound: float) -> dict[str, Any]:
-        matrix = one.parameter.ndim == 2
+        matrix = one.parameter.ndim - one.layer.batch == 2
         return {
             "layer": one.name,
             "role": one.role,
@@ -141,7 +141,11 @@ class Watch:
 
 
 def _measured(one: Watched, norm: str) -> float:
-    return float(Layer(NORMS[norm], layout=one.layer.layout, blocks=one.layer.blocks).measure(one.parameter))
+    return float(
+        Layer(NORMS[norm], layout=one.layer.layout, blocks=one.layer.blocks, batch=one.layer.batch).measure(
+            one.parameter
+        )
+    )
 
 
 def _rms(values: Tensor) -> float:

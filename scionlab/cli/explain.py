@@ -1,6 +1,7 @@
 """`scionlab explain`: what Scion would do with a model that the caller wrote."""
 
 import json
+import math
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,7 @@ def explain(
     rule: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="REGEX=ROLE[,layout=in_out][,blocks=3][,norm=NAME][,radius=R]",
+            metavar="REGEX=ROLE[,layout=in_out][,blocks=3][,batch=1][,norm=NAME][,radius=R][,shared=yes]",
             help="role of the parameters whose names match, before everything else; repeatable",
         ),
     ] = None,
@@ -52,7 +53,7 @@ def explain(
 
       scionlab explain my_models:build_gpt --rule '.*c_attn\\.weight=hidden,layout=in_out,blocks=3'
 
-      scionlab explain torchvision.models:resnet18 --preset image
+      scionlab explain torchvision.models:resnet18 --preset image --rule 'fc\\.weight=output'
 
       scionlab explain my_model:build --width 64 --depth 2
     """
@@ -132,10 +133,12 @@ def _wide(table: Table) -> Console:
 
 
 def _stored(row: "Explanation") -> str:
-    """Layout and blocks, of which vectors have none."""
+    """Layout, blocks and members of the batch, of which single vectors have none."""
     if len(row.shape) < 2:
         return "–"
-    return row.layout if row.blocks == 1 else f"{row.layout} × {row.blocks}"
+    blocks = "+".join(map(str, row.blocks)) if isinstance(row.blocks, tuple) else row.blocks
+    stored = row.layout if blocks == 1 else f"{row.layout} × {blocks}"
+    return f"{math.prod(row.shape[: row.batch])} of {stored}" if row.batch else stored
 
 
 def _print_unclaimed(error: "UnclaimedError") -> None:
@@ -147,6 +150,9 @@ def _print_unclaimed(error: "UnclaimedError") -> None:
         err.print(f"  --rule '{example}'", soft_wrap=True)
     err.print(
         "Roles are input, hidden, output, gain, bias, and other (left to another optimizer). The layout is out_in for "
-        "weights stored (d_out, d_in, …) and in_out for (d_in, d_out, …); blocks=3 for fused queries, keys and values.",
+        "weights stored (d_out, d_in, …) and in_out for (d_in, d_out, …); blocks=3 for fused queries, keys and values; "
+        "batch=1 for a stack of matrices along the first axis, such as experts.",
         soft_wrap=True,
     )
+    if error.question:
+        err.print(error.question, soft_wrap=True)

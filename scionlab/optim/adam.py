@@ -32,7 +32,7 @@ class Adam(Gaussian):
 
     def group(self, claim: Claim, lr: float, width: int) -> dict[str, Any]:
         """A parameter group of one parameter."""
-        decay = self.decay(lr) if claim.parameter.ndim > 1 else 0.0
+        decay = self.decay(lr) if len(claim.shape) > 1 else 0.0
         return {"params": [claim.parameter], "lr": lr, "weight_decay": decay}
 
     def decay(self, lr: float) -> float:

@@ -90,15 +90,16 @@ class LmoRecipe(Recipe):
         return getattr(self, f"norm_{role}"), getattr(self, f"radius_{role}")
 
     def group(self, claim: Claim) -> dict[str, Any]:
-        """The parameter's group: its norm and radius, a rule's before its role's, layout and blocks."""
+        """The parameter's group: its norm and radius, a rule's before its role's, and how it is stored."""
         norm, radius = self.geometry(claim.role)
-        name = norm_for(claim.norm or norm, claim.parameter.ndim)
+        name = norm_for(claim.norm or norm, len(claim.shape))
         return {
             "params": [claim.parameter],
             "norm": name,
             "radius": radius if claim.radius is None else claim.radius,
             "layout": claim.layout,
             "blocks": claim.blocks,
+            "batch": claim.batch,
             "norm_options": self._iteration() if iterates(name) else {},
         }
 
@@ -142,9 +143,9 @@ class ScionRecipe(LmoRecipe):
                 continue
             layer = self.layer(claim)
             radius = layer.radius
-            if claim.role == "output" and len(claim.names) == 1:  # at 0, a shared matrix would have no gradient
+            if claim.role == "output" and not claim.shared:  # at 0, a shared matrix would have no gradient
                 radius *= self.output_init
-            claim.parameter.copy_(radius * layer.init(claim.parameter.shape, generator))
+            claim.fill(radius * layer.init(claim.parameter.shape, generator))
 
 
 class UnconstrainedScionRecipe(ScionRecipe):

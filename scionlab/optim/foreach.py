@@ -20,8 +20,8 @@ Todo = tuple[Tensor, Tensor, Group]  # a parameter, its gradient, its group
 Tensors = list[Tensor] | tuple[Tensor, ...]
 # What must agree for parameters to move together, with `norm_options`, which is a dict and read on its own.
 OPTIONS = (
-    "lr", "momentum", "norm", "radius", "constrained", "layout", "first_average", "blocks", "average", "weight_decay",
-    "coupled",
+    "lr", "momentum", "norm", "radius", "constrained", "layout", "first_average", "blocks", "batch", "average",
+    "weight_decay", "coupled",
 )  # fmt: skip
 # Entries of a stack on a CPU. A larger one leaves the cache, and its batched products are then no faster than one by
 # one. In half precision they still are for a while: there every call of a product is dear.

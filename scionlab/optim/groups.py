@@ -37,8 +37,9 @@ STARTS: dict[type[Norm], str] = {
 class Explanation:
     """One parameter: its role and what decided about it, its ball, and where on the ball `initialize` starts it.
 
-    `names` has more than one entry where the weight is shared. Parameters with the role "other" have no norm and no
-    radius: they are for another optimizer.
+    `names` has more than one entry where the weight has several; `shared` says that it is both embedding and head.
+    `layout`, `blocks` and `batch` are those of `scionlab.geometry.Layer`; `padding` is an embedding's row that starts
+    and stays at zero. Parameters with the role "other" have no norm and no radius: they are for another optimizer.
     """
 
     names: tuple[str, ...]
@@ -47,9 +48,12 @@ class Explanation:
     norm: str | None
     radius: float | None
     layout: str
-    blocks: int
+    blocks: int | tuple[int, ...]
+    batch: int
     initialization: str
     decided_by: str
+    shared: bool
+    padding: int | None
     parameter: nn.Parameter = field(repr=False, compare=False)
 
 
@@ -80,23 +84,24 @@ def param_groups(
     radii: Mapping[str, float] | None = None,
     norms: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Parameter groups of the model for `Scion`: one for the parameters that share role, ball, layout and blocks.
+    """Parameter groups of the model for `Scion`: one for the parameters that share role, ball and form of storage.
 
     - preset: a name in `PRESETS`, which gives every role a norm and a radius.
     - rules: what the model's own types and order do not say, or say wrongly; a `Rule`, or its text.
     radii, norms: replace the preset's, by role: {"hidden": 2.0}. Norms of matrices also serve for convolutions.
 
-    Besides what the optimizer reads, a group has "names", "role", and "shared", whether its parameters have more than
-    one name. Raises UserError for parameters whose role is not known, and for balls that do not fit their shapes.
+    Besides what the optimizer reads, a group has "names", "role", "shared", whether its parameters are both embedding
+    and head, and "padding", the row of an embedding that stays zero, or None. Raises UserError for parameters whose
+    role is not known, an output that nothing tells, balls that do not fit their shapes, and sharded parameters.
     """
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in explain(model, preset, rules, radii, norms):
         if row.role == "other":
             continue
-        shared = len(row.names) > 1
-        ball = {"norm": row.norm, "radius": row.radius, "layout": row.layout, "blocks": row.blocks}
-        key = (row.role, shared, *ball.values())
-        group = groups.setdefault(key, {"role": row.role, "names": [], "params": [], **ball, "shared": shared})
+        ball = {name: getattr(row, name) for name in ("norm", "radius", "layout", "blocks", "batch")}
+        start = {"shared": row.shared, "padding": row.padding}
+        key = (row.role, *ball.values(), *start.values())
+        group = groups.setdefault(key, {"role": row.role, "names": [], "params": [], **ball, **start})
         group["names"].append(" = ".join(row.names))
         group["params"].append(row.parameter)
     return list(groups.values())
@@ -107,7 +112,7 @@ def initialize(groups: Iterable[Mapping[str, Any]], seed: int | torch.Generator 
     """Fill the parameters of `param_groups` in place: matrices on the sphere of their radius, biases with 0, gains not.
 
     `seed` may be a CPU generator. `output_init` multiplies the start of an output that is not shared; at 0 all classes
-    are equally likely at first.
+    are equally likely at first. The row of an embedding for padding is zero, as PyTorch makes it.
     """
     if not 0 <= output_init <= 1:
         raise UserError(f"output_init: {output_init!r} is not allowed: it must lie in [0, 1]")
@@ -123,6 +128,8 @@ def initialize(groups: Iterable[Mapping[str, Any]], seed: int | torch.Generator 
                 parameter.zero_()
             elif role != "gain":
                 parameter.copy_(factor * layer.radius * layer.init(parameter.shape, generator))
+                if group.get("padding") is not None:
+                    parameter[group["padding"]] = 0
 
 
 def _check_roles(argument: str, given: Mapping[str, Any]) -> None:
@@ -140,8 +147,11 @@ def _explained(claim: Claim, balls: Mapping[str, tuple[str, float]]) -> Explanat
         radius=None,
         layout=claim.layout,
         blocks=claim.blocks,
+        batch=claim.batch,
         initialization="as it is",
         decided_by=claim.reason,
+        shared=claim.shared,
+        padding=claim.padding,
         parameter=claim.parameter,
     )
     if claim.role == "other":
@@ -152,16 +162,17 @@ def _explained(claim: Claim, balls: Mapping[str, tuple[str, float]]) -> Explanat
     try:
         if not isinstance(radius, (int, float)):
             raise UserError(f"radius: {radius!r} is not allowed: it must be a number")
-        norm = norm_for(norm, len(row.shape))
-        layer = Layer(norm_named(norm), radius, claim.layout, claim.blocks)
+        norm = norm_for(norm, len(claim.shape))
+        layer = Layer(norm_named(norm), radius, claim.layout, claim.blocks, claim.batch)
         layer.check(norm, row.shape)
     except UserError as error:
         raise UserError(f"parameter {claim.names[0]!r} ({claim.role}): {error}") from None
-    return replace(row, norm=norm, radius=float(radius), initialization=_start(claim.role, layer.norm))
+    return replace(row, norm=norm, radius=float(radius), initialization=_start(claim, layer.norm))
 
 
-def _start(role: str, norm: Norm) -> str:
+def _start(claim: Claim, norm: Norm) -> str:
     """How `initialize` starts a parameter, in words."""
-    if role in ("bias", "gain"):
-        return "0" if role == "bias" else "as it is"
-    return STARTS.get(type(norm.matrix if isinstance(norm, Flat) else norm), "random")
+    if claim.role in ("bias", "gain"):
+        return "0" if claim.role == "bias" else "as it is"
+    start = STARTS.get(type(norm.matrix if isinstance(norm, Flat) else norm), "random")
+    return start if claim.padding is None else f"{start}, row {claim.padding} at 0"

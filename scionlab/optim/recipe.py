@@ -54,7 +54,7 @@ class Gaussian(Recipe):
     """Standard initialization, shared by the methods that are not norm-constrained.
 
     Matrices have variance 1/d_in, also one shared by input and output, and convolutions 1/(c_in·k²); embeddings have
-    standard deviation `embedding_std`; biases start at 0; gains keep what their module set.
+    standard deviation `embedding_std`, and zero for padding; biases start at 0; gains keep what their module set.
     """
 
     embedding_std: float = Field(default=1.0, gt=0)
@@ -67,17 +67,16 @@ class Gaussian(Recipe):
             if claim.role == "bias":
                 weight.zero_()
             elif claim.role != "gain":
-                weight.copy_(torch.randn(weight.shape, generator=generator) * self.std(claim))
+                claim.fill(torch.randn(weight.shape, generator=generator) * self.std(claim))
 
     def std(self, claim: Claim) -> float:
         """Standard deviation of a matrix's entries."""
         if claim.role == "input" and claim.layout == "in_out":
             return self.embedding_std
-        own_head = claim.role == "output" and len(claim.names) == 1
+        own_head = claim.role == "output" and not claim.shared
         return (self.output_init if own_head else 1.0) / math.sqrt(fan_in(claim))
 
 
 def fan_in(claim: Claim) -> int:
     """Entries of the parameter that one output sums over."""
-    parameter = claim.parameter
-    return parameter.shape[0] if claim.layout == "in_out" else parameter.numel() // parameter.shape[0]
+    return claim.shape[0] if claim.layout == "in_out" else math.prod(claim.shape[1:])

@@ -5,12 +5,11 @@ r"""Rules: what a caller says about parameters by name, in Python or as text.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from torch import nn
-from torch.nn.modules.conv import _ConvTransposeNd
 
 from scionlab.errors import UserError, unknown
 
@@ -18,7 +17,8 @@ from scionlab.errors import UserError, unknown
 Role = Literal["input", "hidden", "output", "gain", "bias", "other"]
 Layout = Literal["out_in", "in_out"]
 ROLES: tuple[str, ...] = tuple(role for role in get_args(Role) if role != "other")
-FORM = "REGEX=ROLE[,layout=out_in|in_out][,blocks=N][,norm=NAME][,radius=R]"
+FORM = "REGEX=ROLE[,layout=out_in|in_out][,blocks=N|ROWS+ROWS+…][,batch=AXES][,norm=NAME][,radius=R][,shared=yes|no]"
+_WORDS = {"yes": True, "no": False}
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,28 @@ class Use:
 
 
 def bare(name: str) -> str:
-    """The name without the segments that torch.compile and DistributedDataParallel put in it."""
-    return ".".join(part for part in name.split(".") if part not in ("_orig_mod", "module"))
+    """The name without the segments that wrappers put in it.
+
+    These are `_orig_mod` of torch.compile, `module` of DistributedDataParallel, and what activation checkpointing, FSDP
+    and others call `_checkpoint_wrapped_module`, `_fsdp_wrapped_module`, `_forward_module`.
+    """
+    return ".".join(part for part in name.split(".") if not re.fullmatch(r"_orig_mod|module|_\w+_module", part))
 
 
 @dataclass(frozen=True)
 class Rule:
     """Gives `role` to parameters whose full name matches `name` inside a module of type `module`.
 
-    Names are matched as they are and without `_orig_mod.` (torch.compile) and `module.` (DistributedDataParallel).
-    `layout` and `blocks` are the module's own if not given; of a module that is not PyTorch's nothing is known, so a
-    rule for its matrices must say the layout. `norm` and `radius` are used in place of the preset's. The role "other"
-    leaves a parameter to another optimizer. Raises UserError for a field that is not allowed.
+    Names are matched as they are and without what wrappers put into them (`bare`).
+
+    - layout, blocks: how the tensor holds its matrices, as in `scionlab.geometry.Layer`; by default the module's own.
+        Of a module that is not PyTorch's nothing is known, so a rule for its matrices must say the layout.
+    - batch: leading axes that count matrices of their own, default 0; 1 for experts stored (expert, d_out, d_in).
+    - norm, radius: used in place of the preset's.
+    - shared: whether the matrix is both embedding and head, which `output_init` then leaves as it is. By default, one
+        with several names is, and an nn.Embedding whose role is output: the head is then the embedding, used by hand.
+
+    The role "other" leaves a parameter to another optimizer. Raises UserError for a field that is not allowed.
     """
 
     role: Role
@@ -58,9 +68,11 @@ class Rule:
     module: type[nn.Module] | tuple[type[nn.Module], ...] = nn.Module
     ndim: int | None = None
     layout: Layout | None = None
-    blocks: int | None = None
+    blocks: int | tuple[int, ...] | None = None
     norm: str | None = None
     radius: float | None = None
+    batch: int = 0
+    shared: bool | None = None
 
     def __post_init__(self) -> None:
         if self.role not in get_args(Role):
@@ -80,18 +92,19 @@ class Rule:
             raise UserError(
                 f"rule: {text!r} is not allowed: it must read {FORM}, ROLE one of {', '.join(get_args(Role))}"
             )
-        kinds: dict[str, type] = {"layout": str, "blocks": int, "norm": str, "radius": float}
         values: dict[str, Any] = {"role": found["role"], "name": found["name"]}
         for option, value in (part.split("=") for part in found["options"].split(",") if part):
-            if option not in kinds:
-                raise unknown(f"rule: {text!r}: option", option, kinds)
+            if option not in _OPTIONS:
+                raise unknown(f"rule: {text!r}: option", option, _OPTIONS)
+            read, allowed = _OPTIONS[option]
             try:
-                values[option] = kinds[option](value)
-            except ValueError:
-                raise UserError(f"rule: {text!r}: {option}: {value!r} is not allowed: it must be a number") from None
+                values[option] = read(value)
+            except (ValueError, KeyError):
+                raise UserError(f"rule: {text!r}: {option}: {value!r} is not allowed: it must be {allowed}") from None
         return cls(**values)
 
     def matches(self, use: Use) -> bool:
+        """Whether the rule claims this use of a parameter."""
         return (
             any(re.fullmatch(self.name, name) is not None for name in (use.name, bare(use.name)))
             and isinstance(use.module, self.module)
@@ -99,31 +112,17 @@ class Rule:
         )
 
 
-def examples(unclaimed: Sequence[Use], others: Iterable[str]) -> tuple[str, ...]:
-    r"""Rules as text that give every one of `unclaimed` a part, for the caller to correct; none matches `others`.
-
-    Numbers in names become \d+ where that is unambiguous, so that one rule serves all layers. The layout is known of
-    PyTorch's transposed convolutions and of Conv1D of transformers, which fuses queries, keys and values in `c_attn`.
-    """
-    parts = {use.name: _example_part(use) for use in unclaimed}
-    found = []
-    for use in unclaimed:
-        wide = r"\.".join(r"\d+" if word.isdigit() else re.escape(word) for word in bare(use.name).split("."))
-        matched = {name for name in (*parts, *others) if re.fullmatch(wide, bare(name))}
-        same = all(parts.get(name) == parts[use.name] for name in matched)
-        found.append(f"{wide if same else re.escape(bare(use.name))}={parts[use.name]}")
-    return tuple(dict.fromkeys(found))
+def _blocks(text: str) -> int | tuple[int, ...]:
+    """3 for three equal blocks; (64, 16, 16) for "64+16+16"."""
+    return tuple(map(int, text.split("+"))) if "+" in text else int(text)
 
 
-def _example_part(use: Use) -> str:
-    shape = use.parameter.shape
-    if isinstance(use.module, _ConvTransposeNd):
-        return "hidden,layout=in_out" if use.module.groups == 1 else "other"
-    if len(shape) == 1:
-        return "gain"
-    normalizes = isinstance(use.module, (nn.LayerNorm, nn.RMSNorm))  # over several axes: no norm here measures that
-    if normalizes or len(shape) not in (2, 3, 4, 5) or (len(shape) > 2 and shape[0] == 1):  # numbers, learned tokens
-        return "other"
-    if type(use.module).__name__ == "Conv1D":
-        return "hidden,layout=in_out" + (",blocks=3" if ".c_attn." in use.name else "")
-    return "hidden,layout=out_in"
+# How a text's option is read, and what it must be.
+_OPTIONS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "layout": (str, "out_in or in_out"),
+    "blocks": (_blocks, "a number, or the rows of every block, as in 64+16+16"),
+    "batch": (int, "a number"),
+    "norm": (str, "a name"),
+    "radius": (float, "a number"),
+    "shared": (_WORDS.__getitem__, "yes or no"),
+}

@@ -21,6 +21,7 @@ from scionlab.errors import UserError, unknown
 from scionlab.geometry import Layer, norm_named
 from scionlab.optim import foreach
 from scionlab.optim.parts import AVERAGES, SCOPES, STEP_RULES, Move, step_sizes
+from scionlab.optim.sharded import refuse_shard
 
 NUMBERS = ("lr", "momentum", "radius", "smoothness", "weight_decay")
 NORM_OPTIONS = ("steps", "coefficients", "dtype")
@@ -34,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "layout": "out_in",
     "first_average": "zero",
     "blocks": 1,
+    "batch": 0,
     "norm_options": {},
     "average": "gradient",
     "step_rule": "lmo",
@@ -59,7 +61,9 @@ class Scion(Optimizer):
     - constrained: step towards the LMO point (Scion) or along it (unconstrained Scion).
     - layout: "out_in" for weights stored (d_out, d_in), "in_out" for embeddings stored (vocabulary, width).
     - first_average: "zero" starts d from 0, "gradient" from the first gradient (as the analysis of 2603.21191 does).
-    - blocks: number of equal matrices the weight holds side by side along d_out: 3 for fused queries, keys and values.
+    - blocks: matrices the weight holds side by side along d_out: 3 equal ones for fused queries, keys and values, or
+        the rows of each, (64, 16, 16).
+    - batch: leading axes that count matrices of their own; 1 for experts stored (expert, d_out, d_in).
     - norm_options: steps, coefficients and dtype of Newton-Schulz, for norms that use it.
     - average: "gradient", "nesterov", "none", or "lmo" for ALMOND's average of LMOs.
     - step_rule: "lmo", "steepest" (scaled by the dual norm) or "clipped" (the smaller of both).
@@ -70,7 +74,7 @@ class Scion(Optimizer):
     - foreach: None, the default, moves parameters together where `scionlab.optim.foreach` can, which gives the same
         numbers sooner; False moves one after the other, by the formulas as they are written here.
 
-    Raises UserError for values out of range, and for sparse or complex gradients.
+    Raises UserError for values out of range, for sparse or complex gradients, and for sharded parameters.
     """
 
     def __init__(
@@ -236,7 +240,7 @@ class ScionLight(Scion):
 def layer_of(group: Mapping[str, Any]) -> Layer:
     """The ball of a parameter group, with or without options of its norm."""
     norm = norm_named(group["norm"], **group.get("norm_options", {}))
-    return Layer(norm, group["radius"], group["layout"], group["blocks"])
+    return Layer(norm, group["radius"], group["layout"], group["blocks"], group.get("batch", 0))
 
 
 def _apply(move: Move, size: float | Tensor) -> None:
@@ -283,6 +287,8 @@ def _check_group(group: dict[str, Any]) -> None:
         raise UserError(f"Scion: norm_options: {group['norm_options']!r} is not allowed: it must be a dict")
     for option in group["norm_options"]:
         _check_choice("norm_options", option, NORM_OPTIONS)
+    for parameter in group["params"]:
+        refuse_shard(parameter)
     try:
         layer = layer_of(group)
         for parameter in group["params"]:

@@ -38,10 +38,10 @@ class Encoder(nn.Module):
         self.embed = nn.Embedding(vocabulary, width)
         layer = nn.TransformerEncoderLayer(width, nhead=2, dim_feedforward=16, dropout=0.0, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
-        self.classify = nn.Linear(width, vocabulary)
+        self.head = nn.Linear(width, vocabulary)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.classify(self.encoder(self.embed(tokens)))
+        return self.head(self.encoder(self.embed(tokens)))
 
 
 def gpt2():

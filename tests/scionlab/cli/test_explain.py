@@ -122,7 +122,8 @@ def test_json_has_the_same(rows, target):
     assert len(found) == 14
     assert found["head.weight"] == {
         "names": ["head.weight"], "shape": [11, 8], "role": "output", "norm": "sign", "radius": 3000.0,
-        "layout": "out_in", "blocks": 1, "initialization": "random signs", "decided_by": "nn.Linear called head",
+        "layout": "out_in", "blocks": 1, "batch": 0, "initialization": "random signs",
+        "decided_by": "nn.Linear called head", "shared": False, "padding": None,
     }  # fmt: skip
     assert (answer["preset"], answer["frozen"]) == ("text-tied", ["head.bias"])
 
@@ -152,16 +153,16 @@ def test_parameters_that_need_a_rule_are_listed_with_rules_that_work(explain, ro
     for name in ("'layers.0.weight' of shape (8, 24) in Conv1D", "'layers.2.weight'", "'activation.weight'"):
         assert name in listed
     rules = [line.strip().removeprefix("--rule ").strip("'") for line in listed.splitlines() if "--rule" in line]
-    assert rules == [r"layers\.\d+\.weight=hidden,layout=in_out", r"activation\.weight=gain"]
+    assert rules == [r"layers\.\d+\.weight=hidden,layout=in_out", r"activation\.weight=other"]
     found, _ = rows("models:Fused", "--rule", rules[0] + ",blocks=3", "--rule", rules[1])
     assert [found[f"layers.{i}.weight"]["blocks"] for i in range(3)] == [3, 3, 3]
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")  # torch's advice on the order of axes
 def test_a_model_of_an_installed_package_needs_no_file(rows):
-    found, _ = rows("torch.nn:Transformer")
+    found, _ = rows("torch.nn:Transformer", "--rule", r".*linear\d\.weight=hidden")
     assert found["decoder.layers.5.multihead_attn.in_proj_weight"]["blocks"] == 3
-    assert {row["role"] for row in found.values()} == {"hidden", "gain", "bias", "output"}
+    assert {row["role"] for row in found.values()} == {"hidden", "gain", "bias"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_models import Encoder, gpt2
+from small_models import Encoder, gpt2, trial
 from torch import nn
 
 import scionlab
@@ -10,15 +10,14 @@ from scionlab import Rule, Scion, explain, initialize, param_groups
 from scionlab.errors import UserError
 from scionlab.geometry import NORMS, Layer, norm_named
 from scionlab.models.gpt import GPT, GPTConfig
-from scionlab.optim import ScionRecipe
+from scionlab.optim import ScionRecipe, recipe
 from scionlab.optim.presets import PRESETS
 from scionlab.optim.roles import UnclaimedError, assign_roles
 
 
-class ImageNet(nn.Module):
+class ImageNet(nn.Sequential):
     def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
+        super().__init__(
             nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=2), nn.Flatten(), nn.Linear(8, 10)
         )
 
@@ -51,16 +50,16 @@ def test_every_parameter_of_a_torch_transformer_has_a_ball():
         (layer + "norm1.bias",): ("bias", "bias", 1.0, "out_in", 1),
         (layer + "norm2.weight",): ("gain", "bias-max", 1.0, "out_in", 1),
         (layer + "norm2.bias",): ("bias", "bias", 1.0, "out_in", 1),
-        ("classify.weight",): ("output", "sign", 64.0, "out_in", 1),
-        ("classify.bias",): ("bias", "bias", 1.0, "out_in", 1),
+        ("head.weight",): ("output", "sign", 64.0, "out_in", 1),
+        ("head.bias",): ("bias", "bias", 1.0, "out_in", 1),
     }
 
 
 def test_the_table_says_what_decided_and_how_matrices_start():
-    rows = {row.names[0]: row for row in explain(Encoder(depth=1), rules=[Rule("bias", "classify.bias", radius=2.0)])}
+    rows = {row.names[0]: row for row in explain(Encoder(depth=1), rules=[Rule("bias", "head.bias", radius=2.0)])}
     assert rows["embed.weight"].decided_by == "nn.Embedding"
-    assert rows["classify.weight"].decided_by == "last nn.Linear"
-    assert rows["classify.bias"].decided_by == "rule 'classify.bias'"
+    assert rows["head.weight"].decided_by == "nn.Linear called head"
+    assert rows["head.bias"].decided_by == "rule 'head.bias'"
     starts = {rows[name].role: rows[name].initialization for name in rows}
     assert starts == {
         "input": "normalized Gaussian columns",
@@ -73,7 +72,7 @@ def test_the_table_says_what_decided_and_how_matrices_start():
 
 
 def test_images_are_measured_by_convolutions():
-    rows = {row.names[0].removeprefix("layers."): row for row in explain(ImageNet(), preset="image")}
+    rows = {row.names[0]: row for row in explain(ImageNet(), preset="image")}
     assert (rows["0.weight"].role, rows["0.weight"].norm, rows["0.weight"].radius) == ("input", "conv-max", 8.0)
     assert (rows["2.weight"].role, rows["2.weight"].norm, rows["2.weight"].blocks) == ("hidden", "conv", 2)
     assert (rows["4.weight"].norm, rows["4.weight"].radius) == ("sign", 128.0)
@@ -171,7 +170,7 @@ def test_radii_and_norms_by_role_and_by_rule():
     assert found["linear1.weight"] == ("spectral-exact", 7.0)
     assert found["linear2.weight"] == ("spectral", 2.0)
     assert found["linear2.bias"] == ("bias", 0.5)
-    assert found["classify.weight"] == ("row", 64.0)
+    assert found["head.weight"] == ("row", 64.0)
 
 
 def test_our_own_gpt_gets_the_groups_of_its_recipe():
@@ -213,7 +212,7 @@ def test_the_output_starts_inside_its_ball_if_asked_unless_it_is_shared(output_i
     for each in (model, tied):
         initialize(param_groups(each), output_init=output_init)
     measure = Layer(NORMS["sign"]).measure
-    assert float(measure(model.classify.weight.detach())) == pytest.approx(64 * output_init)
+    assert float(measure(model.head.weight.detach())) == pytest.approx(64 * output_init)
     assert float(measure(tied.head.weight.detach())) == pytest.approx(64)
 
 
@@ -224,6 +223,77 @@ def test_optimizer_groups_can_be_initialized_too():
         initialize(Scion([nn.Parameter(torch.ones(2, 2))]).param_groups)
     with pytest.raises(UserError, match=r"output_init: 2 is not allowed: it must lie in \[0, 1\]"):
         initialize(groups, output_init=2)
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        (nn.Embedding(9, 4, padding_idx=2), []),
+        (nn.Embedding(9, 4, padding_idx=2), ["weight=output"]),
+        (nn.EmbeddingBag(9, 4, padding_idx=2), []),
+    ],
+)
+def test_the_row_for_padding_starts_and_stays_at_zero(module, rules):
+    (row,) = explain(module, rules=rules)
+    assert row.initialization.endswith(", row 2 at 0")
+    groups = param_groups(module, rules=rules)
+    initialize(groups)
+    optimizer = Scion(groups, lr=0.25)
+    for step in range(2):
+        assert not module.weight[2].any()
+        assert module.weight.any(1).sum() == 8
+        indices = torch.tensor([[0, 2, 5 + step]])
+        module(indices).square().sum().backward()
+        optimizer.step()
+    for method in ("scion", "adam"):
+        nn.init.ones_(module.weight)
+        claims = assign_roles(module, rules)
+        recipe(trial(method)).initialize(claims, torch.Generator())
+        assert not module.weight[2].any()
+        assert module.weight[:2].all()
+
+
+class Experts(nn.Module):
+    """A mixture's experts and their biases, as one tensor each; the head is as wide as the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Parameter(torch.zeros(4, 64, 32)), nn.Parameter(torch.zeros(4, 64, 32))
+        self.bias = nn.Parameter(torch.zeros(4, 64))
+        self.head = nn.Linear(32, 10, bias=False)
+
+
+EXPERT_RULES = ["up=hidden,layout=out_in,batch=1", "down=hidden,layout=in_out,batch=1,blocks=2", "bias=bias,batch=1"]
+
+
+@pytest.mark.parametrize("foreach", [None, False])
+def test_every_expert_starts_on_and_moves_to_its_own_ball(foreach):
+    model = Experts()
+    groups = param_groups(model, rules=EXPERT_RULES)
+    rows = table(explain(model, rules=EXPERT_RULES))
+    assert rows[("up",)][:2] == rows[("down",)][:2] == ("hidden", "spectral")
+    initialize(groups)
+    size = 3 * 2**0.5  # ρ √(d_out/d_in)
+    assert torch.allclose(torch.linalg.svdvals(model.up.detach()), torch.tensor(size))
+    assert torch.allclose(
+        torch.linalg.svdvals(model.down.detach().mT.unflatten(1, (2, 16))), torch.tensor(0.75**0.5 * 3 / 3**0.5)
+    )
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    Scion(groups, lr=1.0, foreach=foreach).step()
+    values = torch.linalg.svdvals(model.up.detach()) / size
+    assert 0.65 < float(values.min()) <= float(values.max()) < 1.21
+    assert model.bias.detach().square().mean(1).sqrt().tolist() == pytest.approx([1] * 4)
+
+
+def test_blocks_may_have_different_sizes():
+    model = nn.ModuleDict({"qkv": nn.Linear(64, 96, bias=False), "head": nn.Linear(64, 10, bias=False)})
+    groups = param_groups(model, rules=[r"qkv\.weight=hidden,blocks=64+16+16"])
+    initialize(groups)
+    for part in model["qkv"].weight.detach().split((64, 16, 16)):
+        assert torch.allclose(torch.linalg.svdvals(part), torch.tensor(3 * (part.shape[0] / 64) ** 0.5), rtol=1e-5)
+    with pytest.raises(UserError, match=r"blocks: 64\+16\+8 is not allowed: their sum is not the output axis, 96"):
+        param_groups(model, rules=[r"qkv\.weight=hidden,blocks=64+16+8"])
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -243,9 +313,9 @@ def test_a_state_dict_carries_the_groups(preset, tmp_path):
         ({"norms": {"head": "sign"}}, "norms: role: 'head' is not known"),
         ({"radii": {"hidden": -1.0}}, r"'.*in_proj_weight' \(hidden\): radius: -1.0 is not allowed"),
         ({"radii": {"hidden": "3"}}, r"\(hidden\): radius: '3' is not allowed: it must be a number"),
-        ({"norms": {"output": "sing"}}, r"'classify.weight' \(output\): norm: 'sing' is not known .*'sign'"),
-        ({"norms": {"output": "bias"}}, r"'classify.weight' \(output\): norm 'bias' measures tensors of 1 dim"),
-        ({"rules": ["clasify.weight=output"]}, "rule 'clasify.weight' .* matches no parameter"),
+        ({"norms": {"output": "sing"}}, r"'head.weight' \(output\): norm: 'sing' is not known .*'sign'"),
+        ({"norms": {"output": "bias"}}, r"'head.weight' \(output\): norm 'bias' measures tensors of 1 dim"),
+        ({"rules": ["haed.weight=output"]}, "rule 'haed.weight' .* matches no parameter"),
         ({"rules": [Rule("hidden", ".*in_proj_weight", blocks=5)]}, "blocks: 5 is not allowed: it does not divide"),
         ({"rules": [Rule("hidden", ".*in_proj_weight", blocks=0)]}, "blocks: 0 is not allowed"),
     ],

@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_models import Small, gpt_claims
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from scionlab.errors import UserError
 from scionlab.geometry import NORMS, norm_named
@@ -58,7 +59,15 @@ def test_roles_of_gains_and_biases():
 
 
 @pytest.mark.parametrize(
-    "wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="eager")], ids=["module.", "_orig_mod."]
+    "wrap",
+    [
+        nn.DataParallel,
+        lambda model: torch.compile(model, backend="eager"),
+        checkpoint_wrapper,
+        lambda model: nn.ModuleDict({"_fsdp_wrapped_module": model}),
+        lambda model: nn.DataParallel(checkpoint_wrapper(torch.compile(model, backend="eager"))),
+    ],
+    ids=["module.", "_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "several"],
 )
 def test_what_wrappers_put_into_names_changes_nothing(wrap):
     model = Small()
@@ -67,40 +76,18 @@ def test_what_wrappers_put_into_names_changes_nothing(wrap):
     assert list(roles(wrap(model), rule).values()) == list(roles(model, rule).values())
 
 
-def test_a_compiled_part_keeps_its_role():
+@pytest.mark.parametrize("wrap", [lambda part: torch.compile(part, backend="eager"), checkpoint_wrapper])
+def test_a_wrapped_part_keeps_its_role(wrap):
     model = Small()
-    model.head = torch.compile(model.head, backend="eager")
+    model.head, model.hidden = wrap(model.head), wrap(model.hidden)
     assert list(roles(model).values()) == list(SMALL.values())
+    assert list(roles(model, Rule("output", name=r"hidden\.weight")).values())[1] == "output"
 
 
 def test_frozen_parameters_have_no_role():
     model = Small()
     model.embed.weight.requires_grad_(False)
     assert "input" not in roles(model).values()
-
-
-def test_without_a_head_by_name_the_last_linear_layer_is_the_output():
-    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 6), nn.LayerNorm(6), nn.Conv1d(6, 6, 1))
-    found = {claim.names[0]: (claim.role, claim.reason) for claim in assign_roles(model) if claim.role != "bias"}
-    assert found == {
-        "0.weight": ("hidden", "nn.Linear"),
-        "2.weight": ("output", "last nn.Linear"),
-        "3.weight": ("gain", "nn.LayerNorm"),
-        "4.weight": ("hidden", "nn.Conv1d"),
-    }
-    model[2].weight.requires_grad_(False)  # the part belongs to the layer; nobody inherits it
-    assert roles(model)["0.weight"] == "hidden"
-
-
-def test_a_head_by_name_is_the_output_wherever_it_stands():
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.lm_head = nn.Linear(4, 9)
-            self.body = nn.Linear(4, 4)
-
-    assert roles(Model())["lm_head.weight"] == "output"
-    assert roles(Model())["body.weight"] == "hidden"
 
 
 @pytest.mark.parametrize(("preset", "first"), [("text", "hidden"), ("text-tied", "hidden"), ("image", "input")])
@@ -118,10 +105,9 @@ def test_one_layer_is_an_output():
 
 def test_fused_matrices_are_blocks():
     attention = nn.MultiheadAttention(8, 2)
-    found = parts(nn.ModuleList([nn.Linear(8, 8), attention]))
-    assert found["1.in_proj_weight"] == ("hidden", "out_in", 3)
-    assert found["1.out_proj.weight"] == ("hidden", "out_in", 1)
-    assert found["0.weight"][0] == "output"  # the last one that is not a part of attention
+    found = parts(nn.ModuleDict({"attention": attention, "head": nn.Linear(8, 8)}))
+    assert found["attention.in_proj_weight"] == ("hidden", "out_in", 3)
+    assert found["attention.out_proj.weight"] == ("hidden", "out_in", 1)
     unequal = parts(nn.MultiheadAttention(8, 2, kdim=4, vdim=6))
     assert {unequal[f"{x}_proj_weight"] for x in "qkv"} == {("hidden", "out_in", 1)}
 
@@ -160,6 +146,8 @@ def test_parameters_without_a_known_part_are_all_named():
         (nn.PReLU(), "weight"),
         (nn.MultiheadAttention(4, 2, add_bias_kv=True), "bias_k"),  # called bias, but no vector
         (nn.utils.parametrizations.weight_norm(nn.Linear(2, 3)), "parametrizations.weight.original0"),
+        (nn.ParameterDict({"dt_bias": torch.ones(3)}), "dt_bias"),  # of a state-space model, where no zero belongs
+        (nn.ModuleDict({"dt_proj": nn.Linear(2, 3), "head": nn.Linear(3, 3)}), "dt_proj.bias"),
     ],
 )
 def test_nothing_is_guessed(module, name):
@@ -235,6 +223,42 @@ def test_a_shared_matrix_with_several_parts_and_no_output_needs_a_rule():
     assert roles(model, Rule("hidden", name="mix.weight"))["embed.weight"] == "hidden"
 
 
+def test_a_matrix_is_shared_where_it_has_several_names_or_embeds_and_is_the_output():
+    def shared(model: nn.Module, *rules: str) -> list[str]:
+        return [claim.names[0] for claim in assign_roles(model, rules) if claim.shared]
+
+    assert shared(GPT(GPTConfig(width=32, depth=1, tied=True))) == ["embed.weight"]
+    assert shared(Small()) == []
+    by_hand = r"embed\.weight=output"  # logits = h @ embed.weight.T
+    assert shared(Small(), by_hand) == ["embed.weight"]
+    assert shared(Small(), by_hand + ",shared=no") == []  # nothing is looked up in it
+    assert shared(Small(), r"head\.weight=output,shared=yes") == ["head.weight"]
+    assert shared(nn.ParameterDict({"wte": torch.zeros(9, 4)}), "wte=output,layout=out_in,shared=yes") == ["wte"]
+
+
+@pytest.mark.parametrize("module", [nn.Embedding(9, 4, padding_idx=-2), nn.EmbeddingBag(9, 4, padding_idx=7)])
+def test_an_embedding_has_a_row_for_padding_whatever_its_role(module):
+    for rules in ([], ["weight=output"], ["weight=hidden,layout=in_out"]):
+        (claim,) = assign_roles(module, rules)
+        assert claim.padding == 7
+    assert (claim.role, parts(module)["weight"]) == ("hidden", ("input", "in_out", 1))
+    assert assign_roles(nn.Embedding(9, 4))[0].padding is None
+
+
+def test_a_vector_called_bias_is_one_and_others_only_in_modules_of_pytorch():
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias, self.q_bias = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+            self.fused = nn.MultiheadAttention(4, 2)
+
+    with pytest.raises(UnclaimedError) as caught:
+        assign_roles(Attention())
+    assert [use.name for use in caught.value.uses] == ["q_bias"]
+    found = roles(Attention(), *map(Rule.of, caught.value.examples))
+    assert {found[name] for name in ("bias", "q_bias", "fused.in_proj_bias", "fused.out_proj.bias")} == {"bias"}
+
+
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
@@ -245,6 +269,10 @@ def test_a_shared_matrix_with_several_parts_and_no_output_needs_a_rule():
         ("a=bias", Rule("bias", "a")),
         (r"(?=b)b{1,2}=gain,norm=bias,radius=2e-1", Rule("gain", r"(?=b)b{1,2}", norm="bias", radius=0.2)),
         ("=other", Rule("other", "")),
+        ("qkv=hidden,blocks=64+16+16", Rule("hidden", "qkv", blocks=(64, 16, 16))),
+        ("w=hidden,layout=out_in,batch=1", Rule("hidden", "w", layout="out_in", batch=1)),
+        ("wte=output,shared=yes", Rule("output", "wte", shared=True)),
+        ("wte=output,shared=no", Rule("output", "wte", shared=False)),
     ],
 )
 def test_a_rule_can_be_text(text, rule):
@@ -259,36 +287,15 @@ def test_a_rule_can_be_text(text, rule):
         ("a=hidden,layuot=in_out", r"option: 'layuot' is not known \(did you mean 'layout'\?\)"),
         ("a=hidden,layout=inout", "rule: layout: 'inout' is not known"),
         ("a=hidden,blocks=three", "blocks: 'three' is not allowed: it must be a number"),
+        ("a=hidden,blocks=64+x", r"blocks: '64\+x' is not allowed: it must be a number, or the rows of every block"),
+        ("a=hidden,batch=one", "batch: 'one' is not allowed: it must be a number"),
+        ("a=output,shared=true", "shared: 'true' is not allowed: it must be yes or no"),
         ("(=hidden", "is not a regular expression"),
     ],
 )
 def test_a_text_that_is_no_rule_is_refused(text, message):
     with pytest.raises(UserError, match=message):
         Rule.of(text)
-
-
-def test_examples_are_rules_that_claim_what_nothing_claims_and_nothing_else():
-    model = nn.ModuleDict(
-        {
-            "up": nn.ModuleList([nn.ConvTranspose2d(4, 2, 2) for _ in range(12)]),
-            "mixed": nn.Sequential(nn.Linear(2, 2), nn.PReLU()),  # one pattern, of which one is claimed
-            "several": nn.Sequential(nn.PReLU(), nn.ConvTranspose1d(2, 2, 1), nn.ConvTranspose2d(4, 4, 1, groups=2)),
-            "token": nn.ParameterList([torch.zeros(1, 1, 4)]),
-        }
-    )
-    with pytest.raises(UnclaimedError) as caught:
-        assign_roles(model)
-    assert caught.value.examples == (
-        r"up\.\d+\.weight=hidden,layout=in_out",
-        r"mixed\.1\.weight=gain",
-        r"several\.0\.weight=gain",
-        r"several\.1\.weight=hidden,layout=in_out",
-        r"several\.2\.weight=other",  # its blocks lie along the input
-        r"token\.\d+=other",
-    )
-    found = roles(model, *map(Rule.of, caught.value.examples))
-    assert (found["mixed.0.weight"], found["up.11.weight"], found["token.0"]) == ("output", "hidden", "other")
-    assert assign_roles(model, caught.value.examples)  # texts do as well
 
 
 @pytest.mark.parametrize(
