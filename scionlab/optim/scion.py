@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from scionlab.errors import UserError, unknown
 from scionlab.geometry import Layer, norm_named
 from scionlab.optim import foreach
+from scionlab.optim.momentum import refuse_change, refuse_cycle, remember
 from scionlab.optim.parts import AVERAGES, SCOPES, STEP_RULES, Move, step_sizes
 from scionlab.optim.sharded import refuse_shard
 
@@ -54,8 +55,8 @@ class Scion(Optimizer):
 
     - lr: step size γ ≥ 0; at most 1 when constrained (a convex combination). A 0-d tensor may change without another
         compilation of the step; its value is not checked, as that would wait for its device.
-    - momentum: α in (0, 1], the weight of the new gradient; 0.1 is what others call momentum 0.9. A scheduler that
-        cycles momentum writes the other convention: use OneCycleLR with cycle_momentum=False.
+    - momentum: α in (0, 1], the weight of the new gradient; 0.1 is what others call momentum 0.9. Schedulers that cycle
+        momentum write the other convention and are refused: use OneCycleLR with cycle_momentum=False.
     - norm: a name that `scionlab.geometry.norm_named` knows.
     - radius: ρ > 0, in units of the group's norm.
     - constrained: step towards the LMO point (Scion) or along it (unconstrained Scion).
@@ -179,8 +180,9 @@ class ScionLight(Scion):
     After the step the gradient is multiplied by 1 − α and kept, and the next backward pass adds to it: d/α, which the
     LMO does not tell from d. `zero_grad` therefore does nothing. What else writes to gradients (clipping by value or
     norm, GradScaler, `model.zero_grad`) changes the average. `state_dict` does not hold it: save `gradient_buffers()`.
+    d/α is another number for another α, so momentum stays what it was in the first step.
 
-    Raises UserError for an average other than "gradient", for coupled decay and for a GradScaler.
+    Raises UserError for an average other than "gradient", for coupled decay, a GradScaler, and a momentum that changes.
     """
 
     _step_supports_amp_scaling = True  # GradScaler then leaves the gradients to the step, which refuses it
@@ -205,9 +207,12 @@ class ScionLight(Scion):
             for name in ("found_inf", "grad_scale"):
                 delattr(self, name)
             raise UserError("ScionLight: GradScaler rescales gradients, which are the average here; use bfloat16")
+        for group in self.param_groups:
+            refuse_change("ScionLight", group)
         loss = super().step(closure)
         fading: dict[float, list[Tensor]] = {}
         for group in self.param_groups:
+            remember(group)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     fading.setdefault(group["momentum"], []).append(parameter.grad)
@@ -257,6 +262,7 @@ def _apply(move: Move, size: float | Tensor) -> None:
 
 
 def _check_step(group: dict[str, Any]) -> None:
+    refuse_cycle("Scion", group)
     lr = group["lr"]
     of_tensor = isinstance(lr, Tensor) and lr.ndim == 0
     for field in NUMBERS[1:] if of_tensor else NUMBERS:

@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scionlab.errors import UserError
+from scionlab.optim.momentum import refuse_cycle
 
 
 class Shampoo(Optimizer):
     """One Kronecker factor for each side of a matrix; keeps d_out² + d_in² numbers for it besides the average.
 
     - lr: γ ≥ 0.
-    - momentum: α in (0, 1], the weight of the new gradient.
+    - momentum: α in (0, 1], the weight of the new gradient; schedulers that cycle it as others do are refused.
     - beta2: in [0, 1).
     - eps: what is added to a factor's eigenvalues, in units of the largest; what is lost in its rounding counts as
         zero, and gives no step.
@@ -59,6 +60,7 @@ class Shampoo(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            refuse_cycle("Shampoo", group)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     step = self._direction(self.state[parameter], parameter.grad, group)
