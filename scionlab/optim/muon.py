@@ -1,13 +1,17 @@
-"""Muon on hidden matrices (PyTorch's own, which takes no convolutions), AdamW on everything else."""
+"""Muon on hidden matrices (not convolutions), AdamW on everything else.
+
+It is PyTorch's own where a parameter is one matrix (d_out, d_in), and ours for other layouts, blocks and batches.
+"""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch.optim import Optimizer
 
 from scionlab.optim.adam import Adam
+from scionlab.optim.layered_muon import LayeredMuon
 from scionlab.optim.roles import Claim
 
 
@@ -33,21 +37,23 @@ class Muon(Adam):
     adjust_lr: Literal["original", "match_rms_adamw"] = "original"
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
-        matrices = [claim.role == "hidden" and claim.parameter.ndim == 2 for claim in claims]
-        hidden = [claim.parameter for claim, matrix in zip(claims, matrices, strict=True) if matrix]
-        rest = [claim for claim, matrix in zip(claims, matrices, strict=True) if not matrix]
-        beside = self._beside(rest, lr, momentum, width)
-        if not hidden:
-            return beside
-        muon = torch.optim.Muon(
-            hidden,
-            lr=lr,
-            momentum=1 - momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.decay(lr),
-            adjust_lr_fn=self.adjust_lr,
-        )
-        return [muon, *beside]
+        hidden = [claim for claim in claims if claim.role == "hidden" and len(claim.shape) == 2]
+        rest = [claim for claim in claims if not any(claim is matrix for matrix in hidden)]
+        plain = [claim for claim in hidden if _plain(claim)]
+        layered = [claim for claim in hidden if not _plain(claim)]
+        given = {
+            "lr": lr,
+            "momentum": 1 - momentum,
+            "nesterov": self.nesterov,
+            "weight_decay": self.decay(lr),
+            "adjust_lr_fn": self.adjust_lr,
+        }
+        made: list[Optimizer] = []
+        if plain:
+            made.append(torch.optim.Muon([claim.parameter for claim in plain], **given))
+        if layered:
+            made.append(LayeredMuon([_group(claim) for claim in layered], **given))
+        return [*made, *self._beside(rest, lr, momentum, width)]
 
     def _beside(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
         """AdamW on what Muon does not take."""
@@ -56,3 +62,12 @@ class Muon(Adam):
         rate = lr * self.adam_lr_ratio if self.adam_lr is None else self.adam_lr
         average = momentum if self.adam_beta1 is None else 1 - self.adam_beta1
         return Adam(**fields | {"weight_decay": decay}).optimizers(claims, rate, average, width)
+
+
+def _plain(claim: Claim) -> bool:
+    """Whether the parameter is stored as PyTorch's Muon reads it."""
+    return (claim.layout, claim.blocks, claim.batch) == ("out_in", 1, 0)
+
+
+def _group(claim: Claim) -> dict[str, Any]:
+    return {"params": [claim.parameter], "layout": claim.layout, "blocks": claim.blocks, "batch": claim.batch}

@@ -5,11 +5,10 @@ Weights, gradients and state get a leading axis of networks, and parameters of o
     W (P, N, …)      P parameters of equal shape and equal parts of the method, N networks
 
 so that a step takes as many operations as for one network, and one batched Newton-Schulz serves all its matrices. The
-formulas are those of `Scion` with LMO steps and of PyTorch's AdamW and Muon, which remain the reference; the numbers
+formulas are those of `Scion` with LMO steps and of PyTorch's AdamW and Muon, and of `LayeredMuon`, which remain the reference; the numbers
 agree to rounding.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from scionlab.errors import UserError
-from scionlab.geometry.orthogonalize import apply_quintics
+from scionlab.optim.layered_muon import LayeredMuon, directions, orthogonal, rate_factor
 from scionlab.optim.scion import Scion, layer_of
 
 Group = dict[str, Any]
@@ -28,6 +27,7 @@ NUMBERS: dict[type[Optimizer], tuple[str, ...]] = {
     Scion: ("lr", "momentum", "radius", "weight_decay"),
     AdamW: ("lr", "betas", "eps", "weight_decay"),
     Muon: ("lr", "momentum", "weight_decay"),
+    LayeredMuon: ("lr", "momentum", "weight_decay"),
 }
 # What LMO steps do not read, and what does not change them.
 NOT_PARTS = ("params", "initial_lr", "smoothness", "scope", "foreach")
@@ -180,31 +180,31 @@ def _adamw(bucket: Bucket, grads: Tensor, rates: Tensor, step: int) -> None:
 
 def _muon(bucket: Bucket, grads: Tensor, rates: Tensor, step: int) -> None:
     """PyTorch's Muon."""
-    parts, weights, numbers = bucket.parts, bucket.weights, bucket.numbers
-    momentum = bucket.cast(numbers["momentum"])
-    direction = bucket.running("momentum_buffer", grads, 1 - numbers["momentum"])
-    if parts["nesterov"]:
-        direction = grads.lerp(direction, momentum)
+    parts, weights = bucket.parts, bucket.weights
+    direction = _muon_average(bucket, grads)
     d_out, d_in = weights.shape[-2:]
-    wide = parts["adjust_lr_fn"] == "match_rms_adamw"
-    adjusted = 0.2 * math.sqrt(max(d_out, d_in)) if wide else math.sqrt(max(1, d_out / d_in))
-    weights.mul_(bucket.cast(1 - rates * numbers["weight_decay"]))
-    steps = _muon_direction(direction, parts["ns_coefficients"], parts["ns_steps"], parts["eps"])
+    adjusted = rate_factor(d_out, d_in, parts["adjust_lr_fn"])
+    weights.mul_(bucket.cast(1 - rates * bucket.numbers["weight_decay"]))
+    steps = orthogonal(direction, parts["ns_coefficients"], parts["ns_steps"], parts["eps"])
     weights.addcmul_(steps.to(weights.dtype), bucket.cast(-adjusted * rates))
 
 
-def _muon_direction(grads: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """The Newton-Schulz iteration of PyTorch's Muon, in bfloat16, on a batch (..., m, n)."""
-    tall = grads.shape[-2] > grads.shape[-1]
-    x = grads.bfloat16().flatten(0, -3)
-    x = x.mT if tall else x
-    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=eps)
-    x = apply_quintics(x, [coefficients] * steps)
-    return (x.mT if tall else x).reshape(grads.shape)
+def _layered_muon(bucket: Bucket, grads: Tensor, rates: Tensor, step: int) -> None:
+    """`LayeredMuon`."""
+    steps = directions(_muon_average(bucket, grads), bucket.parts)
+    bucket.weights.mul_(bucket.cast(1 - rates * bucket.numbers["weight_decay"]))
+    bucket.weights.addcmul_(steps, bucket.cast(-rates))
+
+
+def _muon_average(bucket: Bucket, grads: Tensor) -> Tensor:
+    momentum = bucket.numbers["momentum"]
+    average = bucket.running("momentum_buffer", grads, 1 - momentum)
+    return grads.lerp(average, bucket.cast(momentum)) if bucket.parts["nesterov"] else average
 
 
 UPDATES: dict[type[Optimizer], Callable[[Bucket, Tensor, Tensor, int], None]] = {
     Scion: _scion,
     AdamW: _adamw,
     Muon: _muon,
+    LayeredMuon: _layered_muon,
 }
