@@ -30,7 +30,7 @@ def explain(
             metavar="MODULE:FACTORY", help="a function that makes the model, without arguments or of width and depth"
         ),
     ],
-    preset: Annotated[str, typer.Option(help="norms and radii by role: text, text-tied, image or image-mlp")] = "text",
+    preset: Annotated[str, typer.Option(help="norms and radii by role: text, shakespeare, nanogpt, image, …")] = "text",
     rule: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,6 +58,7 @@ def explain(
       scionlab explain my_model:build --width 64 --depth 2
     """
     from scionlab.optim.groups import explain as explain_model
+    from scionlab.optim.presets import role_preset
     from scionlab.optim.roles import UnclaimedError
 
     made = load_model(model, () if width is None else (width, depth))
@@ -66,11 +67,14 @@ def explain(
     except UnclaimedError as error:
         _print_unclaimed(error)
         raise UserError(f"{len(error.uses)} parameters of {model!r} need a rule") from None
+    source = role_preset(preset).source
     frozen = [name for name, parameter in made.named_parameters() if not parameter.requires_grad]
     if as_json:
-        typer.echo(json.dumps({"preset": preset, "parameters": [_record(row) for row in rows], "frozen": frozen}))
+        answer = {"preset": preset, "radii_from": source, "parameters": [_record(row) for row in rows]}
+        typer.echo(json.dumps({**answer, "frozen": frozen}))
         return
     _print_rows(rows, preset)
+    out.print(f"Radii of preset {preset}: {source}", soft_wrap=True)
     if frozen:
         out.print(f"Frozen, so without a role: {', '.join(frozen)}")
 

@@ -86,7 +86,8 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Parameter groups of the model for `Scion`: one for the parameters that share role, ball and form of storage.
 
-    - preset: a name in `PRESETS`, which gives every role a norm and a radius.
+    - preset: a name in `PRESETS`, which gives every role a norm and a radius, and says at what sizes these were tuned:
+        "text" at width 32 to 128, "nanogpt" at 124M parameters and more.
     - rules: what the model's own types and order do not say, or say wrongly; a `Rule`, or its text.
     radii, norms: replace the preset's, by role: {"hidden": 2.0}. Norms of matrices also serve for convolutions.
 

@@ -1,4 +1,4 @@
-"""Presets: a norm and a radius for every role, by domain, and where their numbers come from.
+"""Presets: a norm and a radius for every role, by domain and size, and where their numbers come from.
 
 What a layer's input looks like decides its norm (arXiv 2502.07529): a one-hot input picks columns, so the first layer
 of a language model is measured column by column; an image's first layer acts on dense vectors, like a hidden one; the
@@ -16,7 +16,10 @@ VECTORS = {"gain": "bias-max", "bias": "bias"}
 
 @dataclass(frozen=True)
 class RolePreset:
-    """Norm and radius by role. `first_layer`: the first linear or convolutional layer is the input's (dense inputs)."""
+    """Norm and radius by role. `source` says where the numbers come from, and at what sizes they were tuned.
+
+    `first_layer`: the first linear or convolutional layer is the input's (dense inputs).
+    """
 
     norms: Mapping[str, str]
     radii: Mapping[str, float]
@@ -30,21 +33,32 @@ def _preset(source: str, first_layer: bool = False, **balls: tuple[str, float]) 
     return RolePreset(norms, radii, source, first_layer)
 
 
+# A matrix that embedding and head share plays the output's part: (vocabulary, width) acting on the hidden state, its
+# entries at most 3000/width. An embedding of its own (positions) has the sign norm of a one-hot input.
+_NANOGPT = _preset(
+    "NanoGPT of 124M to 3B parameters (width 768 and more), embedding and head shared, with γ of 2e-4 to 4e-4 and α = "
+    "0.1, arXiv 2502.07529 and 2603.21191; radius 1 of an embedding of its own is not from there",
+    input=("sign-onehot", 1.0),
+    hidden=("spectral", 50.0),
+    output=("sign", 3000.0),
+)
+
 PRESETS: dict[str, RolePreset] = {
     "text": _preset(
-        "norms of arXiv 2502.07529; radii tuned here on byte-level GPTs of width 32 to 128",
+        "norms of arXiv 2502.07529; radii tuned here on byte-level GPTs of width 32 to 128 in 128 steps; nanogpt has "
+        "those published for 124M parameters and more",
         input=("column", 1.0),
         hidden=("spectral", 3.0),
         output=("sign", 64.0),
     ),
-    # A matrix that embedding and head share plays the output's part: (vocabulary, width) acting on the hidden state,
-    # its entries at most 3000/width. An embedding of its own (positions) has the sign norm of a one-hot input.
-    "text-tied": _preset(
-        "NanoGPT of arXiv 2502.07529, embedding and head shared; radius 1 of an embedding of its own is not from there",
-        input=("sign-onehot", 1.0),
-        hidden=("spectral", 50.0),
-        output=("sign", 3000.0),
+    "shakespeare": _preset(
+        "GPTs of width 256 to 2048 and depth 2 on characters, arXiv 2502.07529",
+        input=("column", 1.0),
+        hidden=("spectral", 3.0),
+        output=("sign", 10.0),
     ),
+    "nanogpt": _NANOGPT,
+    "text-tied": _NANOGPT,  # its first name
     "image": _preset(
         "CNN on CIFAR-10 of arXiv 2502.07529",
         first_layer=True,

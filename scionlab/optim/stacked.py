@@ -5,8 +5,8 @@ Weights, gradients and state get a leading axis of networks, and parameters of o
     W (P, N, …)      P parameters of equal shape and equal parts of the method, N networks
 
 so that a step takes as many operations as for one network, and one batched Newton-Schulz serves all its matrices. The
-formulas are those of `Scion` with LMO steps and of PyTorch's AdamW and Muon, and of `LayeredMuon`, which remain the reference; the numbers
-agree to rounding.
+formulas are those of `Scion` with LMO steps, of `LayeredMuon` and of PyTorch's AdamW and Muon, which remain the
+reference; the numbers agree to rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence

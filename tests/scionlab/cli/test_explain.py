@@ -114,6 +114,8 @@ def test_the_table_has_every_parameter_with_its_ball(explain):
     assert gain.split() in cells
     assert "14 parameters" in done.stdout
     assert "Frozen, so without a role: head.bias" in done.stdout
+    assert "Radii of preset text: " in done.stdout
+    assert "tuned here on byte-level GPTs of width 32 to 128" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["models:Model", "models:finished"])
@@ -126,6 +128,7 @@ def test_json_has_the_same(rows, target):
         "decided_by": "nn.Linear called head", "shared": False, "padding": None,
     }  # fmt: skip
     assert (answer["preset"], answer["frozen"]) == ("text-tied", ["head.bias"])
+    assert "NanoGPT of 124M to 3B parameters" in answer["radii_from"]
 
 
 def test_shared_weights_show_both_names(rows, explain):
