@@ -41,7 +41,7 @@ class Muon(Adam):
         rest = [claim for claim in claims if not any(claim is matrix for matrix in hidden)]
         plain = [claim for claim in hidden if _plain(claim)]
         layered = [claim for claim in hidden if not _plain(claim)]
-        given = {
+        given: dict[str, Any] = {
             "lr": lr,
             "momentum": 1 - momentum,
             "nesterov": self.nesterov,
