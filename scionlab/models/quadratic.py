@@ -8,11 +8,11 @@ class Quadratic(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.matrix = nn.Linear(width, width, bias=False)
+        self.head = nn.Linear(width, width, bias=False)
 
     def forward(self, _: Tensor) -> Tensor:
         """W."""
-        return self.matrix.weight
+        return self.head.weight
 
 
 def train_flops_per_sample(width: int) -> int:
