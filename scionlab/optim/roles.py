@@ -156,7 +156,8 @@ def _question(claims: Sequence[Claim], by_default: Sequence[_Found], parts: "_Pa
     roles = {claim.role for claim in claims}
     if "output" in roles or not (linear or (embeddings and "hidden" in roles)):
         return ""
-    return heads.question(linear, embeddings)
+    last = [one.use for one in matrices if not one.embeds][-1:]  # of a U-Net, a convolution
+    return heads.question(last or linear, embeddings)
 
 
 def _uses(model: nn.Module) -> Iterator[Use]:

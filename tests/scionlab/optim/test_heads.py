@@ -121,3 +121,15 @@ def test_a_head_tied_by_hand_learns_from_an_output_at_zero():
     nn.functional.cross_entropy(model(torch.arange(8)), torch.arange(1, 9)).backward()
     assert all(bool(parameter.grad.any()) for parameter in model.parameters())
     assert bool(model.embed.weight.any())
+
+
+def test_the_question_names_the_last_layer_of_any_kind():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.time, self.last = nn.Conv2d(3, 8, 3), nn.Linear(4, 8), nn.Conv2d(8, 3, 3)
+
+    with pytest.raises(UserError, match=r"such as 'last\\.weight=output' if it is the last one defined"):
+        assign_roles(Net(), preset="image")
+    claims = assign_roles(Net(), ["last.weight=output"], preset="image")
+    assert [claim.role for claim in claims if claim.parameter.ndim > 1] == ["input", "hidden", "output"]
