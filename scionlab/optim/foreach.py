@@ -26,7 +26,10 @@ OPTIONS = (
 # Entries of a stack on a CPU. A larger one leaves the cache, and its batched products are then no faster than one by
 # one. In half precision they still are for a while: there every call of a product is dear.
 CPU_ROOM, CPU_ROOM_HALF = 2**16, 2**18
-OTHER_HEIGHT = 2**15  # matrices in a stack on other devices: a grid of CUDA has not many more in its third dimension
+# On other devices, in bytes: a stack's LMO holds a few copies of it, so without a bound a large model's step would take
+# several times its weights. Matrices that fill their device alone gain nothing from a stack. And in matrices: a grid of
+# CUDA has not many more in its third dimension.
+OTHER_BYTES, OTHER_HEIGHT = 2**26, 2**15
 HALVES = (torch.bfloat16, torch.float16)
 
 
@@ -122,7 +125,7 @@ def _lmos(layer: Layer, tensors: Tensors, group: Group) -> Iterator[tuple[list[i
 def _height(tensor: Tensor, group: Group) -> int:
     """How many tensors like this one make a stack."""
     if tensor.device.type != "cpu":
-        return OTHER_HEIGHT
+        return max(1, min(OTHER_HEIGHT, OTHER_BYTES // (tensor.numel() * tensor.element_size())))
     half = group["norm_options"].get("dtype") == "bfloat16" or tensor.dtype in HALVES
     return max(1, (CPU_ROOM_HALF if half else CPU_ROOM) // tensor.numel())
 

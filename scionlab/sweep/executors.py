@@ -5,10 +5,13 @@
 
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Protocol
 
+from scionlab.errors import UserError
 from scionlab.store import RunStore
-from scionlab.sweep.job import OnReport, OnRow, run_task
+from scionlab.sweep.job import POISONED, OnReport, OnRow, report_lost, run_task
+from scionlab.sweep.poison import PoisonedError
 from scionlab.sweep.tasks import Task
 
 # Read by Ray when it is imported or started: no usage reports (no network), a quiet start, no log files of results,
@@ -47,9 +50,19 @@ class Executor(Protocol):
 def inline(
     tasks: Sequence[Task], store: RunStore, workers: int, on_report: OnReport, on_row: OnRow | None = None
 ) -> None:
-    """One after another in this process; `workers` does not matter."""
+    """One after another in this process; `workers` does not matter. UserError where it has lost its GPU."""
+    began = datetime.now(UTC)
     for task in tasks:
-        for report in run_task(task, store, on_row):
+        try:
+            reports = run_task(task, store, on_row)
+        except PoisonedError as error:
+            for report in report_lost(task, store, began, POISONED.format(tries=1, said=error)):
+                on_report(report)
+            raise UserError(
+                f"device: this process has lost its GPU to trial {task.cells[0].trial_id}: {error}; run the same "
+                "command again for the others"
+            ) from None
+        for report in reports:
             on_report(report)
 
 

@@ -19,10 +19,12 @@ from scionlab.own import model_sha256, optimizer_sha256
 from scionlab.prepare import data_of
 from scionlab.store import FINISHED, RunStore
 from scionlab.sweep.plan import Cell
+from scionlab.sweep.poison import PoisonedError, poison
 from scionlab.sweep.tasks import Task
 from scionlab.training import Outcome, train, train_stack
 
 NODES_DIED = "the nodes that this trial was started on died, or could not be reached any more, {tries} times"
+POISONED = "the GPU was lost to this trial in {tries} worker processes; CUDA said: {said}"
 DIED = "the worker process of this trial died: it was killed, or ran out of memory (Ray has printed more)"
 
 
@@ -43,15 +45,18 @@ OnRow = Callable[[str, Mapping[str, Any]], None]
 
 
 def run_task(task: Task, store: RunStore, on_row: OnRow | None = None) -> list[Report]:
-    """Train the task's cells and store each; one report a cell, in their order. Only a failure to write raises.
+    """Train the task's cells and store each; one report a cell, in their order. A failure to write raises.
 
+    So does, as a PoisonedError and before anything is written of it, one after which this process has no GPU any more.
     What fails together is trained one by one, so that a cell's failure is its own row and nobody else's.
     """
     started_at, began = datetime.now(UTC), time.perf_counter()
     error = None
     try:
         outcomes = _train(task, _data(task), on_row)
-    except Exception:
+    except Exception as failure:
+        if said := poison(failure):
+            raise PoisonedError(said) from None
         if task.stacked:
             alone = replace(task, stacked=False)
             return [report for cell in task.cells for report in run_task(replace(alone, cells=(cell,)), store, on_row)]

@@ -6,7 +6,8 @@ each worker writes its tasks' rows itself, so a driver that is killed loses noth
 logs goes to a temporary folder.
 
 A worker that dies alone was killed by its trial, which becomes an error row. A worker that dies with its node is not
-its trial's fault: what it had not written is handed out again.
+its trial's fault: what it had not written is handed out again. So is what a worker was at that has lost its GPU to a
+CUDA error, which ends it (`scionlab.sweep.poison`): whose fault that was is not known, and another process has a GPU.
 """
 
 import platform
@@ -29,7 +30,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from scionlab.errors import UserError
 from scionlab.store import RunStore
 from scionlab.sweep.cluster import Machines, connected, gpu_shares, is_alive, machines, worker_threads
-from scionlab.sweep.job import NODES_DIED, OnReport, OnRow, Report, report_found, report_lost, run_task
+from scionlab.sweep.job import NODES_DIED, POISONED, OnReport, OnRow, Report, report_found, report_lost, run_task
+from scionlab.sweep.poison import PoisonedError
 from scionlab.sweep.queue import TaskQueue
 from scionlab.sweep.tasks import Task
 
@@ -39,7 +41,7 @@ REPORT_INTERVAL_S = 0.25
 ROW_INTERVAL_S = 1.0
 # So many deaths in a row without a task under way are not the fault of a trial: the sweep gives up.
 MAX_IDLE_DEATHS = 3
-# A task is started on so many nodes that die before it is given up.
+# A task is started on so many nodes that die, or workers that lose their GPU, before it is given up.
 MAX_TRIES = 3
 
 
@@ -143,9 +145,11 @@ class _Listener(tune.Callback):
 
     def _recover(self, worker: int, error: Exception | None) -> None:
         lost = sorted(ray.get(self.queue.taken_by.remote(worker)) & self.unreported)
-        if self._died_with_its_node(worker, error):
+        poisoned = isinstance(error, PoisonedError)
+        if poisoned or self._died_with_its_node(worker, error):
+            why = POISONED.format(tries=MAX_TRIES, said=error) if poisoned else NODES_DIED.format(tries=MAX_TRIES)
             for number in lost:
-                self._try_again(number)
+                self._try_again(number, why)
             return
         self.idle_deaths = 0 if lost else self.idle_deaths + 1
         if self.idle_deaths >= MAX_IDLE_DEATHS:
@@ -162,15 +166,15 @@ class _Listener(tune.Callback):
             isinstance(error, ActorDiedError) and not is_alive(ray.get(self.queue.node_of.remote(worker)))
         )
 
-    def _try_again(self, number: int) -> None:
-        """Report what was written of a task, and hand out the rest again, or give it up."""
+    def _try_again(self, number: int, why: str) -> None:
+        """Report what was written of a task, and hand out the rest again, or give it up and say why."""
         self.lost[number] += 1
         self._report(report_found(self._rest(number), self.store, self.began))
         rest = self._rest(number)
         if not rest.cells:
             self.unreported.discard(number)
         elif self.lost[number] >= MAX_TRIES:
-            self._settle(number, report_lost(rest, self.store, self.began, NODES_DIED.format(tries=MAX_TRIES)))
+            self._settle(number, report_lost(rest, self.store, self.began, why))
         else:
             skip = {cell.trial_id for cell in self.tasks[number].cells} & self.reported
             ray.get(self.queue.give_back.remote(number, skip))

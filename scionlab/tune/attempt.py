@@ -16,6 +16,7 @@ from typing import Any
 from scionlab.prepare import data_of
 from scionlab.store import RunStore
 from scionlab.sweep.job import describe
+from scionlab.sweep.poison import PoisonedError, poison
 from scionlab.training import Outcome, Run
 from scionlab.tune.search import Search
 
@@ -49,14 +50,19 @@ class Attempt:
         self.known: list[dict[Any, Any]] | None = None  # the curve of a trial that is in the store
 
     def advance(self) -> Progress:
-        """Train the next share. A failure is a state, with the trial's row in the store, and raises nothing."""
+        """Train the next share. A failure is a state, with the trial's row in the store, and raises nothing.
+
+        Only one by which this process has lost its GPU does, after its row is written, as a PoisonedError.
+        """
         self.share += 1
         try:
             if self.share == 1:
                 self._begin()
             self.progress = self._from_store() if self.known is not None else self._train()
-        except Exception:
+        except Exception as error:
             self.progress = self._failed(traceback.format_exc())
+            if said := poison(error):
+                raise PoisonedError(said) from None
         return self.progress
 
     def _begin(self) -> None:

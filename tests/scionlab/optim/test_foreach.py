@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from scionlab import Scion, ScionLight
 from scionlab.errors import UserError
+from scionlab.geometry import Layer, norm_named
 from scionlab.models.gpt import GPT, GPTConfig
 from scionlab.optim import foreach, recipe
 from scionlab.optim.roles import assign_roles
@@ -314,6 +315,20 @@ def test_a_stack_on_a_cpu_has_room_for_so_many_entries(monkeypatch):
     assert calls["aten::addmm"] == 6 * 5 * 2  # three layers' up and down, each alone
     half = counted(of_recipe(gpt(3), dtype="bfloat16"))
     assert half["aten::baddbmm"] == 3 * 5 * 2  # whose room is another
+
+
+@pytest.mark.parametrize(
+    ("side", "dtype", "height"),
+    [(1024, torch.float32, 16), (1024, torch.bfloat16, 32), (8192, torch.float32, 1), (2, torch.float32, 2**15)],
+)
+def test_a_stack_on_another_device_has_room_for_so_many_bytes(side, dtype, height):
+    weights = [torch.empty(side, side, dtype=dtype, device="meta")] * (2**15 + 1 if side == 2 else 33)
+    group = {"norm_options": {}}
+    layer = Layer(norm_named("spectral"), 1.0, "out_in", 1)
+    sizes = [len(stack) for stack, _ in foreach._lmos(layer, weights, group)]
+    assert sizes[0] == height
+    assert sum(sizes) == len(weights)
+    assert max(sizes) * side**2 * weights[0].element_size() <= max(foreach.OTHER_BYTES, side**2 * dtype.itemsize)
 
 
 @for_every_method

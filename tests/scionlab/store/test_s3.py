@@ -186,7 +186,7 @@ def test_names_go_before_the_query(root, joined):
 
 
 def test_fits_of_runs_in_a_bucket_go_to_a_folder_here(tmp_path):
-    assert ResultsPlace("s3://bucket/prefix?region=us-east-1").folder == Path("results")
+    assert ResultsPlace("s3://bucket/prefix?region=us-east-1").folder == Path("results/s3/bucket/prefix")
     assert ResultsPlace(tmp_path.as_uri()).folder == tmp_path
     assert ResultsPlace(str(tmp_path)).folder == tmp_path
     there = ResultsPlace("s3://bucket/prefix").writing_to(tmp_path)

@@ -161,7 +161,7 @@ def test_an_unwritable_folder_is_the_users_mistake(tmp_path):
 
 
 def test_two_writers_of_one_key_and_one_process_number_do_not_meet(tmp_path, monkeypatch):
-    # As in two containers that share a folder: the other writes the same trial before this one has renamed its file.
+    """As in two containers that share a folder: the other writes the same trial while this one does."""
     place, rows = LocalPlace(tmp_path), [pa.table({"a": [number] * 1000}) for number in (1, 2)]
     plain, at_work = pq.write_table, []
 
