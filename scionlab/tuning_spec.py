@@ -109,6 +109,11 @@ class TransferPreset(Value):
             raise unknown("target", place, self.targets)
         return {**self.fixed, **self.proxy, **({} if place == PROXY else self.targets[place])}
 
+    @property
+    def devices(self) -> list[str]:
+        """The devices that trials ask for, at the proxy and at every target."""
+        return [str(self.fields(place).get("device", "auto")) for place in (PROXY, *self.targets)]
+
     def trial(
         self, method: str, fields: Mapping[str, Any], values: Mapping[str, float], seed: int, lr_factor: float = 1.0
     ) -> Trial:

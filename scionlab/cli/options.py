@@ -60,6 +60,9 @@ To = Annotated[
         metavar="FOLDER", help="where fits, figures and report go; default: the results folder, or below ./results/s3"
     ),
 ]
+WithoutGpu = Annotated[
+    bool, typer.Option("--without-gpu", help="train a preset called gpu on the CPU, where torch sees no GPU")
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 
 # Logs have no width: tables in them are not squeezed into 80 columns.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scionlab.cli.completion import choices, complete_experiment, complete_optimizer
-from scionlab.cli.options import HERE, Json, PresetName, Runs, app, err, out, print_json, stop_when_asked
+from scionlab.cli.options import HERE, Json, PresetName, Runs, WithoutGpu, app, err, out, print_json, stop_when_asked
 
 if TYPE_CHECKING:
     from scionlab.spec import Experiment
@@ -78,6 +78,7 @@ def run(
             autocompletion=choices("tensorboard", "wandb"),
         ),
     ] = None,
+    without_gpu: WithoutGpu = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the cells and their cost, train nothing")] = False,
     as_json: Json = False,
 ) -> None:
@@ -112,7 +113,7 @@ def run(
     from scionlab import terminal
     from scionlab.grid import extend_preset
     from scionlab.loading import load_experiment
-    from scionlab.sweep import How, run_sweep
+    from scionlab.sweep import How, check_gpu, run_sweep
     from scionlab.trackers import start_trackers
 
     spec = load_experiment(experiment, optimizer)
@@ -125,6 +126,8 @@ def run(
     if dry_run:
         _dry_run(spec, preset, store, workers, as_json)
         return
+    if not without_gpu:
+        check_gpu(preset, [trial.device for trial in spec.preset(preset).trials])
     trackers = start_trackers(track or [], results.folder, spec.name)
     stop_when_asked()
     result = run_sweep(spec, preset, store, err, executor, workers, how, trackers, address)

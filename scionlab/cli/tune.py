@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scionlab.cli.completion import choices
-from scionlab.cli.options import Json, PresetName, Results, app, err, out, print_json, stop_when_asked
+from scionlab.cli.options import Json, PresetName, Results, WithoutGpu, app, err, out, print_json, stop_when_asked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,7 @@ def tune(
     trials: Trials = None,
     executor: Executor = "ray",
     workers: Workers = None,
+    without_gpu: WithoutGpu = False,
     as_json: Json = False,
 ) -> None:
     """Search for the proxy's best values: learning rate, momentum and what else the method's space names.
@@ -52,11 +53,14 @@ def tune(
       scionlab tune my_transfer.py --preset laptop --workers 4
     """
     from scionlab.loading import load_transfer
+    from scionlab.sweep import check_gpu
     from scionlab.tune.run import tune as make
     from scionlab.tune.search import chosen_methods, make_searches
 
     spec, store = load_transfer(experiment), _store(results)
     chosen = spec.preset(preset)
+    if not without_gpu:
+        check_gpu(preset, chosen.devices)
     place = places(chosen, chosen.rule)[0]
     searches = make_searches(spec, preset, chosen_methods(chosen, method), [place], store, trials)
     stop_when_asked()
@@ -79,6 +83,7 @@ def transfer(
     ] = None,
     executor: Executor = "ray",
     workers: Workers = None,
+    without_gpu: WithoutGpu = False,
     as_json: Json = False,
 ) -> None:
     """Use the proxy's values at every target as they are, tune each target from scratch, and compare the two.
@@ -94,7 +99,7 @@ def transfer(
     """
     from scionlab import terminal
     from scionlab.loading import load_transfer
-    from scionlab.sweep import run_sweep
+    from scionlab.sweep import check_gpu, run_sweep
     from scionlab.tune.final import final_experiment
     from scionlab.tune.run import best_rows
     from scionlab.tune.run import tune as make
@@ -102,6 +107,8 @@ def transfer(
 
     spec, store = load_transfer(experiment), _store(results)
     chosen = spec.preset(preset)
+    if not without_gpu:
+        check_gpu(preset, chosen.devices)
     names, law = chosen_methods(chosen, method), rule or chosen.rule
     proxy, *targets = places(chosen, law)
     proxies = make_searches(spec, preset, names, [proxy], store, trials)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scionlab.sweep.arrange import How
     from scionlab.sweep.run import SweepResult, plan_sweep, run_sweep
-    from scionlab.sweep.workers import default_workers
+    from scionlab.sweep.workers import check_gpu, default_workers
 
-__all__ = ["How", "SweepResult", "default_workers", "plan_sweep", "run_sweep"]
+__all__ = ["How", "SweepResult", "check_gpu", "default_workers", "plan_sweep", "run_sweep"]
 
 
-_HOMES = {"How": "arrange", "default_workers": "workers"}
+_HOMES = {"How": "arrange", "check_gpu": "workers", "default_workers": "workers"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,7 @@
 """How many trials are trained at a time, here or on a cluster."""
 
+from collections.abc import Iterable
+
 import torch
 from rich.console import Console
 
@@ -16,6 +18,18 @@ MAX_CPU_WORKERS = 8
 def default_workers(plan: Plan) -> int:
     """One trial per core, as each runs on one thread; on CUDA one per GPU, as each may need its whole memory."""
     return torch.cuda.device_count() if _on_gpu(plan) else min(provenance.cpu_count(), MAX_CPU_WORKERS)
+
+
+def check_gpu(preset: str, devices: Iterable[str]) -> None:
+    """UserError for the preset gpu where torch sees no GPU and a trial takes whatever there is: days on a CPU.
+
+    `devices` are those that the trials ask for: auto, cpu or cuda.
+    """
+    if preset == "gpu" and "auto" in devices and not torch.cuda.is_available():
+        raise UserError(
+            "preset: 'gpu' is not allowed here: torch sees no GPU, and on a CPU its trials take days or more; "
+            "--without-gpu trains them all the same"
+        )
 
 
 def cluster_workers(plan: Plan, asked: int | None, address: str, store: RunStore, console: Console) -> int:

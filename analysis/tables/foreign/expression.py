@@ -10,6 +10,7 @@ with backticks, `like this`; a text that is a column's whole name needs no quote
 
 import ast
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def parse(text: str, columns: Collection[str]) -> Expression:
         return f" {word} "
 
     code = re.sub("`([^`]*)`", placeholder, text).strip()
-    builder = _Builder(text, columns, quoted, [])
+    builder = _Builder(text, code, columns, quoted, [])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what Python has doubts about, as in 1if x, is no arithmetic either
@@ -80,6 +81,7 @@ class _Builder:
     """From syntax trees to functions; `used` collects the columns in the order they are met."""
 
     text: str
+    code: str
     columns: Collection[str]
     quoted: Mapping[str, str]
     used: list[str]
@@ -95,7 +97,9 @@ class _Builder:
                 return self.build(operand)
             case ast.Constant(int() | float() as value) if not isinstance(value, bool):
                 return self._constant(value)
-            case ast.Name(name):
+            case ast.Name(folded):
+                # Python folds names: the micro sign µ becomes the letter μ. A column is called as it was written.
+                name = ast.get_source_segment(self.code, node) or folded
                 return self._column(self.quoted.get(name, name))
         raise self.refusal()
 
@@ -112,10 +116,21 @@ class _Builder:
 
     def _column(self, name: str) -> Function:
         if name not in self.columns:
-            raise unknown("column", name, self.columns)
+            name = self._spelt_otherwise(name)
         self.used.append(name)
         return lambda values: values[name]
+
+    def _spelt_otherwise(self, name: str) -> str:
+        """The one column that is the name with other codes for the same signs."""
+        found = [column for column in self.columns if _folded(column) == _folded(name)]
+        if len(found) != 1:
+            raise unknown("column", name, self.columns)
+        return found[0]
 
     def refusal(self) -> UserError:
         """For a text that is no such arithmetic."""
         return UserError(f"{self.text!r} is not an expression of columns: {ALLOWED}")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name)

@@ -401,3 +401,20 @@ def test_from_the_shell(clean_environment, folder):
         "  row 2, column 'rate': 'x' is not a number",
         "  row 3, column 'loss': is empty; write inf for a run that diverged, or map its status",
     ]
+
+
+@pytest.mark.parametrize("column", ["\u00b5", "\u03bc", "\u2126", "\ufb01t", "\u212b_rate", "\uff4c\uff52"])
+@pytest.mark.parametrize("text", ["{}*2", "2*{}", " {} * 2", "(1+1)*`{}`", "{}+{}"])
+def test_a_column_is_called_as_it_is_written_whatever_python_makes_of_its_signs(column, text):
+    found = parse(text.format(column, column), [column, "other"])
+    assert found.columns == (column,)
+    assert found({column: np.array([3.0])}) == [6.0]
+
+
+def test_signs_that_look_alike_are_two_columns_where_there_are_two():
+    micro, mu = "\u00b5", "\u03bc"
+    values = {micro: np.array([1.0]), mu: np.array([10.0])}
+    assert parse(f"{micro}+2*{mu}", values)(values) == [21.0]
+    assert parse(f"{mu}*2", [micro]).columns == (micro,)  # it is there once, with another code
+    with pytest.raises(UserError, match="column: 'x' is not known"):
+        parse("x+1", values)
