@@ -27,13 +27,25 @@ class Adam(Gaussian):
     independent_decay: bool = False
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
-        groups = [self.group(claim, lr, width) for claim in claims]
+        groups = self.groups(claims, lr, width)
         return [torch.optim.AdamW(groups, lr=lr, betas=(1 - momentum, self.beta2), eps=self.eps)]
 
-    def group(self, claim: Claim, lr: float, width: int) -> dict[str, Any]:
-        """A parameter group of one parameter."""
-        decay = self.decay(lr) if len(claim.shape) > 1 else 0.0
-        return {"params": [claim.parameter], "lr": lr, "weight_decay": decay}
+    def groups(self, claims: Sequence[Claim], lr: float, width: int) -> list[dict[str, Any]]:
+        """Parameter groups: one for all of a kind with equal numbers, as every group costs a step time.
+
+        Kinds do not depend on the numbers: networks that differ in these have the same groups, as a stack needs.
+        """
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for claim in claims:
+            numbers = self.numbers(claim, lr, width)
+            kind = len(claim.shape) > 1, claim.role == "hidden"
+            group = found.setdefault((*kind, *numbers.values()), {"params": [], **numbers})
+            group["params"].append(claim.parameter)
+        return list(found.values())
+
+    def numbers(self, claim: Claim, lr: float, width: int) -> dict[str, float]:
+        """A parameter's learning rate and weight decay."""
+        return {"lr": lr, "weight_decay": self.decay(lr) if len(claim.shape) > 1 else 0.0}
 
     def decay(self, lr: float) -> float:
         """What PyTorch multiplies by the rate of every step."""
@@ -56,9 +68,9 @@ class AdamMuP(Adam):
         factor = math.sqrt(fan_in(claim) / self.base_width) if claim.role == "output" else 1.0
         return super().std(claim) * factor
 
-    def group(self, claim: Claim, lr: float, width: int) -> dict[str, Any]:
-        group = super().group(claim, lr, width)
+    def numbers(self, claim: Claim, lr: float, width: int) -> dict[str, float]:
+        found = super().numbers(claim, lr, width)
         if claim.role == "hidden":
-            group["lr"] *= self.base_width / width
-            group["weight_decay"] *= width / self.base_width
-        return group
+            found["lr"] *= self.base_width / width
+            found["weight_decay"] *= width / self.base_width
+        return found

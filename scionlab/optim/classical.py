@@ -110,5 +110,5 @@ class RmsPropRecipe(Adam):
     weight_decay: float = Field(default=0.0, ge=0)
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
-        groups = [self.group(claim, lr, width) for claim in claims]
+        groups = self.groups(claims, lr, width)
         return [torch.optim.RMSprop(groups, lr=lr, alpha=self.beta2, eps=self.eps)]

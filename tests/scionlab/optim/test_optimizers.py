@@ -42,8 +42,8 @@ def test_adam_decays_matrices_only_and_averages_with_one_minus_alpha():
     made = recipe(trial("adam")).optimizers(assign_roles(Small()), lr=0.5, momentum=0.3, width=32)
     (adam,) = made
     for group in adam.param_groups:
-        (parameter,) = group["params"]
-        assert group["weight_decay"] == (0.1 if parameter.ndim == 2 else 0.0)
+        for parameter in group["params"]:
+            assert group["weight_decay"] == (0.1 if parameter.ndim == 2 else 0.0)
         assert group["betas"] == (0.7, 0.95)
 
 
@@ -65,10 +65,50 @@ def test_adamw_beside_muon_may_have_values_of_its_own():
         assert group["betas"] == pytest.approx((0.8, 0.9))
 
 
+@pytest.mark.parametrize("name", ["adam", "adam-mup", "rmsprop", "muon"])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_a_group_of_many_parameters_takes_the_steps_of_a_group_each_bit_for_bit(name, decay):
+    weights = []
+    for apart in (False, True):
+        torch.manual_seed(0)
+        claims = assign_roles(Small()) + gpt_claims(width=64)
+        made = recipe(trial(name, weight_decay=decay)).optimizers(claims, lr=0.5, momentum=0.3, width=64)
+        assert sum(len(optimizer.param_groups) for optimizer in made) <= 4
+        if apart:
+            made = [
+                type(optimizer)(
+                    [
+                        {**group, "params": [parameter]}
+                        for group in optimizer.param_groups
+                        for parameter in group["params"]
+                    ]
+                )
+                for optimizer in made
+            ]
+        for step in range(3):
+            for number, claim in enumerate(claims):
+                generator = torch.Generator().manual_seed(100 * step + number)
+                claim.parameter.grad = torch.randn(claim.parameter.shape, generator=generator)
+            for optimizer in made:
+                optimizer.step()
+        weights.append([claim.parameter.detach().clone() for claim in claims])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize("name", ["adam", "adam-mup", "muon"])
+def test_networks_that_differ_in_their_numbers_have_the_same_groups(name):
+    claims = gpt_claims(width=64)
+    shapes = []
+    for decay in (0.0, 0.1):
+        made = recipe(trial(name, weight_decay=decay)).optimizers(claims, lr=0.5, momentum=0.3, width=64)
+        shapes.append([[id(p) for p in group["params"]] for optimizer in made for group in optimizer.param_groups])
+    assert shapes[0] == shapes[1]
+
+
 def test_adam_mup_halves_hidden_rates_and_the_readout_at_twice_the_base_width():
     mup, claims = recipe(trial("adam-mup")), gpt_claims(width=64)
     (optimizer,) = mup.optimizers(claims, lr=0.5, momentum=0.1, width=64)
-    rates = {id(group["params"][0]): group["lr"] for group in optimizer.param_groups}
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     assert {(claim.role, rates[id(claim.parameter)]) for claim in claims} == {
         ("input", 0.5),
         ("hidden", 0.25),
