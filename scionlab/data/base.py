@@ -149,6 +149,10 @@ class Source(ABC):
     def shape(self) -> DataShape:
         """What a model must fit."""
 
+    def check_repeats(self) -> None:
+        """Raise UserError where what is validated on is another when it is read again; built-in data are the same."""
+        return
+
     def sized(self, sizes: Sizes) -> Self:
         """The data as trials of these sizes see them: these, unless they depend on the sizes."""
         return self

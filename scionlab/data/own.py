@@ -22,7 +22,7 @@ from torch import Tensor
 from scionlab.code_identity import code_sha256
 from scionlab.data.base import DataShape, Sizes, Source
 from scionlab.data.own_batches import OwnBatches
-from scionlab.data.packed import Packing, Pair
+from scionlab.data.packed import Form, Packing, Pair
 from scionlab.errors import UserError
 from scionlab.loading_code import accepts, described, find, find_function, told
 from scionlab.randomness import Stream, Use
@@ -31,6 +31,8 @@ EXAMPLE = "my_data:batches"
 ARGUMENTS = ("split", "batch_size", "seq_len", "seed")
 # Validation examples are asked for in batches of about so many tokens.
 VALIDATION_TOKENS = 2**11
+# The class that cross-entropy leaves out.
+IGNORED = -100
 # Training batches that enter the data's identity.
 HASHED_BATCHES = 2
 
@@ -56,6 +58,14 @@ def own_data(name: str) -> Source:
     return OwnData(name, *find_function("data", name, EXAMPLE, *ARGUMENTS))
 
 
+@dataclass(frozen=True)
+class Held:
+    """A validation set as it was read, and the form of its examples."""
+
+    rows: Tensor
+    form: Form
+
+
 @dataclass(frozen=True, eq=False)
 class OwnData(Source):
     """Batches from a function of the caller's. What depends on sizes, as hashes and shape, needs `sized`.
@@ -70,7 +80,9 @@ class OwnData(Source):
     module: ModuleType
     function: Callable[..., Any]
     sizes: Sizes | None = None
-    held: dict[tuple[int, int], Tensor] = field(default_factory=dict)  # validation sets by n_tokens and seq_len
+    # Validation sets by n_tokens and seq_len, shared by the data of all sizes: a loader may take minutes.
+    held: dict[tuple[int, int], Held] = field(default_factory=dict)
+    repeated: set[tuple[int, int]] = field(default_factory=set)  # those that were read twice and were the same
 
     @cached_property
     def packing(self) -> Packing:
@@ -78,8 +90,8 @@ class OwnData(Source):
         return Packing(self.name)
 
     def sized(self, sizes: Sizes) -> "OwnData":
-        """The same function's data as trials of these sizes see them."""
-        return OwnData(self.name, self.module, self.function, sizes)
+        """The same function's data as trials of these sizes see them; what is validated on is read once for all."""
+        return OwnData(self.name, self.module, self.function, sizes, self.held, self.repeated)
 
     @property
     def known_sizes(self) -> Sizes:
@@ -92,16 +104,19 @@ class OwnData(Source):
     def sha256(self) -> str:  # type: ignore[override]  # it takes reading, so it is found when asked for
         """Hash of the function's code and of the validation set."""
         sizes = self.known_sizes
-        held = self.held_out(sizes.val_tokens, sizes.val_seq_len)
-        again = self._read(sizes.val_tokens, sizes.val_seq_len)
-        if not torch.equal(held, again):
+        digest = hashlib.sha256(code_sha256(self.module.__name__).encode())
+        digest.update(self.held_out(sizes.val_tokens, sizes.val_seq_len).numpy().data)
+        return digest.hexdigest()
+
+    def check_repeats(self) -> None:
+        """UserError unless the validation set comes again when it is asked for again; each is, once in a process."""
+        key = self.known_sizes.val_tokens, self.known_sizes.val_seq_len
+        if key not in self.repeated and not torch.equal(self.held_out(*key), self._read(*key)):
             raise UserError(
                 f"data: {self.name!r} gave another validation set when it was called again; it must give the same "
                 "examples whenever it is called with the same arguments"
             )
-        digest = hashlib.sha256(code_sha256(self.module.__name__).encode())
-        digest.update(held.numpy().data)
-        return digest.hexdigest()
+        self.repeated.add(key)
 
     @cached_property
     def split_sha256(self) -> str:
@@ -140,8 +155,10 @@ class OwnData(Source):
         """The first n_tokens/seq_len validation examples."""
         key = n_tokens, seq_len
         if key not in self.held:
-            self.held[key] = self._read(n_tokens, seq_len)
-        return self.held[key]
+            rows = self._read(n_tokens, seq_len)
+            self.held[key] = Held(rows, self.packing.forms[seq_len])
+        self.packing.expect(seq_len, self.held[key].form)
+        return self.held[key].rows
 
     def probe(self, least: int, seq_len: int, n_tokens: int = 0) -> Tensor:
         """Not known of a function."""
@@ -217,7 +234,7 @@ class OwnData(Source):
             )
         if real:
             return F.mse_loss(outputs.float(), targets.float())
-        return F.cross_entropy(outputs.float().flatten(0, -2), targets.flatten().long())
+        return F.cross_entropy(outputs.float().flatten(0, -2), targets.flatten().long(), ignore_index=IGNORED)
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """How many have their largest output at their class, where every example has one class."""

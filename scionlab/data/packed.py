@@ -56,7 +56,11 @@ class Packing:
 
     def pack(self, item: Any, seq_len: int) -> Tensor:
         """(B, bytes) uint8 of a pair (inputs, targets). Raises UserError where it is none, or unlike those before."""
-        form = Form.of(self._pair(item, seq_len))
+        self.expect(seq_len, Form.of(self._pair(item, seq_len)))
+        return torch.cat([_bytes(part) for part in item], dim=1)
+
+    def expect(self, seq_len: int, form: Form) -> None:
+        """Examples of this form come, of this length. Raises UserError where they are unlike those before."""
         others = [self.forms.setdefault(seq_len, form), *self.forms.values()]
         unlike = [other for other in others[:1] if other != form]
         unlike += [other for other in others if other.dtypes != form.dtypes]
@@ -65,7 +69,6 @@ class Packing:
                 f"data: {self.name!r} gave a batch with examples of {form} after one of {unlike[0]}; batches must be "
                 "alike"
             )
-        return torch.cat([_bytes(part) for part in item], dim=1)
 
     def unpack(self, rows: Tensor) -> Pair:
         """Inputs and targets as they were given."""

@@ -79,6 +79,7 @@ def make_plan(trials: Sequence[Trial], store: RunStore, experiment: str, preset:
 def _cell(trial: Trial, experiment: str, preset: str) -> Cell:
     resolved = resolve(trial)
     corpus = data_of(resolved)
+    corpus.check_repeats()
     known_as = identity(resolved, corpus)
     flops = train_flops(resolved, corpus.shape)
     code = model_sha256(resolved), optimizer_sha256(resolved)

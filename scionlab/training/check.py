@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scionlab.data import Source, is_own
+from scionlab.data.own import IGNORED, OwnData
 from scionlab.errors import UserError
 from scionlab.loading_code import described, told
 from scionlab.optim import asked, recipe
@@ -16,7 +17,7 @@ from scionlab.optim.schedule import FIELDS
 from scionlab.own import function_of
 from scionlab.prepare import build, data_of
 from scionlab.spec import Trial
-from scionlab.training.passes import Passes, threads
+from scionlab.training.passes import Passes, threads, validation_batch
 
 # Examples of a training batch that are tried.
 EXAMPLES = 2
@@ -32,12 +33,16 @@ def check_own(trials: Iterable[Trial]) -> None:
     own = (
         trial for trial in trials if trial.has_own_model or trial.has_own_optimizer or is_own(trial.data) or trial.rules
     )
+    first: dict[tuple[object, ...], Tensor] = {}  # batches that trials share: to open a loader may take long
     for trial in {trial.model_dump_json(exclude=SAME): trial for trial in own}.values():
+        data, key = data_of(trial), (trial.data, trial.batch_size, trial.seq_len, trial.seed)
+        if key not in first:
+            first[key] = data.training(trial.batch_size, trial.seq_len, trial.seed).next_batch()[:EXAMPLES].clone()
         with threads(trial):
-            _try(trial, data_of(trial))
+            _try(trial, data, first[key])
 
 
-def _try(trial: Trial, data: Source) -> None:
+def _try(trial: Trial, data: Source, batch: Tensor) -> None:
     with asked(trial.optimizer):
         model, claims = build(trial, data.shape)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -47,10 +52,10 @@ def _try(trial: Trial, data: Source) -> None:
                 "from where it is moved"
             )
     optimizers = _optimizers(trial, claims)
-    batch = data.training(trial.batch_size, trial.seq_len, trial.seed).next_batch()[:EXAMPLES]
     passes = Passes(model.to(trial.device), data, trial)
     with passes.draws(0):
         loss = _loss(passes, passes.to_device(batch))
+    _check_validation(passes, data.held_out(trial.val_tokens, trial.val_seq_len))
     parameters = [claim.parameter for claim in claims]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     unused = [claim.names[0] for claim, gradient in zip(claims, gradients, strict=True) if gradient is None]
@@ -61,6 +66,35 @@ def _try(trial: Trial, data: Source) -> None:
         )
     if trial.has_own_optimizer:
         _try_step(trial, optimizers, parameters, gradients)
+
+
+@torch.no_grad()
+def _check_validation(passes: Passes, examples: Tensor) -> None:
+    """Every batch must have a target that counts, and the first a finite loss: else there is no validation loss."""
+    data, trial = passes.source, passes.trial
+    parts = examples.split(validation_batch(trial))
+    for part in parts if isinstance(data, OwnData) and data.own_loss is None else ():
+        targets = data.unpack(part)[1]
+        if not targets.is_floating_point() and bool((targets == IGNORED).all()):
+            raise UserError(
+                f"data: all targets of {len(part)} validation examples of {trial.data!r} are {IGNORED}, which is left "
+                "out of the loss; in each batch of so many at least one must count"
+            )
+    try:
+        with passes.evaluating():
+            loss = passes.loss(passes.to_device(parts[0]))
+    except UserError:
+        raise
+    except Exception as error:
+        module = function_of(trial.model)[0] if trial.has_own_model else None
+        raise UserError(
+            f"model: {trial.model!r} or the loss of data {trial.data!r} raised {told(error, module)} on validation "
+            "examples, in evaluation mode"
+        ) from error
+    if not torch.isfinite(loss):
+        raise UserError(
+            f"data: the validation loss of {trial.data!r} is {loss.item()} before the first step; it must be finite"
+        )
 
 
 def _optimizers(trial: Trial, claims: Sequence[Claim]) -> list[Optimizer]:

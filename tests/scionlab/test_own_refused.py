@@ -1,6 +1,7 @@
 """What a model or data of the caller's may get wrong: one sentence before anything runs, or one failed trial."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from own_code import DATA, MODEL, SMALL
@@ -216,3 +217,50 @@ def test_code_that_raises_in_one_trial_fails_that_trial_only(write, tmp_path, ex
     assert list(rows["stack"].dropna()) == [0, 0]
     assert rows["model_sha256"].nunique() == 1
     assert rows["data_sha256"][8] == data_of(trials[0]).sha256
+
+
+IGNORED = """
+import torch
+
+
+def batches(split, batch_size, seq_len, seed):
+    for number in range(100):
+        windows = torch.randint(256, (batch_size, seq_len + 1))
+        targets = windows[:, 1:].clone()
+        if split == "validation" and WHICH:
+            targets[:] = -100
+        yield windows[:, :-1], targets
+"""
+
+
+@pytest.mark.parametrize("which", ["True", "number >= 2"])
+@pytest.mark.parametrize("model", [None, MODEL])
+def test_validation_without_a_target_that_counts_is_found_before_anything_is_written(write, refusal, which, model):
+    data = write(IGNORED.replace("WHICH", which))
+    own = {"model": f"{write(model)}:build"} if model else {"model": "gpt", "head_dim": 8}
+    if model is None:
+        (path := Path(f"{data}.py")).write_text(path.read_text() + "\n\nbatches.n_outputs = 256\n")
+    # a batch of validation has 2048 tokens, as has an item of the data
+    said = refusal(data=f"{data}:batches", val_tokens=2**13, **own)
+    assert f"validation examples of '{data}:batches' are -100" in said
+
+
+def test_a_loss_of_ones_own_that_is_no_number_on_validation_data_is_found(write, refusal):
+    model, data = write(MODEL), write(DATA + LOSS_WITHOUT_VALIDATION)
+    said = refusal(model=f"{model}:build", data=f"{data}:batches")
+    assert said == f"data: the validation loss of '{data}:batches' is nan before the first step; it must be finite"
+
+
+LOSS_WITHOUT_VALIDATION = """
+
+def loss(outputs, targets):
+    found = torch.nn.functional.cross_entropy(outputs.flatten(0, -2), targets.flatten())
+    return found if torch.is_grad_enabled() else found / 0 - found / 0
+"""
+
+
+def test_targets_that_count_only_here_and_there_are_no_mistake(write, tmp_path):
+    data, model = write(IGNORED.replace("WHICH", "number % 2")), write(MODEL)
+    fields = {**SMALL, "model": f"{model}:build", "data": f"{data}:batches", "optimizer": "scion", "lr": 0.02}
+    # two items make a batch here
+    assert make_plan([Trial(**{**fields, "val_tokens": 2**12, "batch_size": 256})], RunStore(tmp_path), "m", "l").todo

@@ -1,5 +1,6 @@
 """Batches that a function of the caller's gives: kept as bytes, epoch after epoch, with the loss that suits them."""
 
+import importlib
 import math
 import sys
 
@@ -8,12 +9,16 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from own_code import SMALL
 from torch.utils.data import DataLoader, TensorDataset
 
 from scionlab.data import Sizes
 from scionlab.data.own import OwnData
 from scionlab.data.packed import Packing
 from scionlab.errors import UserError
+from scionlab.spec import Trial
+from scionlab.store import RunStore
+from scionlab.sweep.plan import make_plan
 
 SIZES = Sizes(batch_size=4, seq_len=1, val_tokens=8, val_seq_len=1)
 DTYPES = [torch.int64, torch.int32, torch.uint8, torch.bool, torch.float32, torch.float64, torch.bfloat16]
@@ -143,3 +148,34 @@ def test_the_hash_of_the_data_follows_what_they_give():
     assert changed.sha256 != plain.sha256 == half.sha256
     assert len({plain.split_sha256, changed.split_sha256, half.split_sha256}) == 3
     assert math.isclose(plain.unpack(plain.held_out(8, 1))[0].sum(), sum(range(8)))
+
+
+COUNTED = """
+import torch
+
+CALLS = []
+
+
+def batches(split, batch_size, seq_len, seed):
+    CALLS.append(split)
+    for _ in range(100):
+        windows = torch.randint(256, (batch_size, seq_len + 1))
+        yield windows[:, :-1], windows[:, 1:]
+
+
+batches.n_outputs = 256
+"""
+
+
+def test_planning_calls_a_loader_as_seldom_as_can_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "counted_data.py").write_text(COUNTED)
+    fields = {**SMALL, "data": "counted_data:batches", "optimizer": "adam", "head_dim": 8}
+    sizes = [
+        {"batch_size": batch, "width": width, "lr": lr} for batch in (4, 8) for width in (8, 16) for lr in (0.1, 1)
+    ]
+    make_plan([Trial(**{**fields, **size}) for size in sizes], RunStore(tmp_path / "runs"), "mine", "smoke")
+    calls = importlib.import_module("counted_data").CALLS
+    assert calls.count("validation") == 2  # once to be kept, once to see that it comes again
+    assert calls.count("train") == 2 * 2  # of each batch size, to be hashed and to be tried
