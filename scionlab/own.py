@@ -6,6 +6,7 @@ The roles of its parameters come from the trial's rules and preset, and with the
 FLOPs are counted by PyTorch on one example. What it draws while it is built comes from random states of its own.
 """
 
+import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 from types import ModuleType
@@ -46,6 +47,25 @@ def optimizer_sha256(trial: Trial) -> str | None:
     """Hash of the code of the trial's recipe where it is the caller's, by its name or in the table; None for others."""
     chosen = recipe_class(trial.optimizer)
     return None if chosen.__module__.partition(".")[0] in LEFT_OUT else class_sha256(chosen)
+
+
+def start_sha256(trial: Trial) -> str | None:
+    """Hash of the weights an own model starts from, where the trial keeps them: a checkpoint is not in its code."""
+    if not trial.has_own_model or trial.initialization == "method":
+        return None
+    return _start_sha256(trial.model, trial.width, trial.depth)
+
+
+@lru_cache(maxsize=64)
+def _start_sha256(model: str, width: int, depth: int) -> str:
+    with torch.device("cpu"), Stream(Use.COUNTS).entered():
+        made = _built(model, width, depth, 1.0)
+    digest = hashlib.sha256()
+    for name, value in made.state_dict().items():
+        values = torch.as_tensor(value).detach().contiguous().cpu().reshape(-1)
+        digest.update(f"{name} {values.dtype} {tuple(value.shape)} ".encode())
+        digest.update(values.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def architecture(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:

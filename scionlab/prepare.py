@@ -77,6 +77,7 @@ def _code(trial: Trial) -> dict[str, str | int]:
     found = {
         "method": recipe_class(trial.optimizer).NUMERICS,
         "optimizer_sha256": own.optimizer_sha256(trial),
+        "start_sha256": own.start_sha256(trial),
         "streams": STREAMS_VERSION if trial.has_own_model or is_own(trial.data) else 0,
     }
     return {name: value for name, value in found.items() if value}
@@ -108,7 +109,8 @@ def build(trial: Trial, shape: DataShape) -> tuple[nn.Module, list[Claim]]:
         torch.manual_seed(trial.seed)  # for what modules draw while they are built
         model = architecture(trial, shape).build()
     claims = own.claims_of(model, trial)
-    recipe(trial).initialize(claims, torch.Generator().manual_seed(trial.seed))
+    if trial.initialization == "method":
+        recipe(trial).initialize(claims, torch.Generator().manual_seed(trial.seed))
     return model, claims
 
 

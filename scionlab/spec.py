@@ -41,6 +41,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "train_limit": 0,
     "rules": (),
     "roles": "auto",
+    "initialization": "method",
     "warmup": 0.0,
     "decay": "linear",
     "min_lr_ratio": 0.0,
@@ -178,6 +179,9 @@ class Trial(Value):
     roles: str = Field(
         default="auto",
         description="preset of norms and radii by role; auto is the built-in model's, or what fits the inputs",
+    )
+    initialization: Literal["method", "model"] = Field(
+        default="method", description="who fills the weights: the method, or the model, whose start is then kept"
     )
 
     @field_validator("optimizer", "model", "data", "options")

@@ -11,7 +11,7 @@ from scionlab.code_identity import code_sha256
 from scionlab.data import load
 from scionlab.errors import UserError
 from scionlab.optim import OPTIMIZERS, recipe
-from scionlab.own import SCALE
+from scionlab.own import SCALE, _start_sha256
 from scionlab.prepare import architecture, build, data_of, identity, resolve
 from scionlab.spec import Trial
 from scionlab.store import RunStore
@@ -296,3 +296,62 @@ def test_built_in_models_use_all_their_parameters():
         run = Run(asked, data_of(asked))
         run.run_steps(1)
         assert all(parameter.grad is not None for parameter in run.model.parameters())
+
+
+OWN_START = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.embed = nn.Embedding(256, width)
+        self.hidden = nn.Linear(width, width)
+        self.head = nn.Linear(width, 256)
+
+    def forward(self, tokens):
+        return self.head(self.hidden(self.embed(tokens)).relu())
+
+
+def build(width, depth):
+    made = Net(width)
+    nn.init.constant_(made.hidden.bias, 0.25)
+    made.load_state_dict(torch.load("start.pt", weights_only=True))
+    return made
+"""
+
+
+@pytest.mark.parametrize("optimizer", ["scion", "adam", "muon"])
+def test_a_start_of_ones_own_is_kept_and_identified_by_its_weights(write, optimizer):
+    name = write(OWN_START)
+    shapes = {"embed.weight": (256, 8), "hidden.weight": (8, 8), "hidden.bias": (8,), "head.weight": (256, 8)}
+    start = {key: torch.randn(shape) / 8 for key, shape in shapes.items()} | {"head.bias": torch.full((256,), 0.5)}
+    torch.save(start, "start.pt")
+    fields = {**SMALL, "model": f"{name}:build", "data": "sotu", "optimizer": optimizer, "lr": 0.01}
+    kept, replaced = (resolve(Trial(**fields, initialization=by)) for by in ("model", "method"))
+    data = data_of(kept)
+    model, _ = build(kept, data.shape)
+    assert all(torch.equal(weight, start[key]) for key, weight in model.named_parameters())
+    model, _ = build(replaced, data.shape)
+    assert not torch.equal(model.hidden.weight, start["hidden.weight"])
+    ids = [identity(trial, data) for trial in (kept, replaced)]
+    assert ids[0] != ids[1]
+    torch.save(start | {"head.bias": torch.zeros(256)}, "start.pt")
+    _start_sha256.cache_clear()  # as another process has it
+    assert [identity(trial, data) == before for trial, before in zip((kept, replaced), ids, strict=True)] == [
+        False,
+        True,
+    ]
+    assert train(kept, data).summary["status"] == "ok"
+
+
+def test_a_built_in_model_may_keep_pytorchs_start(write):
+    asked = resolve(Trial(**{**SMALL, "head_dim": 8, "data": "sotu", "optimizer": "scion", "lr": 0.01}))
+    kept = asked.replace(initialization="model")
+    models = [build(trial, data_of(trial).shape)[0] for trial in (asked, kept, kept, kept.replace(seed=1))]
+    heads = [model.head.weight for model in models]
+    assert not heads[0].any()  # Scion's start
+    assert torch.equal(heads[1], heads[2])
+    assert heads[1].any()
+    assert not torch.equal(heads[1], heads[3])

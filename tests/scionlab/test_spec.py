@@ -50,6 +50,7 @@ OTHER = {
     "ema": 0.9,
     "validate_every": 2**10,
     "divergence_scale": 2.0,
+    "initialization": "model",
 }
 # The identity of BASE. Trials already in stores keep theirs only while this does; a new field goes to ADDED_LATER.
 GOLDEN_ID = "81909671fa7114fe"
