@@ -14,6 +14,7 @@ from types import ModuleType
 from scionlab.errors import UserError, unknown
 from scionlab.grid import named_for
 from scionlab.packages import SHARED, own_experiments, share
+from scionlab.homes import expanded
 from scionlab.spec import Experiment
 from scionlab.tuning_spec import TransferExperiment
 
@@ -79,7 +80,7 @@ def experiment_names() -> list[str]:
 def _module(name_or_path: str, names: Sequence[str]) -> ModuleType:
     """The user's file, or the project's module of one of these names."""
     if name_or_path.endswith(".py"):
-        return _import_file(Path(name_or_path))
+        return _import_file(Path(expanded(name_or_path, "experiment")))
     if name_or_path in {*names, *TRANSFERS}:
         with own_experiments():
             return importlib.import_module(f"experiments.{name_or_path.replace('-', '_')}")

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from scionlab.errors import UserError
 
+from scionlab.homes import expanded
+
 if TYPE_CHECKING:
     from scionlab.store import RunStore
 
@@ -52,7 +54,7 @@ class ResultsPlace:
     @classmethod
     def of(cls, value: "str | os.PathLike[str] | ResultsPlace") -> "ResultsPlace":
         """Of what a user gave; a URL that no store can be at is a UserError of `store`."""
-        return value if isinstance(value, ResultsPlace) else cls(os.fspath(value))
+        return value if isinstance(value, ResultsPlace) else cls(expanded(os.fspath(value), "results"))
 
     def __str__(self) -> str:
         return self.root

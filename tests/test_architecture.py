@@ -40,7 +40,8 @@ ROOMS = {
         "scionlab.training", "scionlab.data", "scionlab.optim", "scionlab.prepare", "scionlab.probe", "scionlab.spec",
         "scionlab.errors", "scionlab.watch", "scionlab.own", "scionlab.loading_code", "scionlab.randomness",
     },
-    "scionlab.store": {"scionlab.store", "scionlab.schema", "scionlab.errors"},
+    "scionlab.homes": {"scionlab.errors"},
+    "scionlab.store": {"scionlab.store", "scionlab.schema", "scionlab.errors", "scionlab.homes"},
     "scionlab.sweep": {
         "scionlab.sweep", "scionlab.prepare", "scionlab.training", "scionlab.probe", "scionlab.data", "scionlab.store",
         "scionlab.spec", "scionlab.errors", "scionlab.provenance", "scionlab.trackers", "scionlab.times",

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from scionlab import homes
 from scionlab.cli import compact, doctor, explain, export, foreign, plan, results, run, status, tune
 from scionlab.cli.options import EXIT_CODES, app, err
 from scionlab.errors import UserError
@@ -45,6 +46,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without Unicode gets a ? and no traceback
     own_analysis_first()
+    homes.stand_in()
     try:
         code = app(standalone_mode=False)
     except UserError as error:

@@ -9,6 +9,7 @@ import typer
 from scionlab.cli.completion import choices, complete_preset, complete_stored
 from scionlab.cli.options import HERE, Json, Runs, app, err, out, print_json
 from scionlab.errors import UserError
+from scionlab.homes import expanded
 
 
 @app.command()
@@ -48,6 +49,7 @@ def export(
 
     if to == "-" and as_json:
         raise UserError("to: '-' is not allowed with --json: both write to stdout")
+    to = expanded(to, "to")
     table = table_of(results.store(), what, experiment, preset)
     if to == "-":
         table.to_csv(sys.stdout, index=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scionlab.cli.options import HERE, Json, Runs, app, err, out, print_json
+from scionlab.cli.options import HERE, Json, Runs, app, err, out, print_json, with_home
 from scionlab.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ LISTED = 8  # values of a column that are printed one by one
 
 @app.command("import")
 def import_runs(
-    file: Annotated[Path, typer.Argument(help="a .csv, .tsv or .parquet file with one row per run")],
+    file: Annotated[
+        Path, typer.Argument(callback=with_home, help="a .csv, .tsv or .parquet file with one row per run")
+    ],
     mapping: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="TARGET=EXPRESSION,…", help="what the file's columns mean; repeatable"),

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from scionlab.cli.completion import complete_preset, complete_stored
 from scionlab.errors import UserError
+from scionlab.homes import expanded
 from scionlab.where import ResultsPlace
 
 EXIT_CODES = "Exit status: 0 done, 1 some trials failed, 2 a mistake in the input, 130 stopped by Ctrl-C or SIGTERM."
@@ -40,7 +41,12 @@ Stored = Annotated[
 def _on_disk(results: Path) -> Path:
     if ":/" in str(results):
         raise UserError(f"results: {str(results)!r} is not allowed here: this command needs a folder on a disk")
-    return results
+    return Path(expanded(str(results), "results"))
+
+
+def with_home(option: typer.CallbackParam, path: Path | None) -> Path | None:
+    """The callback of options that are paths: ~ is the home folder."""
+    return None if path is None else Path(expanded(str(path), str(option.name).rstrip("_")))
 
 
 Results = Annotated[Path, typer.Option(callback=_on_disk, help="folder that holds runs, fits, figures and the report")]
@@ -57,7 +63,9 @@ HERE = ResultsPlace("results")  # its default
 To = Annotated[
     Path | None,
     typer.Option(
-        metavar="FOLDER", help="where fits, figures and report go; default: the results folder, or below ./results/s3"
+        metavar="FOLDER",
+        callback=with_home,
+        help="where fits, figures and report go; default: the results folder, or below ./results/s3",
     ),
 ]
 WithoutGpu = Annotated[

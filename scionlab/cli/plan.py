@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scionlab.cli.options import app, err, out
+from scionlab.cli.options import app, err, out, with_home
 from scionlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def plan(
         str | None, _quantity("weight of the new gradient, kept by all rules; default: the fit's, or 0.1")
     ] = None,
     from_: Annotated[
-        Path | None, typer.Option("--from", metavar="RESULTS", help="results folder: start from its batch-scaling fit")
+        Path | None,
+        typer.Option(
+            "--from", metavar="RESULTS", callback=with_home, help="results folder: start from its batch-scaling fit"
+        ),
     ] = None,
     experiment: Annotated[
         str | None, typer.Option(help="of which experiment, where --from holds fits of several")

@@ -34,6 +34,7 @@ def checks(results: Path, full: bool = False) -> Iterator[Finding]:
     yield from software.extras()
     yield machine.memory()
     yield machine.shared_memory()
+    yield machine.sockets()
     yield machine.terminal()
     yield software.text()
     yield from storage.results_folder(results)

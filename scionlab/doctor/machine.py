@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scionlab import provenance
 from scionlab.doctor import Finding
+from scionlab.sweep.sockets import SHORT, fits, usual
 
 GB = 1e9
 # A worker takes about this much, Ray itself the rest (`scionlab.sweep.workers`).
@@ -61,6 +62,17 @@ def shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
     if free >= SHARED_BYTES:
         return Finding("shared memory", "ok", found)
     return Finding("shared memory", "warning", found, "start the container with --shm-size=256m; Ray is slow without")
+
+
+def sockets(short: Path = SHORT) -> Finding:
+    """Ray's sockets have long paths, so the temporary folder's may not be."""
+    folder = usual()
+    if fits(folder):
+        return Finding("sockets", "ok", f"in {folder}")
+    found = f"{folder!r} is too long a path for those of Ray"
+    if os.access(short, os.W_OK):
+        return Finding("sockets", "ok", f"{found}; they go below {short}")
+    return Finding("sockets", "problem", found, "set RAY_TMPDIR to a shorter one, or run sweeps with --executor inline")
 
 
 def terminal() -> Finding:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from scionlab.errors import UserError
+from scionlab.homes import expanded
 
 SCHEMES = ("s3", "file")
 AT_ONCE = 32  # requests to S3 under way: each takes tens of milliseconds, nearly all of it waiting
@@ -181,7 +182,7 @@ def place_of(root: str | os.PathLike[str]) -> Place:
     """Of a path or a URL. UserError for URLs that are neither file: nor s3:, or hold a password."""
     text = os.fspath(root)
     if "://" not in text:
-        return LocalPlace(Path(text))
+        return LocalPlace(Path(expanded(text, "results")))
     parts = urlsplit(text)
     if parts.scheme not in SCHEMES:
         raise UserError(f"results: {text!r} is not allowed: it must be a folder, file:///… or s3://bucket/prefix")

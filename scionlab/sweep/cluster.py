@@ -6,6 +6,7 @@ which node a worker starts on.
 
 import logging
 import math
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import torch
 
 from scionlab import provenance
 from scionlab.errors import UserError
+from scionlab.sweep.sockets import short_folder
 
 # Tasks pass through Ray's object store once for each worker; its minimum is enough.
 OBJECT_STORE_BYTES = 80 * 2**20
@@ -60,9 +62,11 @@ def connected(address: str | None, cores: int = 1) -> Iterator[None]:
     if ray.is_initialized():
         raise AssertionError("the sweep starts and stops its own Ray")
     on_terminate = signal.getsignal(signal.SIGTERM)
+    folder = short_folder() if address is None else None
     if address is None:
         ray.init(
             address="local",  # never a cluster that happens to be around
+            _temp_dir=folder,
             num_cpus=cores,
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
@@ -76,6 +80,8 @@ def connected(address: str | None, cores: int = 1) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _connect(address: str) -> None:
