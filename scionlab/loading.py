@@ -13,8 +13,8 @@ from types import ModuleType
 
 from scionlab.errors import UserError, unknown
 from scionlab.grid import named_for
-from scionlab.packages import SHARED, own_experiments, share
 from scionlab.homes import expanded
+from scionlab.packages import SHARED, own_experiments, share
 from scionlab.spec import Experiment
 from scionlab.tuning_spec import TransferExperiment
 

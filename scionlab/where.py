@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from scionlab.errors import UserError
-
 from scionlab.homes import expanded
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from torch import nn
 
 from scionlab.errors import UserError, unknown
 from scionlab.geometry import Column, Conv, Euclidean, Flat, Layer, Norm, Row, Schatten, Sign, Spectral, norm_named
+from scionlab.optim.numbers import plain_number
 from scionlab.optim.presets import norm_for, role_preset
 from scionlab.optim.roles import Claim, assign_roles
 from scionlab.optim.rules import ROLES, Rule
@@ -161,8 +162,7 @@ def _explained(claim: Claim, balls: Mapping[str, tuple[str, float]]) -> Explanat
     norm = norm if claim.norm is None else claim.norm
     radius = radius if claim.radius is None else claim.radius
     try:
-        if not isinstance(radius, (int, float)):
-            raise UserError(f"radius: {radius!r} is not allowed: it must be a number")
+        radius = plain_number(radius, "radius")
         norm = norm_for(norm, len(claim.shape))
         layer = Layer(norm_named(norm), radius, claim.layout, claim.blocks, claim.batch)
         layer.check(norm, row.shape)

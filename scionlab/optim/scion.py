@@ -21,6 +21,7 @@ from scionlab.errors import UserError, unknown
 from scionlab.geometry import Layer, norm_named
 from scionlab.optim import foreach
 from scionlab.optim.momentum import refuse_change, refuse_cycle, remember
+from scionlab.optim.numbers import plain_number
 from scionlab.optim.parts import AVERAGES, SCOPES, STEP_RULES, Move, step_sizes
 from scionlab.optim.sharded import refuse_shard
 
@@ -262,12 +263,13 @@ def _apply(move: Move, size: float | Tensor) -> None:
 
 
 def _check_step(group: dict[str, Any]) -> None:
+    """Numbers of NumPy and tensors without dimensions become Python's; a learning rate that is a tensor stays one."""
     refuse_cycle("Scion", group)
     lr = group["lr"]
     of_tensor = isinstance(lr, Tensor) and lr.ndim == 0
     for field in NUMBERS[1:] if of_tensor else NUMBERS:
-        if not isinstance(group[field], (int, float)):
-            raise UserError(f"Scion: {field}: {group[field]!r} is not allowed: it must be a number")
+        group[field] = plain_number(group[field], f"Scion: {field}")
+    lr = group["lr"]
     if not of_tensor and (not 0 <= lr < math.inf or (group["constrained"] and lr > 1)):
         allowed = "[0, 1] when constrained" if group["constrained"] else "[0, ∞)"
         raise UserError(f"Scion: lr: {lr!r} is not allowed: it must lie in {allowed}")

@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -270,3 +271,29 @@ def test_what_a_scheduler_writes_is_checked_before_anything_moves(field, value):
     with pytest.raises(UserError, match=field):
         optimizer.step()
     assert torch.equal(parameter, torch.eye(3))
+
+
+NUMBERS = [np.float32, np.float64, np.float16, np.array, torch.tensor]
+
+
+@pytest.mark.parametrize("kind", NUMBERS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("field", ["lr", "momentum", "radius", "smoothness", "weight_decay"])
+def test_numbers_of_numpy_and_torch_are_numbers(kind, field):
+    def trained(value):
+        parameter = nn.Parameter(torch.eye(3))
+        parameter.grad = torch.arange(9.0).view(3, 3)
+        optimizer = Scion([parameter], **{"lr": 0.25, "constrained": False, field: value})
+        optimizer.step()
+        optimizer.param_groups[0][field] = value  # as a scheduler does
+        optimizer.step()
+        return parameter.detach()
+
+    assert torch.allclose(trained(kind(0.5)), trained(0.5))
+
+
+def test_what_is_no_number_is_refused():
+    for value in ("0.1", np.array([0.1]), torch.ones(1), None, np.array("0.1")):
+        with pytest.raises(UserError, match=r"Scion: momentum: .* is not allowed: it must be a number"):
+            Scion([nn.Parameter(torch.eye(3))], momentum=value)
+    with pytest.raises(UserError, match=r"momentum: 2\.0 is not allowed"):
+        Scion([nn.Parameter(torch.eye(3))], momentum=np.float32(2))
