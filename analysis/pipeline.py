@@ -7,6 +7,7 @@ results/report/<experiment>.html, index.html
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -92,6 +93,11 @@ def report_results(
     results: Path | ResultsPlace, experiment: str | None, preset: str, what: str | None = None
 ) -> tuple[Fitted, Path]:
     """Fit, draw and report; writes report/<experiment>.html and the index, too, and returns the page's path."""
+    if sys.flags.optimize > 1:
+        raise UserError(
+            f"PYTHONOPTIMIZE: {sys.flags.optimize} is not allowed: Python then drops docstrings, without which Altair "
+            "cannot make a page's charts; 1 (python -O) is fine, and fit and figures work with 2"
+        )
     from analysis.report.build import render
     from analysis.report.index import index
 

@@ -22,7 +22,16 @@ def log2_range(first: int, last: int) -> list[float]:
 
 
 def trials(fixed: Mapping[str, Any], **axes: Iterable[Any]) -> tuple[Trial, ...]:
-    """One trial for every combination of the axes, on top of the fixed fields; the last axis varies fastest."""
+    """One trial for every combination of the axes, on top of the fixed fields; the last axis varies fastest.
+
+    UserError, naming the axis, for one that is no collection of values: a single value belongs to the fixed fields, and
+    a text would be taken apart into characters.
+    """
+    for name, values in axes.items():
+        if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+            raise UserError(
+                f"{name}: {values!r} is not allowed: an axis must be a list of values, such as [{values!r}]"
+            )
     combinations = itertools.product(*axes.values())
     return tuple(Trial(**{**fixed, **dict(zip(axes, values, strict=True))}) for values in combinations)
 

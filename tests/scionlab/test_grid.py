@@ -3,6 +3,7 @@
 import math
 from itertools import count, pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -217,3 +218,14 @@ def test_only_the_preset_that_is_named_is_extended_and_says_so():
     assert extended.model_copy(update={"presets": spec.presets}) == spec
     with pytest.raises(UserError, match="preset: 'smok' is not known"):
         extend_preset(spec, "smok", seeds=3)
+
+
+@pytest.mark.parametrize("values", [0, "01", b"01", 0.5, None, {"a": 1}])
+def test_an_axis_that_is_no_collection_of_values_is_refused_by_name(values):
+    with pytest.raises(UserError, match=r"^seed: .* is not allowed: an axis must be a list of values"):
+        trials({**FIXED, "lr": 0.1}, seed=values)
+
+
+def test_an_axis_may_be_any_collection():
+    axes = ([0, 1], (0, 1), range(2), (seed for seed in (0, 1)), np.arange(2))
+    assert all([trial.seed for trial in trials({**FIXED, "lr": 0.1}, seed=values)] == [0, 1] for values in axes)
