@@ -51,6 +51,45 @@ class SweepStatus:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class SearchStatus:
+    """A search by `scionlab tune` or `transfer`: its trials by how they ended, and the best loss of those that did.
+
+    `best` is None where no trial went to its end.
+    """
+
+    experiment: str
+    preset: str
+    method: str
+    place: str
+    seed: int
+    trials: dict[str, int]
+    best: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def searches(store: RunStore, experiment: str | None = None, preset: str | None = None) -> list[SearchStatus]:
+    """Every search that the store has trials of."""
+    rows = store.tunings()
+    for column, wanted in (("experiment", experiment), ("preset", preset)):
+        rows = rows if wanted is None else rows[rows[column] == wanted]
+    found = []
+    for _, trials in rows.groupby("study", sort=False):
+        first, best = trials.iloc[0], trials.loc[trials["state"] == "complete", "val_loss"].min()
+        found.append(
+            SearchStatus(
+                **{name: str(first[name]) for name in ("experiment", "preset", "method", "place")},
+                seed=int(first["seed"]),
+                trials={str(state): int(count) for state, count in trials["state"].value_counts().sort_index().items()},
+                best=None if pd.isna(best) else float(best),
+            )
+        )
+    return found
+
+
 def statuses(store: RunStore, experiment: str | None = None, preset: str | None = None) -> list[SweepStatus]:
     """The status of every experiment and preset that the store has a sweep of, the one called last at the end."""
     calls = store.sweeps()

@@ -11,7 +11,7 @@ from scionlab.errors import UserError
 from scionlab.times import ago, clock
 
 if TYPE_CHECKING:
-    from scionlab.status import SweepStatus
+    from scionlab.status import SearchStatus, SweepStatus
     from scionlab.store import RunStore
 
 
@@ -43,20 +43,30 @@ def status(
 
       scionlab status my_experiment.py --preset laptop --json
     """
-    from scionlab.status import statuses
+    from scionlab.status import searches, statuses
 
     store = results.store()
     from_file = experiment is not None and experiment.endswith(".py")
     found = [] if from_file else statuses(store, experiment, preset)
-    if not found and experiment is not None:
+    searched = [] if from_file else searches(store, experiment, preset)
+    if not found and not searched and experiment is not None:
         found = _planned(store, experiment, preset)
     if as_json:
-        print_json({"results": str(results), "sweeps": [sweep.as_dict() for sweep in found]})
-    elif not found:
+        print_json(
+            {
+                "results": str(results),
+                "sweeps": [sweep.as_dict() for sweep in found],
+                "searches": [search.as_dict() for search in searched],
+            }
+        )
+        return
+    if searched:
+        _print_searches(searched)
+    if not found and not searched:
         out.print(f"no sweep in {results}; `scionlab run width --preset smoke --results {results}` makes one")
     elif len(found) == 1:
         _print_one(found[0])
-    else:
+    elif found:
         _print_all(found)
 
 
@@ -93,6 +103,25 @@ def _planned(store: "RunStore", experiment: str, preset: str | None) -> "list[Sw
     if not found:
         raise UserError(f"preset: none of {experiment!r} was run; choose one of {', '.join(spec.presets)}")
     return found
+
+
+def _print_searches(found: "list[SearchStatus]") -> None:
+    """A line for each."""
+    from scionlab.terminal import print_rows
+
+    rows = [
+        [
+            search.experiment,
+            search.preset,
+            search.method,
+            search.place,
+            str(search.seed),
+            ", ".join(f"{count} {state}" for state, count in search.trials.items()),
+            "–" if search.best is None else f"{search.best:.4f}",
+        ]
+        for search in found
+    ]
+    print_rows(["experiment", "preset", "method", "place", "seed", "trials", "best val loss"], rows, "Searches", out)
 
 
 def _print_all(found: "list[SweepStatus]") -> None:

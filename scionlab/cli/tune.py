@@ -181,12 +181,22 @@ def _end(result: "TuneResult", results: Path, experiment: str, quiet: bool, fail
         raise typer.Exit(130)
     if not quiet:
         terminal.print_frame(_table(result), "Searches", out)
+        _say_what_has_no_end(result)
         out.print(f"to look at every trial: optuna-dashboard sqlite:///{database(results / 'tuning', experiment)}")
     if errors := [*result.errors(), *failed]:
         err.print(
             f"Failed: {len(errors)} (run the same command to make up for them). The first:\n{errors[0]}", soft_wrap=True
         )
         raise typer.Exit(1)
+
+
+def _say_what_has_no_end(result: "TuneResult") -> None:
+    from scionlab.tune.run import without_end
+
+    for search in result.searches:
+        rows = result.rows[search.study]
+        if rows and result.best(search) is None:
+            err.print(f"warning: {without_end(search, (row['state'] for row in rows))}", soft_wrap=True)
 
 
 def _document(result: "TuneResult", results: Path, experiment: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Make searches: the trials that are missing, by one of the executors, and their rows for the store."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,12 +117,24 @@ def _write(study: Study, store: RunStore, result: TuneResult) -> None:
         store.write_tuning(study.search.study, rows)
 
 
+def without_end(search: Search, states: Iterable[str]) -> str:
+    """What is to be said of a search none of whose trials, which ended in these states, went to its end."""
+    ended = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states).items()))
+    ranges = ", ".join(f"{name} from {low:g} to {high:g}" for name, (low, high) in search.method.space.items())
+    return (
+        f"no trial of {search.method_name!r} on the {search.place.name} of {search.experiment}/{search.preset_name} "
+        f"with search seed {search.seed} went to its end ({ended}); its space was {ranges}: change these ranges"
+    )
+
+
 def best_rows(store: RunStore, searches: Sequence[Search]) -> dict[str, dict[str, Any]]:
     """The best row of every search, by its study, from the store. UserError for a search without one."""
     found = {}
     for search in searches:
         rows = store.tunings([search.study])
         whole = rows[rows["state"] == COMPLETE]
+        if len(rows) and whole.empty:
+            raise UserError(f"tunings: {without_end(search, rows['state'])}")
         if whole.empty:
             raise UserError(
                 f"tunings: {search.method_name!r} has no finished trial on the {search.place.name} of "

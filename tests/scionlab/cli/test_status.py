@@ -89,7 +89,7 @@ def test_without_a_store_it_says_how_to_make_one(call):
     done = call("status")
     assert done.code == 0
     assert "scionlab run width --preset smoke" in done.out
-    assert json.loads(call("status", "--json").out) == {"results": "results", "sweeps": []}
+    assert json.loads(call("status", "--json").out) == {"results": "results", "sweeps": [], "searches": []}
 
 
 @pytest.mark.parametrize(

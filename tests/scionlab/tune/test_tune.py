@@ -15,6 +15,7 @@ from scionlab.cli import app
 from scionlab.cli.tune import places
 from scionlab.errors import UserError
 from scionlab.loading import load_experiment, load_transfer
+from scionlab.status import searches
 from scionlab.store import RunStore
 from scionlab.sweep import run_sweep
 from scionlab.tune import attempt, inline
@@ -245,6 +246,19 @@ def test_a_trial_that_diverges_ends_as_such_and_is_a_row(search, make_trials, st
     assert set(store.runs()["status"]) == {"diverged"}
     assert set(store.tunings()["trial_id"]) == set(store.runs()["trial_id"])
     assert result.best(one) is None
+    with pytest.raises(
+        UserError,
+        match=r"no trial of 'adam' on the proxy of mine/smoke with search seed 0 went to its end \(3 diverged\); its "
+        "space was lr from 100 to 1000: change these ranges",
+    ):
+        best_rows(store, [one])
+    (found,) = searches(store)
+    assert (found.method, found.place, found.trials, found.best) == ("adam", "proxy", {"diverged": 3}, None)
+    assert searches(store, "other") == searches(store, "mine", "laptop") == []
+
+
+def test_a_search_that_was_not_made_is_asked_for(search, store):
+    (one,) = search(names=["adam"])
     with pytest.raises(
         UserError, match="'adam' has no finished trial on the proxy of mine/smoke with search seed 0; run `scio"
     ):
