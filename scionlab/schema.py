@@ -247,6 +247,7 @@ SWEEPS = Table(
     ),
 )
 
+NO_SETTING = "only sizes, tokens and losses are given"
 IMPORTS = Table(
     "imports",
     "name",
@@ -262,10 +263,10 @@ IMPORTS = Table(
         Column("n_params", INT, "N, number of parameters", "not given"),
         Column("width", INT, "width of the residual stream", "not given"),
         Column("tokens", REAL, "T, tokens the run was trained on"),
-        Column("batch_size", REAL, "B, sequences a step"),
-        Column("seq_len", REAL, "S, tokens a sequence; 1 if `batch_size` is in tokens"),
-        Column("steps", REAL, "K, optimizer steps; tokens ÷ (batch_size × seq_len) if not given"),
-        Column("lr", REAL, "γ, peak learning rate"),
+        Column("batch_size", REAL, "B, sequences a step", NO_SETTING),
+        Column("seq_len", REAL, "S, tokens a sequence; 1 if `batch_size` is in tokens", NO_SETTING),
+        Column("steps", REAL, "K, optimizer steps; tokens ÷ (batch_size × seq_len) if not given", NO_SETTING),
+        Column("lr", REAL, "γ, peak learning rate", NO_SETTING),
         Column("momentum", REAL, "α, weight of the new gradient in the average", "not given"),
         Column("seed", INT, "tells repeated runs apart; 0 if not given"),
         Column("val_loss", REAL, "final validation loss in the file's unit, best nats per token", "diverged"),

@@ -24,6 +24,8 @@ def study_of(runs: pd.DataFrame) -> Choice:
 
     `runs` has the columns of the imports table.
     """
+    if runs["lr"].isna().all():
+        return Choice("batch-scaling", "the law of number of parameters and tokens")
     table = runs.assign(budget=same_budget(runs["tokens"]), batch=same_number(runs["batch_size"] * runs["seq_len"]))
     one_setting = table.groupby("optimizer")[["budget", "batch"]].nunique().max().max() <= 1
     for axis, words in SIZES.items():

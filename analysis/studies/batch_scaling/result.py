@@ -194,6 +194,10 @@ class BatchScaling:
             if scaling.forward:
                 title = f"{scaling.optimizer}: rules at {scaling.forward.tokens:,.0f} tokens ({scaling.forward.why})"
                 found.append((title, _score_texts(scaling.forward)))
+        if not self.optimizers:  # nothing but laws was asked for
+            found += [
+                (f"{of.optimizer}: {of.law.form.name} law ({of.law.status})", _law_texts(of.law)) for of in self.laws
+            ]
         return found
 
 
@@ -276,6 +280,11 @@ def _exponent_texts(exponents: Iterable[Exponent]) -> pd.DataFrame:
         }
         for e in exponents
     )
+
+
+def _law_texts(law: ScalingLaw) -> pd.DataFrame:
+    rows = [{"parameter": name, "estimate": value.text(".4g")} for name, value in law.parameters.items()]
+    return pd.DataFrame([*rows, *({"parameter": "note", "estimate": text} for text in law.warnings)])
 
 
 def _score_texts(contest: Contest) -> pd.DataFrame:

@@ -25,6 +25,8 @@ from analysis.tables.foreign.problems import Problems, shown
 from analysis.tables.foreign.table import Numbers, Table, is_empty
 from scionlab.errors import UserError, closest, unknown
 
+# What runs are without where only the law L(N, T) is asked for: all of these, or none.
+SETTING = ("batch_size", "seq_len", "lr")
 STATUSES = ("ok", "diverged")
 # What trackers and schedulers call a run that went to its end; whether its loss is finite is said by the loss.
 ENDED = ("finished", "completed", "complete", "success", "succeeded", "done")
@@ -162,7 +164,7 @@ def _sources(
                 sources[target] = _mapped(target, mapping.get(target, target), table)
             elif about.default:
                 sources[target] = _constant(target, about.default)
-            elif not about.optional:
+            elif not about.optional and not (target in SETTING and _sizes_alone(table, mapping, constants)):
                 close = closest(target, table.columns, cutoff=0.5)
                 guess = f" (did you mean {close!r}? Then --map {target}={_quoted(close)})" if close else ""
                 raise UserError(f"no such column{guess}; map it or set it, columns are {', '.join(table.columns)}")
@@ -174,6 +176,14 @@ def _sources(
     if 0 in problems.rows:
         problems.raise_any()
     return sources
+
+
+def _sizes_alone(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str]) -> bool:
+    """Whether the number of parameters is given, and nothing of how a run was trained."""
+    given = {*mapping, *constants, *table.columns}
+    # A column that is one of these by another spelling is one that was forgotten.
+    spelled = any(closest(target, table.columns, cutoff=0.9) for target in SETTING)
+    return "n_params" in given and not given & {*SETTING, "steps", "momentum"} and not spelled
 
 
 def _quoted(column: str) -> str:

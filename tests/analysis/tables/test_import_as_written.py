@@ -322,3 +322,33 @@ def test_another_study_of_an_import_can_be_asked_for():
     assert json.loads(drawn.stdout)["figures"]
     other = CliRunner().invoke(app, ["figures", *asked, "--study", "lr-transfr"])
     assert "study: 'lr-transfr' is not known (did you mean 'lr-transfer'?)" in str(other.exception)
+
+
+SIZES = ["N,D,loss"] + [
+    f"{n},{d},{1.7 + 400 / n**0.34 + 410 / d**0.28}"
+    for n in (1e7, 3e7, 1e8, 3e8, 1e9)
+    for d in (1e9, 1.01e9, 1e10, 3e10)
+]
+
+
+def test_sizes_tokens_and_losses_are_enough_for_their_law():
+    done = invoke(SIZES, "--map", "n_params=N,tokens=D,val_loss=loss")
+    assert done.exit_code == 0, done.exception
+    assert "study: batch-scaling, about the law of number of parameters and tokens" in done.stdout
+    rows = RunStore("results/runs").imports("runs")
+    assert rows[["batch_size", "seq_len", "lr", "steps"]].isna().all(axis=None)
+    (law,) = fit_results("results", "runs", "imported").document["laws"]
+    assert law["form"]["name"] == "chinchilla"
+    found = {name: value["value"] for name, value in law["parameters"].items()}
+    assert (found["E"], found["a"], found["b"]) == pytest.approx((1.7, 0.34, 0.28), rel=0.02)
+    page = CliRunner().invoke(app, ["report", "--experiment", "runs", "--preset", "imported"])
+    assert page.exit_code == 0, page.exception
+
+
+@pytest.mark.parametrize(
+    ("header", "missing"),
+    [("N,D,loss,lr", "batch_size"), ("N,D,loss,LR", "lr"), ("N,D,loss,steps", "lr"), ("M,D,loss,N", "lr")],
+)
+def test_half_a_setting_is_still_a_mistake(header, missing):
+    maps = "tokens=D,val_loss=loss" + (",n_params=N" if header.startswith("N") else "")
+    assert f"{missing}: no such column" in refused([header, "1e7,1e9,3,0.1"], "--map", maps)
