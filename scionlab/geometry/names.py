@@ -47,18 +47,26 @@ NORMS: dict[str, Norm] = {
 FAMILIES: dict[str, str] = {"schatten-mean-": "P", "schatten-": "P", "flat:": "NAME"}
 
 
-def norm_named(name: str, steps: int | None = None, coefficients: str | None = None, dtype: str | None = None) -> Norm:
+def norm_named(
+    name: str,
+    steps: int | None = None,
+    coefficients: str | None = None,
+    dtype: str | None = None,
+    floor: float = 0.0,
+) -> Norm:
     """The geometry called `name`: an entry of `NORMS`, or of a family of this module's docstring.
 
     `steps`, `coefficients` (a name in `COEFFICIENT_SETS`) and `dtype` (one of `DTYPES`) are those of `NewtonSchulz`,
-    for the norms that iterate. The same arguments give the same object. Raises UserError for an unknown name, a
-    parameter out of its range, and for options of an iteration that the norm does not have.
+    for the norms that iterate; `floor`, in [0, 1), of the norms of parts (`Column`, `Row`, `Sign`). The same arguments
+    give the same object. Raises UserError for an unknown name, a parameter out of its range, and for options that the
+    norm does not have.
     """
     if not isinstance(name, str):  # names also come from state_dicts
         raise unknown("norm", repr(name), _allowed())
     options: dict[str, Any] = {"steps": steps, "coefficients": coefficients, "dtype": dtype}
     given = {option: value for option, value in options.items() if value is not None}
-    return _named(name, NewtonSchulz(**given) if given else None)
+    norm = _named(name, NewtonSchulz(**given) if given else None)
+    return norm if floor == 0 else _floored(name, norm, floor)
 
 
 @cache
@@ -70,6 +78,17 @@ def _named(name: str, iteration: NewtonSchulz | None = None) -> Norm:
     if iterated is None:
         raise UserError(f"steps, coefficients, dtype: not allowed for norm {name!r}, which does not use Newton-Schulz")
     return iterated
+
+
+@cache
+def _floored(name: str, norm: Norm, floor: float) -> Norm:
+    if not isinstance(floor, (int, float)) or not 0 < floor < 1:
+        raise UserError(f"floor: {floor!r} is not allowed: it must lie in [0, 1)")
+    if isinstance(norm, Flat):
+        return replace(norm, matrix=_floored(name, norm.matrix, floor))
+    if not isinstance(norm, (Column, Row, Sign)):
+        raise UserError(f"floor: not allowed for norm {name!r}, which does not measure columns, rows or entries alone")
+    return replace(norm, floor=floor)
 
 
 def _of_family(name: str) -> Norm:

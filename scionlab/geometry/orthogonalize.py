@@ -176,6 +176,16 @@ def _for_lapack(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return (clean.float() if clean.dtype in (torch.bfloat16, torch.float16) else clean), finite
 
 
+def shares(sizes: Tensor, floor: float) -> Tensor:
+    """min{1, size/(floor · largest)} of every part of a matrix (…, m, n): 1 but for parts below the floor.
+
+    A part of an average that gets no gradient any more decays, and would keep an LMO's full length for ever: in float32
+    it ends at a subnormal number, which does not decay. With a floor its share fades with it.
+    """
+    largest = sizes.amax((-2, -1), keepdim=True)
+    return (sizes / (floor * largest).clamp(min=torch.finfo(sizes.dtype).tiny)).clamp(max=1)
+
+
 def unit(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """`x` divided by its Euclidean norm over `dim`; where that norm is zero, zero.
 

@@ -7,16 +7,19 @@ import torch
 from torch import Tensor
 
 from scionlab.geometry.base import Norm
+from scionlab.geometry.orthogonalize import shares
 
 
 @dataclass(frozen=True)
 class Sign(Norm):
     """‖W‖ = d_in max|W_ij|; lmo(G) = −sign(G)/d_in; ‖G‖_* = Σ|G_ij|/d_in.
 
-    With `one_hot` input the factor d_in is dropped everywhere.
+    With `one_hot` input the factor d_in is dropped everywhere. With a `floor` above 0, an entry below floor · max|G_ij|
+    gets a step in proportion, as in `Column`.
     """
 
     one_hot: bool = False
+    floor: float = 0.0
 
     def _entry(self, matrix: Tensor) -> float:
         """Magnitude of an entry on the unit sphere."""
@@ -26,7 +29,8 @@ class Sign(Norm):
         return weight.abs().amax((-2, -1)) / self._entry(weight)
 
     def lmo(self, grad: Tensor) -> Tensor:
-        return -self._entry(grad) * grad.sign()
+        signs = grad.sign() * shares(grad.abs(), self.floor) if self.floor else grad.sign()
+        return -self._entry(grad) * signs
 
     def dual(self, grad: Tensor) -> Tensor:
         return grad.abs().sum((-2, -1)) * self._entry(grad)

@@ -27,9 +27,11 @@ class LmoRecipe(Recipe):
 
     A role's norm is named for matrices; a convolution has the norm that plays its part (`presets.norm_for`). `steps`,
     `coefficients` and `dtype` are those of Newton-Schulz, for the norms that use it; 0 and "" are its defaults.
+    `floor` is that of an embedding's norm (`scionlab.geometry.Column`); at 0, all rows that had a gradient move at full
+    length.
     """
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({*PARTS, "steps", "coefficients", "dtype"})
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({*PARTS, "steps", "coefficients", "dtype", "floor"})
     optimizer: ClassVar[type[Scion]] = Scion
 
     constrained: bool = True
@@ -49,6 +51,7 @@ class LmoRecipe(Recipe):
     steps: int = Field(default=0, ge=0, le=100)
     coefficients: str = ""
     dtype: str = ""
+    floor: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("norm_input", "norm_hidden", "norm_output")
     @classmethod
@@ -100,8 +103,13 @@ class LmoRecipe(Recipe):
             "layout": claim.layout,
             "blocks": claim.blocks,
             "batch": claim.batch,
-            "norm_options": self._iteration() if iterates(name) else {},
+            "norm_options": self._norm_options(claim, name),
         }
+
+    def _norm_options(self, claim: Claim, norm: str) -> dict[str, Any]:
+        options = self._iteration() if takes(norm, steps=1) else {}
+        embedding = claim.role == "input" and claim.layout == "in_out"
+        return options | ({"floor": self.floor} if embedding and self.floor and takes(norm, floor=self.floor) else {})
 
     def _iteration(self) -> dict[str, Any]:
         given = {"steps": self.steps, "coefficients": self.coefficients, "dtype": self.dtype}
@@ -116,10 +124,10 @@ class LmoRecipe(Recipe):
         return [self.optimizer(groups, lr=lr, momentum=momentum, constrained=self.constrained, **self.parts())]
 
 
-def iterates(norm: str) -> bool:
-    """Whether the norm called `norm` uses Newton-Schulz."""
+def takes(norm: str, **options: Any) -> bool:
+    """Whether the norm called `norm` has these options."""
     try:
-        norm_named(norm, steps=1)
+        norm_named(norm, **options)
     except UserError:
         return False
     return True

@@ -22,6 +22,8 @@ from scionlab.optim.roles import Claim, assign_roles
 from scionlab.optim.rules import ROLES, Rule
 from scionlab.optim.scion import layer_of
 
+# Of embeddings: a row below this share of the largest one fades with its average, where its token stops appearing.
+EMBEDDING_FLOOR = 1e-8
 # How each geometry's `init` draws a matrix.
 STARTS: dict[type[Norm], str] = {
     Spectral: "semi-orthogonal",
@@ -92,6 +94,8 @@ def param_groups(
     - rules: what the model's own types and order do not say, or say wrongly; a `Rule`, or its text.
     radii, norms: replace the preset's, by role: {"hidden": 2.0}. Norms of matrices also serve for convolutions.
 
+    Embeddings have the norm option "floor" 1e-8: the row of a token that stops appearing comes to rest
+    (docs/library.md).
     Besides what the optimizer reads, a group has "names", "role", "shared", whether its parameters are both embedding
     and head, and "padding", the row of an embedding that stays zero, or None. Raises UserError for parameters whose
     role is not known, an output that nothing tells, balls that do not fit their shapes, and sharded parameters.
@@ -103,7 +107,8 @@ def param_groups(
         ball = {name: getattr(row, name) for name in ("norm", "radius", "layout", "blocks", "batch")}
         start = {"shared": row.shared, "padding": row.padding}
         key = (row.role, *ball.values(), *start.values())
-        group = groups.setdefault(key, {"role": row.role, "names": [], "params": [], **ball, **start})
+        more = {"norm_options": {"floor": EMBEDDING_FLOOR}} if _may_fade(row) else {}
+        group = groups.setdefault(key, {"role": row.role, "names": [], "params": [], **ball, **start, **more})
         group["names"].append(" = ".join(row.names))
         group["params"].append(row.parameter)
     return list(groups.values())
@@ -132,6 +137,12 @@ def initialize(groups: Iterable[Mapping[str, Any]], seed: int | torch.Generator 
                 parameter.copy_(factor * layer.radius * layer.init(parameter.shape, generator))
                 if group.get("padding") is not None:
                     parameter[group["padding"]] = 0
+
+
+def _may_fade(row: Explanation) -> bool:
+    """Whether tokens are looked up in the parameter, in a norm that gives each of them a step of its own."""
+    norm = norm_named(str(row.norm))
+    return row.role == "input" and row.layout == "in_out" and isinstance(norm, (Column, Row, Sign))
 
 
 def _check_roles(argument: str, given: Mapping[str, Any]) -> None:

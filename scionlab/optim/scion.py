@@ -26,7 +26,7 @@ from scionlab.optim.parts import AVERAGES, SCOPES, STEP_RULES, Move, step_sizes
 from scionlab.optim.sharded import refuse_shard
 
 NUMBERS = ("lr", "momentum", "radius", "smoothness", "weight_decay")
-NORM_OPTIONS = ("steps", "coefficients", "dtype")
+NORM_OPTIONS = ("steps", "coefficients", "dtype", "floor")
 # What a group may say; the defaults are Scion's. Groups of checkpoints older than a field get its default.
 DEFAULTS: dict[str, Any] = {
     "lr": 2**-6,
@@ -66,7 +66,8 @@ class Scion(Optimizer):
     - blocks: matrices the weight holds side by side along d_out: 3 equal ones for fused queries, keys and values, or
         the rows of each, (64, 16, 16).
     - batch: leading axes that count matrices of their own; 1 for experts stored (expert, d_out, d_in).
-    - norm_options: steps, coefficients and dtype of Newton-Schulz, for norms that use it.
+    - norm_options: steps, coefficients and dtype of Newton-Schulz, for norms that use it; floor, for norms of columns,
+        rows and entries, the share of the largest below which one gets a step in proportion (default 0: none does).
     - average: "gradient", "nesterov", "none", or "lmo" for ALMOND's average of LMOs.
     - step_rule: "lmo", "steepest" (scaled by the dual norm) or "clipped" (the smaller of both).
     - scope: whether "steepest" and "clipped" measure the "network", all groups of one rule together, or each "layer".

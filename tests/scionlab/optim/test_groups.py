@@ -253,6 +253,16 @@ def test_the_row_for_padding_starts_and_stays_at_zero(module, rules):
         assert module.weight[:2].all()
 
 
+def test_embeddings_have_a_floor_and_trials_only_where_they_ask_for_it():
+    floors = {group["role"]: group.get("norm_options", {}).get("floor") for group in param_groups(Encoder())}
+    assert floors == {"input": 1e-8, "hidden": None, "bias": None, "gain": None, "output": None}
+    assert all("norm_options" not in group for group in param_groups(Encoder(), norms={"input": "spectral"}))
+    for options, expected in (({}, {}), ({"floor": 1e-4}, {"floor": 1e-4})):
+        method = recipe(trial("scion", **options))
+        options_by_role = {claim.role: method.group(claim)["norm_options"] for claim in assign_roles(Encoder())}
+        assert options_by_role == dict.fromkeys(("hidden", "bias", "gain", "output"), {}) | {"input": expected}
+
+
 class Experts(nn.Module):
     """A mixture's experts and their biases, as one tensor each; the head is as wide as the model."""
 
