@@ -1,7 +1,7 @@
-"""Which layer is the output: its name says so, or the forward pass of nn.Sequential; the order of definition does not.
+"""Which layer is the output: its name says so, the forward pass of nn.Sequential, or that it is the only layer.
 
-A module's definition lists its layers in any order, and a head may be the embedding, used by hand. So where neither a
-name nor nn.Sequential tells, nothing is assumed, and the caller is asked (`question`).
+The order of definition does not: a module lists its layers in any order, and a head may be the embedding, used by hand.
+So where nothing else tells, nothing is assumed, and the caller is asked (`question`).
 """
 
 import re
@@ -33,9 +33,10 @@ def by_name(model: nn.Module, linear: Sequence[nn.Module]) -> list[nn.Module]:
 
 
 def by_order(model: nn.Module) -> nn.Module | None:
-    """The nn.Linear that a model of nn.Sequential calls last; None for one whose forward pass is not known."""
-    if isinstance(model, nn.Linear):
-        return model
+    """The nn.Linear that a model of nn.Sequential calls last, or that is all there is; None where nothing tells."""
+    layers = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
+    if len(layers) == 1:
+        return layers[0] if isinstance(layers[0], nn.Linear) else None
     children = list(model.named_children())
     if type(model).__module__.startswith("torch.") and len(children) == 1 and not bare(children[0][0]):
         return by_order(children[0][1])  # a wrapper: torch.compile, DistributedDataParallel

@@ -260,7 +260,7 @@ def test_embeddings_have_a_floor_and_trials_only_where_they_ask_for_it():
     for options, expected in (({}, {}), ({"floor": 1e-4}, {"floor": 1e-4})):
         method = recipe(trial("scion", **options))
         options_by_role = {claim.role: method.group(claim)["norm_options"] for claim in assign_roles(Encoder())}
-        assert options_by_role == dict.fromkeys(("hidden", "bias", "gain", "output"), {}) | {"input": expected}
+        assert options_by_role == {key: {} for key in ("hidden", "bias", "gain", "output")} | {"input": expected}
 
 
 class Experts(nn.Module):

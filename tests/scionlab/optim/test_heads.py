@@ -50,6 +50,7 @@ def outputs(model: nn.Module, *rules: str) -> list[str]:
         (Parts(body=linear(), decoder=Parts(lm_head=linear())), ["decoder.lm_head.weight"]),
         (nn.DataParallel(Parts(head=linear(), body=linear())), ["module.head.weight"]),
         (linear(), ["weight"]),
+        (Parts(matrix=linear()), ["matrix.weight"]),  # all there is
         (nn.Sequential(linear(), nn.ReLU(), linear(), nn.Softmax(-1)), ["2.weight"]),
         (nn.Sequential(linear(), nn.Sequential(linear(), nn.Flatten())), ["1.0.weight"]),
         (nn.Sequential(Parts(body=linear()), checkpoint_wrapper(linear())), ["1._checkpoint_wrapped_module.weight"]),
@@ -69,11 +70,11 @@ def test_a_name_or_the_order_of_sequential_tells_the_output(model, expected):
         Parts(unembed=linear(), body=linear()),  # defined before the body
         Parts(body=linear(), policy=linear(), value=linear()),
         Parts(blocks=nn.ModuleList([Parts(head=linear()), Parts(head=linear())]), out=linear()),
-        Parts(blocks=nn.ModuleList([Parts(head=linear())])),
+        Parts(blocks=nn.ModuleList([Parts(up=linear(), head=linear())])),
         Parts(attention=Parts(head=linear()), out=linear()),
         Parts(left=Parts(head=linear()), right=Parts(head=linear())),
         nn.Sequential(linear(), nn.LayerNorm(4)),
-        nn.Sequential(linear(), Parts(a=linear())),
+        nn.Sequential(linear(), Parts(a=linear(), b=linear())),
         nn.ModuleList([linear(), linear()]),
         Tied(),
         Parts(embed=nn.Embedding(3, 4), attention=nn.MultiheadAttention(4, 2)),  # the embedding may be the head
