@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # Rooms, and the modules each may import from the project. The command line is the only place that knows them all.
 GEOMETRY = {"scionlab.geometry", "scionlab.errors"}
 # Of the analysis: each of these may know those before it.
-TABLES = {"analysis.tables", "scionlab.store", "scionlab.where", "scionlab.errors"}
+TABLES = {"analysis.tables", "scionlab.store", "scionlab.where", "scionlab.spec", "scionlab.errors"}
 FITS = {"analysis.fits", *TABLES}
 LAWS = {"analysis.laws", *FITS}
 # What code of the caller's needs: to be found and told about, hashed, and given random states of its own.
