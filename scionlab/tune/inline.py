@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from scionlab.errors import UserError
 from scionlab.store import RunStore
+from scionlab.sweep.poison import PoisonedError
 from scionlab.tune.attempt import RUNNING, Attempt
 from scionlab.tune.studies import Study
 from scionlab.tune.turns import OnEnd, Turns
@@ -16,7 +18,13 @@ def run(studies: Sequence[Study], store: RunStore, workers: int, on_end: OnEnd) 
         turns.take(study)
         trial = study.ask()
         attempt = Attempt(study.search, trial.params, store)
-        now = attempt.advance()
-        while now.state == RUNNING and not study.hopeless(trial, now):
+        try:
             now = attempt.advance()
+            while now.state == RUNNING and not study.hopeless(trial, now):
+                now = attempt.advance()
+        except PoisonedError as error:
+            on_end(study, study.tell(trial, None))
+            raise UserError(
+                f"device: this process has lost its GPU to a trial: {error}; run the same command again to go on"
+            ) from None
         on_end(study, study.tell(trial, now))

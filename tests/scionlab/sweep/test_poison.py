@@ -1,5 +1,7 @@
 """A worker that has lost its GPU to a CUDA error ends itself, and what it was at is handed out again."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from own_code import MODEL, SMALL
@@ -9,7 +11,8 @@ from scionlab.errors import UserError
 from scionlab.spec import Experiment, Preset, Trial
 from scionlab.store import RunStore
 from scionlab.sweep import How, run_sweep
-from scionlab.sweep.poison import poison
+from scionlab.sweep.poison import PoisonedError, poison
+from scionlab.tune import inline
 
 SAID = (
     "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported at some other call"
@@ -119,3 +122,19 @@ def test_in_one_process_the_sweep_ends_with_a_sentence_and_the_trials_row(tmp_pa
     assert rows["status"][16] == "error"
     assert set(rows["status"]) <= {"ok", "error"}
     assert list(rows["status"]).count("error") == 1
+
+
+def test_a_search_in_one_process_ends_with_a_sentence(tmp_path, monkeypatch):
+    def lost(attempt):
+        raise PoisonedError("CUDA error: device-side assert triggered")
+
+    told = []
+    trial = SimpleNamespace(params={})
+    study = SimpleNamespace(
+        search=SimpleNamespace(study="one", trials=1, flops=1), finished=0, ask=lambda: trial,
+        tell=lambda trial, now: now,
+    )  # fmt: skip
+    monkeypatch.setattr("scionlab.tune.attempt.Attempt.advance", lost)
+    with pytest.raises(UserError, match=r"device: this process has lost its GPU to a trial: CUDA error"):
+        inline.run([study], RunStore(tmp_path), 1, lambda study, now: told.append(now))
+    assert told == [None]
