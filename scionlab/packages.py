@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -49,9 +50,13 @@ def share(package: str) -> None:
     """
     if package not in SHARED:
         return
-    path = importlib.import_module(package).__path__
-    known = {Path(entry).resolve() for entry in path}
-    if HERE / package in known:
+    loaded = sys.modules.get(package)
+    spec = loaded.__spec__ if loaded is not None else PathFinder.find_spec(package)
+    if spec is None or spec.origin is None:
+        return
+    if Path(spec.origin).resolve().parent == HERE / package:  # the caller's own package is not even imported
+        path = importlib.import_module(package).__path__
+        known = {Path(entry).resolve() for entry in path}
         folders = dict.fromkeys(Path(entry, package).resolve() for entry in [os.getcwd(), *sys.path])
         path.extend(str(folder) for folder in folders if folder.is_dir() and folder not in known)
 

@@ -9,6 +9,7 @@ import pytest
 from own_code import MODEL
 
 from scionlab.loading import experiment_names, load_experiment
+from scionlab.packages import share
 
 ROOT = Path(__file__).parents[2]
 MINE = """
@@ -61,6 +62,18 @@ def test_the_command_works_beside_packages_of_the_same_names(beside, clean_envir
     done = json.loads(call("run", "mine.py", "--preset", "smoke", "--executor", executor, "--workers", "1", "--json"))
     assert (done["ok"], done["failed"]) == (2, 0)
     call("fit", "--preset", "smoke")
+
+
+def test_a_package_of_the_callers_is_not_imported_by_the_way(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "__init__.py").write_text("raise RuntimeError('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "experiments"]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "mine.py").write_text(MINE.partition("\n\n")[2].replace("TOKENS", "2**9").replace("WIDTHS", "[8]"))
+    assert load_experiment(str(tmp_path / "mine.py")).name == "mine"
+    share("experiments")
+    assert "experiments" not in sys.modules
 
 
 def test_the_callers_experiments_stay_the_callers(tmp_path, monkeypatch):
