@@ -113,7 +113,7 @@ def plan(
     n_params = None if params is None else positive("params", params)
     rules = choose_rules(mu, smoothness, norm_ratio, n_params, kappa, evidence.power_law if evidence else None)
     made = make_plan(base, target, rules, evidence)
-    made = replace(made, warnings=(*made.warnings, *doubt))
+    made = replace(made, warnings=(*made.warnings, *doubt, *_question(base)))
     if as_json:
         typer.echo(json.dumps(made.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
@@ -173,6 +173,18 @@ def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]
             f"{missing[0]}: is missing; give all of --base-tokens, --base-batch, --base-seq and --base-lr, or --from"
         )
     return Point(**given)
+
+
+def _question(base: "Point") -> list[str]:
+    """Whether the base's momentum is PyTorch's, which is 1 minus the weight of the new gradient."""
+    from analysis.tables.foreign.checks import LIKE_A_BETA
+
+    if base.momentum is None or not LIKE_A_BETA <= base.momentum < 1:
+        return []
+    return [
+        f"momentum {base.momentum:g} is taken as the weight of the new gradient; what PyTorch calls momentum or beta1 "
+        "is 1 minus it"
+    ]
 
 
 def _kappa(
