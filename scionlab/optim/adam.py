@@ -20,6 +20,8 @@ class Adam(Gaussian):
     """
 
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"independent_decay"})
+    # Its first steps, by second moments of few gradients, are too long at the rate that is best later.
+    warmup: ClassVar[float] = 0.2
 
     beta2: float = Field(default=0.95, gt=0, lt=1)
     eps: float = Field(default=1e-8, gt=0)

@@ -6,6 +6,7 @@ LMO steps are normalized SGD, SignSGD and Signum. Norms are layer by layer: norm
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -107,6 +108,7 @@ class AdaGradRecipe(Gaussian):
 class RmsPropRecipe(Adam):
     """RMSProp, PyTorch's, without momentum; weight decay is coupled."""
 
+    warmup: ClassVar[float] = 0.0
     weight_decay: float = Field(default=0.0, ge=0)
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:

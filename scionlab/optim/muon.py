@@ -27,6 +27,7 @@ class Muon(Adam):
     `adjust_lr` is PyTorch's: "original" multiplies by √max(1, d_out/d_in), "match_rms_adamw" by 0.2·√max(d_out, d_in).
     """
 
+    warmup: ClassVar[float] = 0.0  # Muon's steps are of one length from the first on
     ADDED_LATER: ClassVar[frozenset[str]] = Adam.ADDED_LATER | {"adam_lr", "adam_beta1", "adam_weight_decay"}
 
     adam_lr_ratio: float = Field(default=0.125, gt=0)
