@@ -13,7 +13,7 @@ from scionlab.grid import log2_range, trials
 from scionlab.spec import Experiment, Preset, Trial
 
 LEARNING_RATES = {
-    "adam": log2_range(-9, -3),
+    "adam": log2_range(-8, -2),
     "adam-mup": log2_range(-8, -2),
     "muon": log2_range(-6, 0),
     "scion": log2_range(-8, -2),
@@ -49,7 +49,7 @@ SPEC = Experiment(
         "smoke": Preset(
             about="two optimizers, two widths, under a minute; shows that everything runs, not who wins",
             trials=grid(
-                {"adam": log2_range(-9, -3)[::2], "scion": log2_range(-8, -2)[::2]},
+                {"adam": log2_range(-8, -2)[::2], "scion": log2_range(-8, -2)[::2]},
                 widths=(16, 32),
                 seeds=(0, 1),
                 tokens=2**14,
@@ -70,7 +70,7 @@ SPEC = Experiment(
             about="five optimizers, widths to 512, three seeds, eight times the tokens; a night on a workstation",
             trials=grid(
                 {
-                    "adam": log2_range(-12, -3),
+                    "adam": log2_range(-12, -2),
                     "adam-mup": log2_range(-10, -2),
                     "muon": log2_range(-8, 0),
                     "scion": log2_range(-10, -2),
@@ -85,7 +85,7 @@ SPEC = Experiment(
             about="the published shallow-GPT transfer experiment's shape: widths 256 to 2048, batch 32, length 1024",
             trials=grid(
                 {
-                    "adam": log2_range(-14, -3),
+                    "adam": log2_range(-14, -2),
                     "adam-mup": log2_range(-13, -2),
                     "muon": log2_range(-11, 0),
                     "scion": log2_range(-13, -2),
