@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from analysis.fits.cells import Budget, budgets_of, table_of_cells
 from analysis.fits.intervals import RESAMPLES, Estimate
@@ -121,7 +122,8 @@ def _groups(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _several(table: pd.DataFrame, column: str) -> bool:
-    return column in table and table[column].nunique() > 1
+    """Whether the table has several numbers there."""
+    return column in table and is_numeric_dtype(table[column]) and table[column].nunique() > 1
 
 
 def _check_one_experiment(name: str, table: pd.DataFrame) -> None:

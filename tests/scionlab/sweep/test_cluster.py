@@ -76,7 +76,9 @@ def test_a_node_that_dies_costs_no_finished_trial_and_the_sweep_completes(
 
     tried_again, real = [], ray_tune._Listener._try_again
     monkeypatch.setattr(
-        ray_tune._Listener, "_try_again", lambda self, number: (tried_again.append(number), real(self, number))
+        ray_tune._Listener,
+        "_try_again",
+        lambda self, n, why: (tried_again.append(n), real(self, n, why)),
     )
     store = RunStore(s3.url(bucket, "results/runs"))
     spec = experiment(*(tiny(tokens=64 * STEPS, seed=seed) for seed in range(10)))
@@ -128,13 +130,13 @@ def lost(experiment, tiny, tmp_path, monkeypatch):
 def test_what_a_dead_node_had_written_is_reported_and_the_rest_is_handed_out_again(lost):
     listener, queue, cells, reports = lost
     run_task(Task(cells[:1]), listener.store)
-    listener._try_again(0)
+    listener._try_again(0, NODES_DIED.format(tries=3))
     assert [(report.trial_id, report.status) for report in reports] == [(cells[0].trial_id, "ok")]
     assert listener.unreported == {0}
     assert queue.take(1) == (0, {cells[0].trial_id})
     for cell in cells[1:]:
         run_task(Task((cell,)), listener.store)
-    listener._try_again(0)  # that node had just written the last row
+    listener._try_again(0, NODES_DIED.format(tries=3))  # that node had just written the last row
     assert sorted(report.trial_id for report in reports) == sorted(cell.trial_id for cell in cells)
     assert listener.unreported == set()
     assert queue.take(2) is None
@@ -144,7 +146,7 @@ def test_a_task_whose_nodes_die_again_and_again_is_an_error_in_the_end(lost):
     listener, queue, cells, reports = lost
     run_task(Task(cells[:1]), listener.store)
     for left in (2, 1, 0):
-        listener._try_again(0)
+        listener._try_again(0, NODES_DIED.format(tries=3))
         assert (queue.take(0) is not None) == (left > 0)
     assert [report.status for report in reports] == ["ok", "error", "error", "error"]
     assert {report.error for report in reports[1:]} == {NODES_DIED.format(tries=3)}
