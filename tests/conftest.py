@@ -14,6 +14,8 @@ import pytest
 
 from scionlab.spec import Experiment, Preset, Trial
 
+# Ray's workers are nice by default: beside the other processes of a test run they would get next to no time.
+os.environ.setdefault("RAY_worker_niceness", "0")
 # Where Debian, Ubuntu, Fedora and macOS put a Chromium that a package manager installed.
 BROWSERS = (
     "chromium",
