@@ -122,7 +122,6 @@ def _groups(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _several(table: pd.DataFrame, column: str) -> bool:
-    """Whether the table has several numbers there."""
     return column in table and is_numeric_dtype(table[column]) and table[column].nunique() > 1
 
 
