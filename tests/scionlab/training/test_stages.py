@@ -112,8 +112,8 @@ def test_a_restart_with_the_same_values_changes_nothing(optimizer, schedule):
 
 
 def test_the_first_stage_is_that_of_the_run_without_a_second_one():
-    alone = train("adam", steps=4, schedule="constant").curve
-    assert train("adam", OTHER_LENGTH, steps=8, schedule="constant").curve[:4] == alone
+    alone = train("adam", steps=4, schedule="constant", warmup=0.0).curve
+    assert train("adam", OTHER_LENGTH, steps=8, schedule="constant", warmup=0.0).curve[:4] == alone
 
 
 @pytest.mark.parametrize("optimizer", ["scion", "uscion", "adam", "muon", "adagrad"])
@@ -143,7 +143,7 @@ def test_rates_follow_the_schedule_over_all_tokens_times_the_stages_own_rate():
         "trapezoid": lambda t: min(1.0, (512 - t) / (0.25 * 512)),
     }
     for schedule, shape in shapes.items():
-        asked = staged("adam", *stages, steps=16, schedule=schedule, decay_fraction=0.25)
+        asked = staged("adam", *stages, steps=16, schedule=schedule, decay_fraction=0.25, warmup=0.0)
         state = training.Run(asked, CORPUS)
         used = []
         while not state.finished:
