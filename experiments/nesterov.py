@@ -7,7 +7,8 @@ widths 32 and 128; what else differs between them (how embedding and head are tr
 from collections.abc import Iterable
 from typing import Any
 
-from scionlab.grid import log2_range, trials
+from experiments import width
+from scionlab.grid import log2_range
 from scionlab.spec import Experiment, Preset, Trial
 
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -29,15 +30,11 @@ def grid(
     widths: Iterable[int], seeds: Iterable[int], rates: dict[str, list[float]] = RATES, **fixed: Any
 ) -> tuple[Trial, ...]:
     """Every arm × width × learning rate × seed."""
+    widths, seeds = list(widths), list(seeds)
     return tuple(
         trial
         for optimizer, options in ARMS.values()
-        for trial in trials(
-            {"optimizer": optimizer, "options": options, **fixed},
-            width=list(widths),
-            lr=rates[optimizer],
-            seed=list(seeds),
-        )
+        for trial in width.grid({optimizer: rates[optimizer]}, widths, seeds, {optimizer: options}, **fixed)
     )
 
 
@@ -84,12 +81,7 @@ SPEC = Experiment(
                 (128, 1024),
                 range(2),
                 {"muon": log2_range(-9, -1), "scion": log2_range(-11, -3)},
-                head_dim=64,
-                batch_size=32,
-                seq_len=1024,
-                val_seq_len=1024,
-                val_tokens=2**18,
-                tokens=122 * 32 * 1024,
+                **width.SHALLOW_GPT,
             ),
         ),
     },

@@ -7,7 +7,8 @@ at the same number of learning rates around its optimum, widths and seeds.
 from collections.abc import Iterable
 from typing import Any
 
-from scionlab.grid import log2_range, trials
+from experiments import width
+from scionlab.grid import log2_range
 from scionlab.spec import Experiment, Preset, Trial
 
 SHARES = (0.0, 0.1, 0.2, 0.4)
@@ -28,12 +29,12 @@ def grid(
     **fixed: Any,
 ) -> tuple[Trial, ...]:
     """Every optimizer × warm-up × width × learning rate × seed."""
+    shares, widths, seeds = list(shares), list(widths), list(seeds)
     return tuple(
         trial
         for optimizer, rates in learning_rates.items()
-        for trial in trials(
-            {"optimizer": optimizer, **fixed}, warmup=list(shares), width=list(widths), lr=rates, seed=list(seeds)
-        )
+        for share in shares
+        for trial in width.grid({optimizer: rates}, widths, seeds, warmup=share, **fixed)
     )
 
 
@@ -70,12 +71,7 @@ SPEC = Experiment(
                 SHARES,
                 (256, 1024),
                 range(2),
-                head_dim=64,
-                batch_size=32,
-                seq_len=1024,
-                val_seq_len=1024,
-                val_tokens=2**18,
-                tokens=122 * 32 * 1024,
+                **width.SHALLOW_GPT,
             ),
         ),
     },

@@ -21,6 +21,18 @@ LEARNING_RATES = {
 }
 
 
+# Sizes of the published shallow-GPT transfer experiment, but for its widths.
+SHALLOW_GPT: dict[str, Any] = {
+    "depth": 2,
+    "head_dim": 64,
+    "batch_size": 32,
+    "seq_len": 1024,
+    "val_seq_len": 1024,
+    "val_tokens": 2**18,
+    "tokens": 122 * 32 * 1024,
+}
+
+
 def grid(
     learning_rates: dict[str, list[float]],
     widths: Iterable[int],
@@ -94,13 +106,7 @@ SPEC = Experiment(
                 widths=(256, 512, 1024, 2048),
                 seeds=(0, 1, 2),
                 options={"adam-mup": {"base_width": 256}},
-                depth=2,
-                head_dim=64,
-                batch_size=32,
-                seq_len=1024,
-                val_seq_len=1024,
-                val_tokens=2**18,
-                tokens=122 * 32 * 1024,
+                **SHALLOW_GPT,
             ),
         ),
     },

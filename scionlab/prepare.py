@@ -9,6 +9,7 @@ from torch import nn
 from scionlab import own
 from scionlab.code_identity import code_sha256
 from scionlab.data import DataShape, Sizes, Source, is_own, load_sized
+from scionlab.data.windows import LIMIT_VERSION
 from scionlab.errors import UserError, unknown
 from scionlab.models import MODELS, Architecture
 from scionlab.optim import LmoRecipe, asked, geometry, recipe, recipe_class
@@ -78,6 +79,7 @@ def _code(trial: Trial) -> dict[str, str | int]:
         "method": recipe_class(trial.optimizer).NUMERICS,
         "optimizer_sha256": own.optimizer_sha256(trial),
         "start_sha256": own.start_sha256(trial),
+        "limited": LIMIT_VERSION if trial.train_limit else 0,
         "streams": STREAMS_VERSION if trial.has_own_model or is_own(trial.data) else 0,
     }
     return {name: value for name, value in found.items() if value}

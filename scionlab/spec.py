@@ -27,10 +27,8 @@ from pydantic import (
 
 from scionlab.errors import from_validation, unknown
 
-# Part of every trial's identity. Raise it when a change to the code changes the numbers a trial gives; LIMITED where
-# it changes only those of trials with a `train_limit`.
+# Part of every trial's identity. Raise it when a change to the code changes the numbers a trial gives.
 NUMERICS_VERSION = 1
-LIMITED = 2  # 1: a text's beginning; 2: windows at random
 # Fields that came after trials had been stored, and what those trials did: there they are not written, so that the
 # stored ones keep their ids.
 ADDED_LATER: Mapping[str, Any] = {
@@ -292,8 +290,6 @@ def trial_id(
         raise AssertionError("trial_id needs a resolved trial")
     fields = trial.model_dump(exclude={"data"})
     fields |= {"data_sha256": data_sha256, "numerics": NUMERICS_VERSION}
-    if trial.train_limit:
-        fields["limited"] = LIMITED
     if model_sha256 is not None:
         fields["model_sha256"] = model_sha256
     fields |= code

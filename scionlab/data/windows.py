@@ -21,6 +21,7 @@ VOCAB_SIZE = 256
 # The probe's windows have a seed of their own, beyond those of trials: they are the same whatever a trial's seed.
 PROBE_SEED = 2**31
 LIMIT_SEED = 2**31 + 1
+LIMIT_VERSION = 2  # part of the identity of trials with a limit. 1: a text's beginning; 2: windows at random
 
 
 @dataclass(frozen=True)
