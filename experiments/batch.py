@@ -19,8 +19,8 @@ from scionlab.spec import Experiment, Preset, Trial
 # octaves it reaches below and above. Scion's is from the pilots; the others', from the width sweep, are less certain.
 Reach = tuple[int, int]
 CENTRES: dict[str, tuple[int, Reach]] = {
-    "adam": (-7, (3, 3)),
-    "adam-mup": (-7, (3, 3)),
+    "adam": (-5, (3, 3)),
+    "adam-mup": (-5, (3, 3)),
     "muon": (-4, (3, 3)),
     "scion": (-7, (1, 2)),
     "uscion": (-7, (2, 3)),

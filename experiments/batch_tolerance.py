@@ -16,7 +16,7 @@ from scionlab.spec import Experiment, Preset, Trial
 # Of each method log₂ of the rate that trains well in very few steps, and how fast that falls with their number.
 MOMENTA = (0.05, 0.1, 0.2, 0.4)
 NESTEROV: dict[str, dict[str, Any]] = {name: {"average": "nesterov"} for name in ("scion", "uscion")}
-CENTRE = {"adam": (-4.3, 0.6), "muon": (-0.9, 1.1), "scion": (-4.2, 1.0), "uscion": (-4.2, 1.0)}
+CENTRE = {"adam": (-3.0, 0.6), "muon": (-0.9, 1.1), "scion": (-4.2, 1.0), "uscion": (-4.2, 1.0)}
 
 
 def rates(optimizer: str, steps: int, half_width: int) -> list[float]:

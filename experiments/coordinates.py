@@ -11,7 +11,7 @@ from scionlab.grid import trials
 from scionlab.spec import Experiment, Preset, Trial
 
 # Near the best at width 32 in the `width` experiment.
-LEARNING_RATE = {"adam": 2.0**-5, "adam-mup": 2.0**-5, "muon": 2.0**-2, "scion": 2.0**-5, "uscion": 2.0**-5}
+LEARNING_RATE = {"adam": 2.0**-3, "adam-mup": 2.0**-3, "muon": 2.0**-2, "scion": 2.0**-5, "uscion": 2.0**-5}
 
 
 def grid(widths: Iterable[int], seeds: Iterable[int], steps: int, **fixed: Any) -> tuple[Trial, ...]:

@@ -11,7 +11,7 @@ from scionlab.grid import log2_range, trials
 from scionlab.spec import Experiment, Preset, Trial
 
 RESIDUAL = ("1", "1/sqrt(2L)", "1/L")
-LEARNING_RATES = {"adam": log2_range(-8, -2), "scion": log2_range(-8, -2)}
+LEARNING_RATES = {"adam": log2_range(-7, -1), "scion": log2_range(-8, -2)}
 
 
 def grid(rates: dict[str, list[float]], depths: Iterable[int], seeds: Iterable[int], **fixed: Any) -> tuple[Trial, ...]:

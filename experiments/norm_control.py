@@ -11,7 +11,7 @@ from scionlab.grid import trials
 from scionlab.spec import Experiment, Preset, Trial
 
 # Near the best at width 64 in the `width` experiment.
-LEARNING_RATE = {"adam": 2.0**-6, "muon": 2.0**-2, "scion": 2.0**-5, "uscion": 2.0**-5}
+LEARNING_RATE = {"adam": 2.0**-5, "muon": 2.0**-2, "scion": 2.0**-5, "uscion": 2.0**-5}
 
 
 def grid(seeds: Iterable[int], **fixed: Any) -> tuple[Trial, ...]:

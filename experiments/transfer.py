@@ -23,7 +23,7 @@ def methods(base_width: int, octaves_down: int = 0) -> dict[str, Method]:
         return 2.0 ** (first - octaves_down), 2.0**last
 
     return {
-        "adam": Method(optimizer="adam", space={"lr": rates(-9, -3), "momentum": MOMENTUM}),
+        "adam": Method(optimizer="adam", space={"lr": rates(-8, -2), "momentum": MOMENTUM}),
         "adam-mup": Method(
             optimizer="adam-mup",
             options={"base_width": base_width},

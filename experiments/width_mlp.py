@@ -11,7 +11,7 @@ from scionlab.grid import log2_range
 from scionlab.spec import Experiment, Preset
 
 LEARNING_RATES = {
-    "adam": log2_range(-12, -4),
+    "adam": log2_range(-11, -3),
     "adam-mup": log2_range(-10, -3),
     "muon": log2_range(-9, -2),
     "scion": log2_range(-9, -2),
