@@ -18,11 +18,14 @@ from scionlab.optim.roles import Claim
 from scionlab.optim.scion import ScionLight, layer_of
 from scionlab.randomness import STREAMS_VERSION
 from scionlab.spec import PlannedStage, Trial, trial_id
+from scionlab.unread import without_unread
 from scionlab.watch import Watched
 
 
 def resolve(trial: Trial) -> Trial:
     """The trial with nothing left to chance: device, dtype, warm-up and every option of its optimizer made explicit.
+
+    What it does not read is at its default (`scionlab.unread`).
 
     Raises UserError where the machine cannot do what is asked or a name is unknown.
     """
@@ -57,7 +60,7 @@ def resolve(trial: Trial) -> Trial:
             "the gradients: only 0 is"
         )
     warmup = method.warmup if trial.warmup is None else trial.warmup
-    return trial.replace(device=device, dtype=dtype, warmup=warmup, options=method.model_dump())
+    return without_unread(trial.replace(device=device, dtype=dtype, warmup=warmup), method)
 
 
 def data_of(trial: Trial) -> Source:

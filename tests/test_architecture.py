@@ -34,8 +34,9 @@ ROOMS = {
     "scionlab.watch": GEOMETRY,
     "scionlab.prepare": {
         "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.watch", "scionlab.spec", "scionlab.errors",
-        "scionlab.own", "scionlab.code_identity", "scionlab.randomness", "scionlab",
+        "scionlab.own", "scionlab.code_identity", "scionlab.randomness", "scionlab.unread", "scionlab",
     },
+    "scionlab.unread": {"scionlab.models", "scionlab.optim", "scionlab.spec"},
     "scionlab.training": {
         "scionlab.training", "scionlab.data", "scionlab.optim", "scionlab.prepare", "scionlab.probe", "scionlab.spec",
         "scionlab.errors", "scionlab.watch", "scionlab.own", "scionlab.loading_code", "scionlab.randomness",
@@ -45,7 +46,7 @@ ROOMS = {
     "scionlab.sweep": {
         "scionlab.sweep", "scionlab.prepare", "scionlab.training", "scionlab.probe", "scionlab.data", "scionlab.store",
         "scionlab.spec", "scionlab.errors", "scionlab.provenance", "scionlab.trackers", "scionlab.times",
-        "scionlab.schema", "scionlab.own", "scionlab",
+        "scionlab.schema", "scionlab.own", "scionlab.optim", "scionlab.unread", "scionlab",
     },
     "scionlab.trackers": {"scionlab.trackers", "scionlab.errors"},
     "scionlab.status": {"scionlab.store", "scionlab.errors"},

@@ -92,6 +92,13 @@ MODELS: dict[str, Callable[[Trial, DataShape, float], Architecture]] = {
     "cnn": _cnn,
     "quadratic": _quadratic,
 }
+# The fields of a trial beside width that each model reads; one that is not here is taken to read them all.
+SIZES: dict[str, tuple[str, ...]] = {
+    "gpt": ("depth", "head_dim", "tied", "residual"),
+    "mlp": ("depth",),
+    "cnn": ("depth", "residual"),
+    "quadratic": (),
+}
 # The kind of data each model is for.
 READS = {"gpt": "text", "mlp": "image", "cnn": "image", "quadratic": "noise"}
 KINDS = {"text": "text", "image": "images", "noise": "noise"}

@@ -100,6 +100,10 @@ class AdaGradRecipe(Gaussian):
     eps: float = Field(default=1e-10, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
 
+    @property
+    def reads_momentum(self) -> bool:
+        return False
+
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
         parameters = [claim.parameter for claim in claims]
         return [torch.optim.Adagrad(parameters, lr=lr, eps=self.eps, weight_decay=self.weight_decay)]
@@ -110,6 +114,10 @@ class RmsPropRecipe(Adam):
 
     warmup: ClassVar[float] = 0.0
     weight_decay: float = Field(default=0.0, ge=0)
+
+    @property
+    def reads_momentum(self) -> bool:
+        return False
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
         groups = self.groups(claims, lr, width)

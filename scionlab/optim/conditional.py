@@ -71,6 +71,16 @@ class LmoRecipe(Recipe):
         self.optimizer([{"params": [torch.empty(1)], "norm": "bias"}], constrained=self.constrained, **self.parts())
 
     @property
+    def reads_momentum(self) -> bool:
+        return self.average != "none"
+
+    @property
+    def unread(self) -> frozenset[str]:
+        by_rule = {"lmo": {"scope", "smoothness"}, "steepest": {"smoothness"}}.get(self.step_rule, set[str]())
+        without_average = set() if self.reads_momentum else {"first_average"}
+        return frozenset(by_rule | without_average | (set() if self.weight_decay else {"coupled"}))
+
+    @property
     def momentum_may_vary(self) -> bool:
         """Whether α may change from step to step."""
         return True

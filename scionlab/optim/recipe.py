@@ -33,6 +33,16 @@ class Recipe(BaseModel, ABC):
         at_default = {name for name in self.ADDED_LATER if getattr(self, name) == fields[name].default}
         return {name: value for name, value in handler(self).items() if name not in at_default}
 
+    @property
+    def reads_momentum(self) -> bool:
+        """Whether a trial's momentum changes its numbers."""
+        return True
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Names of the options that change nothing, given the others; none by default."""
+        return frozenset()
+
     def output_scale(self, width: int) -> float:
         """Constant factor on the logits."""
         return 1.0

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from scionlab.errors import UserError
+from scionlab.optim import recipe
 from scionlab.own import model_sha256, optimizer_sha256
 from scionlab.prepare import data_of, identity, resolve, train_flops
 from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
 from scionlab.spec import Trial
 from scionlab.store import RunStore
 from scionlab.training import check_own, stack_key
+from scionlab.unread import unread_fields
 
 # What a step costs beyond its matrix products, as FLOPs at their speed: measured on one core of a laptop-class CPU at
 # widths 32 to 128. It only orders cells and predicts the time left, so it need not be exact.
@@ -67,7 +69,7 @@ def make_plan(trials: Sequence[Trial], store: RunStore, experiment: str, preset:
     Raises UserError before anything is written or trained.
     """
     cells = tuple(_cell(trial, experiment, preset) for trial in trials)
-    _check_unique(cells)
+    _check_unique(trials, cells)
     for trial in {_data_needs(cell.trial): cell.trial for cell in cells}.values():
         _check_data(trial)
     check_own([cell.trial for cell in cells])
@@ -86,13 +88,17 @@ def _cell(trial: Trial, experiment: str, preset: str) -> Cell:
     return Cell(resolved, known_as, flops, corpus.sha256, experiment, preset, *code)
 
 
-def _check_unique(cells: Sequence[Cell]) -> None:
-    """Two equal trials in one grid are a mistake of its author, also where one of them spells out a default."""
-    seen: set[str] = set()
-    for cell in cells:
+def _check_unique(trials: Sequence[Trial], cells: Sequence[Cell]) -> None:
+    """Two equal trials in one grid are a mistake of its author, also where they differ in what nothing reads."""
+    seen: dict[str, Trial] = {}
+    for trial, cell in zip(trials, cells, strict=True):
         if cell.trial_id in seen:
-            raise UserError(f"trials: the grid holds this trial twice: {cell.trial.model_dump_json()}")
-        seen.add(cell.trial_id)
+            first = seen[cell.trial_id]
+            unread = sorted(unread_fields(trial, recipe(trial)))
+            differing = [name for name in unread if getattr(trial, name) != getattr(first, name)]
+            why = f"; nothing in it reads {' or '.join(differing)}, in which the two differ" if differing else ""
+            raise UserError(f"trials: the grid holds this trial twice: {cell.trial.model_dump_json()}{why}")
+        seen[cell.trial_id] = trial
 
 
 def _data_needs(trial: Trial) -> tuple[object, ...]:
