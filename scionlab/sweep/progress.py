@@ -86,7 +86,7 @@ class SweepProgress:
 
     def row(self, trial_id: str, row: Mapping[str, Any]) -> None:
         """Take in a row of the curve of a trial under way."""
-        if trial_id not in self.cells or trial_id in self.ended:  # rows may come late
+        if trial_id not in self.cells or trial_id in self.ended or "train_loss" not in row:  # rows may come late
             return
         if self._training_began is None:  # the executor's start is not part of the rate
             self._training_began = time.monotonic()

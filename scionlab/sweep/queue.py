@@ -20,7 +20,7 @@ class TaskQueue:
         self._workers: dict[int, int] = {}
         self._skip: dict[int, frozenset[str]] = {}
         self._nodes: dict[int, str] = {}
-        self._rows: dict[str, Mapping[str, Any]] = {}
+        self._rows: dict[tuple[str, bool], Mapping[str, Any]] = {}
 
     def join(self, worker: int, node: str) -> None:
         """A worker has started on a node."""
@@ -49,10 +49,10 @@ class TaskQueue:
         self._waiting.appendleft(number)
 
     def tell(self, trial_id: str, row: Mapping[str, Any]) -> None:
-        """The latest row of a trial's curve."""
-        self._rows[trial_id] = row
+        """The latest row of a trial's curve, or the latest validation."""
+        self._rows[trial_id, "train_loss" in row] = row
 
-    def told(self) -> dict[str, Mapping[str, Any]]:
-        """The latest row of each trial that was told of since the last call."""
+    def told(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Of each trial the latest row and the latest validation that came since the last call, by their steps."""
         rows, self._rows = self._rows, {}
-        return rows
+        return [(key[0], row) for key, row in sorted(rows.items(), key=lambda item: (item[1]["step"], item[0][1]))]

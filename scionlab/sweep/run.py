@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 
 from scionlab import provenance
@@ -35,7 +36,7 @@ AS_IS_FASTEST = How()
 # How many trials of a shape to stack on this machine: beside the store, or here if that is in a bucket.
 STACKS = Path("cache", "stacks.json")
 # What trackers hear of a curve.
-CURVE = ["trial_id", "step", "tokens", "lr", "train_loss"]
+CURVE = ["trial_id", "step", "tokens", "lr", "train_loss", "val_loss", "val_accuracy"]
 
 
 @dataclass
@@ -148,8 +149,7 @@ def _train(
             progress.update(report)
             check_there(store, sweep_id)
             if tracking.trackers:
-                curve = store.curves([report.trial_id], CURVE)
-                rows = curve[curve["train_loss"].notna()].to_dict("records")
+                rows = _curve(store, report.trial_id)
                 tracking.ended(report.trial_id, rows, {"status": report.status, "val_loss": report.val_loss})
 
         try:
@@ -157,6 +157,14 @@ def _train(
             execute(result.tasks, store, result.workers, on_report, on_row)
         finally:
             tracking.close()
+
+
+def _curve(store: RunStore, trial_id: str) -> list[dict[str, Any]]:
+    """The trial's losses and validations as trackers hear of them while it trains: a validation first at its step."""
+    curve = store.curves([trial_id], CURVE)
+    rows = [{str(name): value for name, value in row.items() if pd.notna(value)} for row in curve.to_dict("records")]
+    losses = [row for row in rows if "train_loss" in row or "val_loss" in row]
+    return sorted(losses, key=lambda row: (row["step"], "train_loss" in row))
 
 
 def _tracking(trackers: Mapping[str, Tracker], plan: Plan, labels: Mapping[str, str], console: Console) -> Tracking:

@@ -41,7 +41,7 @@ class Tracker(Protocol):
     """Hears of many trials at the same time. What it raises ends the tracking, and nothing else."""
 
     def row(self, trial: Tracked, row: Mapping[str, Any]) -> None:
-        """A row of the trial's curve (step, tokens, lr, train_loss); steps rise."""
+        """A row of the trial's curve: step, tokens, lr and train_loss, or val_loss and val_accuracy; steps rise."""
 
     def ended(self, trial: Tracked, result: Mapping[str, Any]) -> None:
         """The trial's last word: `status`, `val_loss` (None unless it is ok) and `steps`, those that its curve has."""

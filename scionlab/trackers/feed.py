@@ -1,7 +1,8 @@
 """What trackers hear of a sweep: live rows as they come, and what was missed when the trial ends.
 
 Rows that come while a trial trains may have gaps (executors of several processes drop some). A row is passed on if its
-step is beyond the last one's; when the trial ends, so are those rows of its stored curve that are.
+step is beyond the last one's; when the trial ends, so are those rows of its stored curve that are. A validation comes
+before the losses that are logged at its step.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,20 +18,21 @@ class Tracking:
         self.trackers = dict(trackers)
         self.trials = {trial.trial_id: trial for trial in trials}
         self.warn = warn
-        self.last: dict[str, int] = {}  # steps
+        self.last: dict[str, tuple[int, bool]] = {}  # step, and whether its training loss has come
 
     def row(self, trial_id: str, row: Mapping[str, Any]) -> None:
         """A row of the curve of a trial under way."""
-        if not self.trackers or trial_id not in self.trials or row["step"] <= self.last.get(trial_id, 0):
+        place = row["step"], "train_loss" in row
+        if not self.trackers or trial_id not in self.trials or place <= self.last.get(trial_id, (0, True)):
             return
-        self.last[trial_id] = row["step"]
+        self.last[trial_id] = place
         self._tell(lambda tracker: tracker.row(self.trials[trial_id], row))
 
     def ended(self, trial_id: str, curve: Iterable[Mapping[Any, Any]], result: Mapping[str, Any]) -> None:
-        """The end of a trial: `curve` is all of it, in the order of its steps."""
+        """The end of a trial: `curve` is all of it, in the order of its steps; what a row lacks is not in it."""
         for row in curve:
             self.row(trial_id, row)
-        result = {**result, "steps": self.last.get(trial_id, 0)}
+        result = {**result, "steps": self.last.get(trial_id, (0, True))[0]}
         self._tell(lambda tracker: tracker.ended(self.trials[trial_id], result))
         del self.trials[trial_id]
 

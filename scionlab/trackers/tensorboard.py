@@ -1,7 +1,7 @@
 """TensorBoard's event files, by PyTorch's writer: results/tensorboard/EXPERIMENT/TRIAL/.
 
-Scalars by step: `loss/train` and `lr`, and at the last step `loss/validation`, in nats per token; the trial itself is
-a text. A trial that is trained again hides what its first try wrote.
+Scalars by step: `loss/train` and `lr`, and `loss/validation` at the last step and where `validate_every` asks for it,
+in nats per token; the trial itself is a text. A trial that is trained again hides what its first try wrote.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scionlab.trackers import Tracked
 
+TAGS = {
+    "train_loss": "loss/train",
+    "lr": "lr",
+    "val_loss": "loss/validation",
+    "val_accuracy": "accuracy/validation",
+}
+
 
 class TensorBoard:
     """A writer for every trial under way."""
@@ -21,10 +28,11 @@ class TensorBoard:
         self.writers: dict[str, SummaryWriter] = {}
 
     def row(self, trial: Tracked, row: Mapping[str, Any]) -> None:
-        """Training loss and learning rate of a step."""
+        """Training loss and learning rate of a step, or validation loss and accuracy."""
         writer = self._writer(trial)
-        writer.add_scalar("loss/train", row["train_loss"], row["step"])
-        writer.add_scalar("lr", row["lr"], row["step"])
+        for column, tag in TAGS.items():
+            if row.get(column) is not None:
+                writer.add_scalar(tag, row[column], row["step"])
 
     def ended(self, trial: Tracked, result: Mapping[str, Any]) -> None:
         """Validation loss and status, and the file is complete."""

@@ -22,9 +22,9 @@ class WeightsAndBiases:
         self.runs: dict[str, Any] = {}
 
     def row(self, trial: Tracked, row: Mapping[str, Any]) -> None:
-        """Training loss and learning rate of a step."""
-        values = {name: row[name] for name in ("tokens", "lr", "train_loss")}
-        self._run(trial).log(values, step=row["step"])
+        """Training loss and learning rate of a step, or validation loss and accuracy."""
+        names = ("tokens", "lr", "train_loss", "val_loss", "val_accuracy")
+        self._run(trial).log({name: row[name] for name in names if row.get(name) is not None}, step=row["step"])
 
     def ended(self, trial: Tracked, result: Mapping[str, Any]) -> None:
         """Validation loss and status, into the summary."""

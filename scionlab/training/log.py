@@ -15,7 +15,8 @@ MAX_CURVE_ROWS = 128
 TAIL_SHARE = 0.1
 
 Row = dict[str, Any]
-# Hears of a curve's rows (step, tokens, lr, train_loss) as they are logged, and leaves them as they are.
+# Hears of a curve's rows (step, tokens, lr and train_loss, or val_loss and val_accuracy) as they come, and leaves them
+# as they are.
 OnRow = Callable[[Mapping[str, Any]], None]
 
 
@@ -47,9 +48,13 @@ class Log:
         if not self.curve:
             self.initial_loss = losses[0]
         self.curve.append({**place, "train_loss": sum(losses) / len(losses)})
-        if self.on_row is not None:
-            self.on_row(self.curve[-1])
+        self.tell(self.curve[-1])
         return all(math.isfinite(loss) and loss <= self.limit for loss in losses)
+
+    def tell(self, row: Row) -> None:
+        """Show a row to who wants to hear of it."""
+        if self.on_row is not None:
+            self.on_row(row)
 
     @property
     def limit(self) -> float:

@@ -238,6 +238,7 @@ class Run:
         if self._validation_due:
             loss, accuracy = self.validate()
             self.validations.append({**self._place(), "val_loss": loss, "val_accuracy": accuracy})
+            self.log.tell(self.validations[-1])
         if self.watch_steps:
             self.watch.stepped(self._place()["lr"])
             if self.step in self.watch_steps:

@@ -76,10 +76,12 @@ def test_what_is_given_back_comes_first_and_belongs_to_who_takes_it_next():
 def test_a_queue_keeps_the_latest_row_of_each_trial_until_it_is_asked():
     queue = TaskQueue(1)
     for step in (1, 2):
-        queue.tell("a", {"step": step})
-    queue.tell("b", {"step": 7})
-    assert queue.told() == {"a": {"step": 2}, "b": {"step": 7}}
-    assert queue.told() == {}
+        queue.tell("a", {"step": step, "val_loss": 2.0})
+        queue.tell("a", {"step": step, "train_loss": 3.0})
+    queue.tell("b", {"step": 7, "train_loss": 3.0})
+    latest = [("a", {"step": 2, "val_loss": 2.0}), ("a", {"step": 2, "train_loss": 3.0})]
+    assert queue.told() == [*latest, ("b", {"step": 7, "train_loss": 3.0})]
+    assert queue.told() == []
 
 
 def test_the_process_of_the_queue_loads_neither_torch_nor_ray():

@@ -75,6 +75,19 @@ def test_tensorboard_gets_the_curves_of_the_store(sweep, tmp_path):
         assert b"| width | 16 |" in text.tensor_proto.string_val[0]
 
 
+def test_validations_on_the_way_are_in_the_curve(experiment, tiny, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    spec = experiment(tiny(validate_every=256))
+    trackers, store = start_trackers(["tensorboard"], tmp_path, "tiny"), RunStore(tmp_path / "runs")
+    run_sweep(spec, "smoke", store, Console(file=io.StringIO()), "inline", how=How("never", 1), trackers=trackers)
+    (folder,) = (tmp_path / "tensorboard" / "tiny").iterdir()
+    curve = store.curves().dropna(subset="val_loss")
+    points = EventAccumulator(str(folder)).Reload().Scalars("loss/validation")
+    assert [point.step for point in points] == [*curve["step"], 16] == [4, 8, 12, 16, 16]
+    assert [point.value for point in points[:-1]] == pytest.approx(list(curve["val_loss"]), rel=1e-6)
+
+
 def test_a_trial_that_is_tried_again_replaces_its_events(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -186,6 +199,18 @@ def test_rows_that_were_missed_while_the_trial_trained_follow_when_it_ends():
     also = {"status": "diverged", "val_loss": None, "steps": 1}
     assert recorder.calls == [("a", 1), ("a", 3), ("a", 4), ("a", 5), ("a", last), ("b", 1), ("b", also), "closed"]
     assert warnings == []
+
+
+def test_a_validation_missed_on_the_way_follows_where_its_step_is_still_to_come():
+    recorder = Recorder()
+    tracking = Tracking({"it": recorder}, [trial("a")], [].append)
+    validations = [{"step": step, "val_loss": 3.0} for step in (2, 4)]
+    tracking.row("a", row(1))
+    tracking.row("a", row(3))
+    tracking.ended(
+        "a", [row(1), validations[0], row(2), row(3), validations[1], row(4)], {"status": "ok", "val_loss": 2.0}
+    )
+    assert [call[1] for call in recorder.calls[:-1]] == [1, 3, 4, 4]
 
 
 def test_names_of_folders_hold_no_separators():
