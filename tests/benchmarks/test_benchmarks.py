@@ -73,3 +73,11 @@ def test_a_ratio_says_how_much_faster_a_variant_is():
 def test_every_benchmark_has_its_module():
     for module in BENCHMARKS.values():
         assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+
+
+def test_a_floor_stops_the_rows_of_rare_tokens():
+    from benchmarks.rare_tokens import train
+
+    *_, free = train(floor=0.0, constrained=False, steps=40, seed=0)
+    *_, floored = train(floor=1e-2, constrained=False, steps=40, seed=0)
+    assert 1 < floored < free
