@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from scionlab.errors import from_validation, unknown
+from scionlab.names import PATTERN
 
 # Part of every trial's identity. Raise it when a change to the code changes the numbers a trial gives.
 NUMERICS_VERSION = 1
@@ -307,7 +308,7 @@ class Preset(Value):
 class Experiment(Value):
     """One question and the grids that answer it, at several prices."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=f"^{PATTERN}$")
     title: str
     question: str
     study: str = Field(default="lr-transfer", description="the fit and page it is for: a name in analysis.studies")

@@ -19,13 +19,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from scionlab.errors import UserError, unknown
+from scionlab.names import PATTERN
 from scionlab.spec import Trial, Value
 
 PROXY = "proxy"
 SEARCHED_FIELDS = ("lr", "momentum")  # every other name in a space is an option of the optimizer
-NAME = r"^[a-z0-9][a-z0-9_-]*$"
 
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=f"^{PATTERN}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0)]
 Options = Mapping[str, float | int | str | bool]

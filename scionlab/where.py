@@ -12,13 +12,12 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from scionlab.errors import UserError
 from scionlab.homes import expanded
+from scionlab.names import IN_WORDS, PATTERN
 
 if TYPE_CHECKING:
     from scionlab.store import RunStore
 
 BESIDE_A_BUCKET = Path("results")
-# What an experiment or an import is called: a name that leads nowhere else as one of files and folders.
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 def named(experiment: str) -> str:
@@ -26,11 +25,8 @@ def named(experiment: str) -> str:
 
     A spec's name is checked when it is made, but anyone who may write to a shared store can write its rows.
     """
-    if not NAME.fullmatch(experiment):
-        raise UserError(
-            f"experiment: {experiment!r} is not allowed: a name has small letters, digits, - and _, and begins with a "
-            "letter or digit"
-        )
+    if not re.fullmatch(PATTERN, experiment):
+        raise UserError(f"experiment: {experiment!r} is not allowed: {IN_WORDS}")
     return experiment
 
 

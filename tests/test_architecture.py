@@ -18,7 +18,7 @@ LAWS = {"analysis.laws", *FITS}
 OWN_CODE = {"scionlab.loading_code", "scionlab.code_identity", "scionlab.randomness"}
 ROOMS = {
     "experiments": {"scionlab.spec", "scionlab.tuning_spec", "scionlab.grid", "experiments"},
-    "scionlab.tuning_spec": {"scionlab.spec", "scionlab.errors"},
+    "scionlab.tuning_spec": {"scionlab.spec", "scionlab.errors", "scionlab.names"},
     "scionlab.geometry": GEOMETRY,
     "scionlab.optim": {"scionlab.optim", "scionlab.spec", "scionlab.loading_code", *GEOMETRY},
     "scionlab.models": {"scionlab.models", "scionlab.data.base", "scionlab.spec", "scionlab.errors"},
