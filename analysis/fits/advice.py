@@ -212,10 +212,13 @@ def _run(lacks: Lacks, source: Source) -> _Step | None:
 
 
 def _transfer(lacks: Lacks, source: Source) -> _Step | None:
-    """More trials of the searches; the seeds of the final comparison are a preset's."""
+    """More trials of the searches, or the runs that failed; the seeds of the final comparison are a preset's."""
     if Missing.TRIALS in lacks.missing and source.trials is not None:
         more = ["--preset", source.preset, "--trials", str(2 * source.trials), *source.place]
         return _Step(shlex.join(["scionlab", "transfer", *source.which, *more]), source.preset)
+    if Missing.RUNS in lacks.missing:
+        again = ["--preset", source.preset, *(["--trials", str(source.trials)] if source.trials else []), *source.place]
+        return _Step(shlex.join(["scionlab", "transfer", *source.which, *again]), source.preset)
     seeds = lacks.seeds.needed if lacks.seeds is not None else None
     if seeds is None or source.larger is None or source.larger.seeds < seeds:
         return None

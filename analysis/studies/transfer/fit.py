@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.studies.transfer.costs import cost
 from analysis.studies.transfer.noise import Noise, noises, regret
-from analysis.studies.transfer.result import Cell, ProxyTransfer, Searched
+from analysis.studies.transfer.result import Cell, ProxyTransfer, Searched, place
 from analysis.studies.transfer.settings import CellSettings, ProxySettings, SearchSettings
 from analysis.tables.arrays import Floats
 from analysis.tables.sweep import SweepTables
@@ -40,18 +40,20 @@ def fit_proxy(tables: SweepTables) -> ProxyTransfer:
     """Of a sweep made by `scionlab transfer`. UserError where no cell can be compared."""
     settings = ProxySettings.parse(tables.settings)
     runs = tables.runs.set_index("trial_id")
-    compared, skipped = [], []
+    compared, unpaired, skipped = [], [], []
     for cell in settings.cells:
         pairs, left_out = _pairs(cell, runs)
         skipped += left_out
-        if pairs is not None:
+        if pairs is None:
+            unpaired.append(place(cell))
+        else:
             compared.append(pairs)
     if not compared:
         raise UserError("transfer: no method has been trained both ways at any target; run `scionlab transfer` again")
     tunings = tables.tunings({name for pairs in compared for name in pairs.cell.studies})
     found = noises([pairs.differences for pairs in compared], [pairs.cell.method for pairs in compared])
     cells = tuple(_cell(pairs, runs, tunings, noise) for pairs, noise in zip(compared, found, strict=True))
-    return ProxyTransfer(settings.rule, cells, tuple(skipped))
+    return ProxyTransfer(settings.rule, cells, tuple(skipped), tuple(unpaired))
 
 
 def _pairs(cell: CellSettings, runs: pd.DataFrame) -> tuple[Pairs | None, list[str]]:
@@ -59,7 +61,7 @@ def _pairs(cell: CellSettings, runs: pd.DataFrame) -> tuple[Pairs | None, list[s
     found = {one: _losses(one, runs) for one in cell.searches}
     some = {one: losses for one, losses in found.items() if len(losses)}
     seeds = sorted(set.intersection(*(set(losses.index) for losses in some.values()))) if some else []
-    where = f"{cell.method} at {cell.target}"
+    where = place(cell)
     if not seeds:
         return None, [f"{where}: no seed has been trained both ways{' for every search' if some else ''}."]
     left_out = [

@@ -12,6 +12,7 @@ from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Missing, Outcome
 from analysis.fits.seeds import more_seeds
 from analysis.studies.transfer.costs import Cost
 from analysis.studies.transfer.noise import Noise
+from analysis.studies.transfer.settings import CellSettings
 
 # Nats; stated before any result: a regret whose whole interval is below it counts as none.
 MARGIN = 0.02
@@ -107,6 +108,11 @@ class Cell:
         return self.direct_seconds / self.proxy_seconds if self.proxy_seconds else float("nan")
 
 
+def place(cell: Cell | CellSettings) -> str:
+    """What a cell is called in sentences."""
+    return f"{cell.method} at {cell.target}"
+
+
 def judge(regret: Estimate | None) -> Outcome:
     """What the interval of a regret allows to say."""
     if regret is None or regret.low is None or regret.high is None:
@@ -120,12 +126,13 @@ def judge(regret: Estimate | None) -> Outcome:
 class ProxyTransfer:
     """All cells, by target and method as the experiment lists them.
 
-    `skipped` says what could not be compared.
+    `skipped` says what could not be compared, and `unpaired` names those of it that are a method's whole target.
     """
 
     rule: str
     cells: tuple[Cell, ...]
     skipped: tuple[str, ...]
+    unpaired: tuple[str, ...] = ()
 
     @property
     def methods(self) -> list[str]:
@@ -158,8 +165,12 @@ class ProxyTransfer:
         }
 
     def judgements(self) -> tuple[Judgement, ...]:
-        """One per method and target."""
-        return tuple(Judgement(f"{cell.method} at {cell.target}", cell.verdict, cell.lacks) for cell in self.cells)
+        """One per method and target, also of those that could not be compared."""
+        lost = Lacks.of([Missing.RUNS])
+        return (
+            *(Judgement(place(cell), cell.verdict, cell.lacks) for cell in self.cells),
+            *(Judgement(name, Outcome.CANNOT_TELL, lost) for name in self.unpaired),
+        )
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """The table as text; what the searches took, each by itself, has room on the page only."""

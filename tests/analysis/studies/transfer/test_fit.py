@@ -18,6 +18,8 @@ from planted_transfer import (
 )  # fmt: skip
 from synthetic import curve_rows, sweep_row
 
+from analysis.fits.advice import Source, advise
+from analysis.fits.outcomes import Missing
 from analysis.pipeline import report_results
 from analysis.studies.table import STUDIES, study
 from analysis.studies.transfer.costs import cost, descent
@@ -111,6 +113,11 @@ def test_only_seeds_that_were_trained_both_ways_count_and_cells_without_any_are_
     lost = [f"adam-wider-direct-{seed}" for seed in SEEDS] + ["scion-wider-zero_shot-1"]
     found = fit_proxy(tables_of(CELLS, runs[~runs["trial_id"].isin(lost)]))
     assert found.skipped == ("adam at wider: no seed has been trained both ways.",)
+    *judged, lost = found.judgements()
+    assert (lost.of, lost.outcome, lost.missing) == ("adam at wider", "cannot tell", (Missing.RUNS,))
+    assert [judgement.of for judgement in judged] == ["adam at deeper", "scion at wider", "scion at deeper"]
+    (again,) = advise([lost], Source("transfer", ("transfer",), "transfer", "laptop", trials=16)).commands
+    assert again == "scionlab transfer transfer --preset laptop --trials 16"
     assert [cell.n_seeds for cell in found.cells] == [4, 3, 4]
     with pytest.raises(UserError, match="no method has been trained both ways"):
         fit_proxy(tables_of(CELLS, runs[runs["seed"] > 9]))
