@@ -1,17 +1,20 @@
 """Where a sweep's runs come from, as the commands that add to it name it (`analysis.fits.advice`)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
 from analysis.fits.advice import OWN_FILE, Extension, Kind, Larger, Source
+from analysis.fits.outcomes import Missing
 from analysis.tables.sweep import IMPORTED, SweepTables
 from scionlab.loading import BuiltIn, built_in
 from scionlab.spec import Trial
 from scionlab.tuning_spec import TransferExperiment
 from scionlab.where import BESIDE_A_BUCKET, ResultsPlace
 
+# What studies may vary beside the learning rate.
+AXES = ("width", "depth", "tokens", "batch_size", "seq_len", "momentum")
 TRANSFER = "transfer"  # the study of sweeps that `scionlab transfer` makes
 
 
@@ -66,4 +69,31 @@ def _larger(known: BuiltIn, preset: str) -> Larger | None:
         return None
     if isinstance(known.spec, TransferExperiment):
         return Larger(following[0], len(known.spec.presets[following[0]].seeds))
-    return Larger(following[0], len({trial.seed for trial in known.spec.presets[following[0]].trials}))
+    here, there = known.spec.presets[preset].trials, known.spec.presets[following[0]].trials
+    return Larger(following[0], len({trial.seed for trial in there}), _more(here, there))
+
+
+def _more(here: Sequence[Trial], there: Sequence[Trial]) -> frozenset[Missing]:
+    """What a grid has more of than another, of what only a larger preset adds."""
+
+    def grows(count: Callable[[Sequence[Trial]], int]) -> bool:
+        return count(there) > count(here)
+
+    def values(field: str) -> Callable[[Sequence[Trial]], int]:
+        return lambda grid: len({getattr(trial, field) for trial in grid})
+
+    found = {
+        Missing.BUDGETS: grows(values("tokens")),
+        Missing.BATCHES: grows(_batches),
+        Missing.PLACES: any(grows(values(axis)) for axis in AXES),
+        Missing.LONGER: grows(lambda grid: max(trial.steps for trial in grid)),
+    }
+    return frozenset(kind for kind, has in found.items() if has)
+
+
+def _batches(grid: Sequence[Trial]) -> int:
+    """The most tokens a step that one budget is trained at."""
+    at: dict[int, set[int]] = {}
+    for trial in grid:
+        at.setdefault(trial.tokens, set()).add(trial.batch_size * trial.seq_len)
+    return max(len(sizes) for sizes in at.values())

@@ -36,10 +36,11 @@ Kind = Literal["run", "transfer", "imported"]
 
 @dataclass(frozen=True)
 class Larger:
-    """The next larger preset of an experiment, and how many seeds its settings have."""
+    """The next larger preset of an experiment: how many seeds its settings have, and what else it has more of."""
 
     preset: str
     seeds: int
+    more: frozenset[Missing] = frozenset(OF_A_LARGER)
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,11 @@ def sentences(lacks: Lacks) -> list[str]:
 
 def _asks_for_larger(lacks: Lacks) -> bool:
     """Whether something is missing that a larger preset has more of, and no option of `scionlab run` adds."""
-    return any(kind in OF_A_LARGER for kind in lacks.missing)
+    return bool(_of_a_larger(lacks))
+
+
+def _of_a_larger(lacks: Lacks) -> set[Missing]:
+    return {kind for kind in lacks.missing if kind in OF_A_LARGER}
 
 
 def command(lacks: Lacks, source: Source) -> str | None:
@@ -202,7 +207,7 @@ def _step(lacks: Lacks, source: Source) -> _Step | None:
 
 def _run(lacks: Lacks, source: Source) -> _Step | None:
     preset, added = source.preset, source.extension.with_missing(lacks)
-    if _asks_for_larger(lacks) and source.larger is not None:
+    if source.larger is not None and _of_a_larger(lacks) & source.larger.more:
         preset, added = source.larger.preset, Extension().with_missing(lacks)
         added = replace(added, seeds=added.seeds if added.seeds > source.larger.seeds else 0)
     elif added == source.extension and Missing.RUNS not in lacks.missing:
@@ -230,7 +235,7 @@ def _transfer(lacks: Lacks, source: Source) -> _Step | None:
 def _note(lacking: Sequence[Lacks], source: Source) -> str:
     """What is to be done that no command does, and what a command calls a file that is not known."""
     asked = [command(lacks, source) for lacks in lacking]
-    added = {*OPTIONS, *(OF_A_LARGER if source.larger else ()), *([Missing.TRIALS] if source.trials else [])}
+    added = {*OPTIONS, *(source.larger.more if source.larger else ()), *([Missing.TRIALS] if source.trials else [])}
     left = None in asked or any(set(lacks.missing) - added for lacks in lacking)
     named = [OF_THE_FILE] if OWN_FILE in source.which and any(asked) else []
     return " ".join([*named, *([TO_A_FILE] if left else [])])

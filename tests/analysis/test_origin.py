@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from analysis.fits.advice import Extension, Larger, Source
+from analysis.fits.outcomes import Missing
 from analysis.origin import extension, origin
 from analysis.tables.sweep import SweepTables
 from scionlab.spec import Trial
@@ -70,10 +71,13 @@ def test_sources(told, expected):
 
 
 def test_the_projects_own_experiments_have_a_larger_preset():
-    assert source("width").larger == Larger("full", source("width").larger.seeds)
+    assert source("width").larger == Larger("full", 3, frozenset({Missing.PLACES, Missing.LONGER}))
     assert source("width", "smoke").larger.preset == "laptop"
     assert source("batch-muon").which == ("batch", "--optimizer", "muon")
-    assert source("batch-muon").larger == Larger("full", 3)
+    assert source("batch-muon").larger == Larger(
+        "full", 3, frozenset({Missing.BUDGETS, Missing.PLACES, Missing.LONGER})
+    )
+    assert source("width", "full").larger.more == frozenset()  # gpu has as many widths, each for fewer steps
     transfer = source("transfer", study="transfer")
     assert (transfer.kind, transfer.which, transfer.larger.preset) == ("transfer", ("transfer",), "full")
     assert transfer.trials > 1

@@ -1,4 +1,5 @@
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -118,6 +119,17 @@ def test_a_sentence_names_all_it_is_for_and_one_command_adds_it_all():
     assert advice.outcomes[1]["missing"] == ["seeds", "rates beyond"]
     assert advice.outcomes[1]["advice"] == f"{SENTENCES[SEEDS]} {SENTENCES[BEYOND]}"
     assert advice.outcomes[1]["seeds"] == {"present": 2, "needed": 6}
+
+
+def test_a_larger_preset_that_has_no_more_of_what_is_missing_is_not_named():
+    longer = replace(BUILT_IN, larger=Larger("full", 3, frozenset({Missing.LONGER})))
+    lacking = Lacks.of([Missing.BUDGETS])
+    assert command(lacking, BUILT_IN) == "scionlab run width --preset full"
+    assert command(lacking, longer) is None
+    told = advise([Judgement("exponent", Outcome.CANNOT_TELL, lacking)], longer)
+    assert (told.commands, told.note) == ((), TO_A_FILE)
+    both = advise([Judgement("exponent", Outcome.CANNOT_TELL, Lacks.of([Missing.BUDGETS, Missing.LONGER]))], longer)
+    assert (both.commands, both.note) == (("scionlab run width --preset full",), TO_A_FILE)
 
 
 def test_what_needs_a_larger_preset_comes_after_what_does_not():
