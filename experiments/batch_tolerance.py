@@ -73,7 +73,7 @@ SPEC = Experiment(
             trials=grid(METHODS, (4, 16), 2**13, (0, 1), half_width=1, momenta=(0.1, 0.4), width=16, val_tokens=2**12),
         ),
         "laptop": Preset(
-            about="three optimizers, batches 4 to 64 of 32 tokens, four momenta, seven rates, two seeds, a quarter of an hour",
+            about="three optimizers, batches 4 to 64 of 32 tokens, four momenta, seven rates, two seeds, 15 minutes",
             trials=grid(METHODS, (4, 16, 64), 2**17, range(2), width=32, val_tokens=2**13),
         ),
         "full": Preset(
