@@ -13,7 +13,7 @@ from scionlab.spec import Experiment, Preset
 
 LEARNING_RATES = {
     "adam": log2_range(-9, -2),
-    "adam-mup": log2_range(-8, -2),
+    "adam-mup": log2_range(-7, -1),
     "scion": log2_range(-8, -2),
     "uscion": log2_range(-8, -2),
 }
