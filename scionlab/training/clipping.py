@@ -6,6 +6,8 @@
 the same first step.
 """
 
+from typing import Any
+
 import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -33,6 +35,15 @@ class Clipping:
             norm = self.norm.dual([torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
         clip_grads_with_norm_(self.parameters, self.limit, norm)
         self.pending.append(norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is counted so far, for a checkpoint."""
+        return {"clipped": self.clipped, "pending": self.pending}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.clipped = state["clipped"]
+        self.pending = [norm.to(self.parameters[0].device) for norm in state["pending"]]
 
     def logged(self) -> float:
         """The mean norm before clipping since the last call."""

@@ -13,30 +13,44 @@ from scionlab.training.passes import Passes
 # one, and the GPU is busy meanwhile; on a CPU there is nothing to copy.
 AHEAD = {"cuda": 16, "cpu": 1}
 
+Places = list[dict[str, int]]
+
 
 class Feed:
     """Batches of a stage of `steps` steps, from one stream or from several in parallel.
 
     `next` gives (streams, B, …), and `epochs` is how often the data have been seen with it. No stream is drawn from
-    beyond the stage, so that their places can be saved between stages.
+    beyond the stage. `places` are the streams' states after the batches that were taken, not those drawn ahead.
     """
 
     def __init__(self, streams: Sequence[Batches], passes: Passes, steps: int) -> None:
         self.streams, self.passes, self.left = streams, passes, steps
         self.epochs = streams[0].epochs
-        self._ready: deque[tuple[Tensor, float]] = deque()
+        self._ready: deque[tuple[Tensor, float, Places]] = deque()
+        self._taken: Places = []
 
     def next(self) -> Tensor:
         """The batches of the next step."""
         if not self._ready:
             self._fill(max(1, min(self.left, AHEAD[self.passes.device.type])))
-        batch, self.epochs = self._ready.popleft()
+        batch, self.epochs, self._taken = self._ready.popleft()
         return batch
 
+    @property
+    def places(self) -> Places:
+        """Of every stream, what `load_state_dict` takes to go on with the batch after the last one taken."""
+        return self._taken if self._ready else _places(self.streams)
+
     def _fill(self, count: int) -> None:
-        drawn, epochs = [], []
+        self._taken = _places(self.streams)
+        drawn, epochs, places = [], [], []
         for _ in range(count):
             drawn.append(torch.stack([stream.next_batch() for stream in self.streams]))
             epochs.append(self.streams[0].epochs)
+            places.append(_places(self.streams) if count > 1 else [])
         self.left -= count
-        self._ready.extend(zip(self.passes.to_device(torch.stack(drawn)), epochs, strict=True))
+        self._ready.extend(zip(self.passes.to_device(torch.stack(drawn)), epochs, places, strict=True))
+
+
+def _places(streams: Sequence[Batches]) -> Places:
+    return [stream.state_dict() for stream in streams]

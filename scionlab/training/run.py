@@ -3,7 +3,7 @@
     for k in 0 … K − 1:   g ← ∇ loss of batch k;   every optimizer steps with γ·schedule(k)
 
 A trial may have stages that differ in batch size, sequence length and γ: averages and moments go on from one to the
-next, and the schedule runs once over all of them, by tokens. Between two stages a `Run` can be saved and loaded.
+next, and the schedule runs once over all of them, by tokens. Between two steps a `Run` can be saved and loaded.
 
 Losses are in nats a token or image. On a CPU a trial runs on one thread and gives the same numbers bit for bit,
 whoever runs it.
@@ -51,10 +51,10 @@ def train(trial: Trial, corpus: Source, compiled: bool = False, on_row: OnRow | 
 
 
 class Run:
-    """A run of a resolved trial, stage by stage; between stages it can be saved, and go on in another process.
+    """A run of a resolved trial; between steps it can be saved, and go on in another process.
 
         run = Run(trial, corpus)
-        run.run_stage()
+        run.run_steps(1000)
         torch.save(run.state_dict(), path)
         …
         run = Run(trial, corpus)
@@ -138,15 +138,17 @@ class Run:
         return Outcome(summary, rows, self.layers)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of all that decides how the run goes on: tensors and plain values. Only between stages."""
+        """A copy of all that decides how the run goes on: tensors and plain values."""
         state = {
             "trial_id": identity(self.trial, self.corpus),
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "windows": self.windows.state_dict(),
+            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "buffers": dict(self.model.named_buffers()),  # also those that a module keeps out of its state
+            "windows": self.feed.places[0],
             "pending": self.pending,
             "ema": None if self.average is None else self.average.state_dict(),
-            "clipped": 0 if self.clipping is None else self.clipping.clipped,
+            "clipping": None if self.clipping is None else self.clipping.state_dict(),
             "averages": [light.gradient_buffers() for light in self._light()],
             "watch": self.watch.state_dict(),
             "seconds": self.clock.seconds,
@@ -160,13 +162,7 @@ class Run:
         """Go on from there. Raises UserError for the state of another trial, or of a run on another text."""
         if state["trial_id"] != identity(self.trial, self.corpus):
             raise UserError("checkpoint: it is of another trial, or of the same on another text")
-        # what a state has not got is older than it, and its trial has no use for it
-        state = {
-            "layers": [],
-            "averages": [],
-            "validations": [],
-            "watch": self.watch.state_dict(),
-        } | copy.deepcopy(state)
+        state = copy.deepcopy(state)
         for name in PROGRESS:
             setattr(self, name, state[name])
         self.clock.seconds, self.log.initial_loss, self.log.curve = (
@@ -178,26 +174,35 @@ class Run:
         self.windows.load_state_dict(state["windows"])
         self._enter_stage()
         self.model.load_state_dict(state["model"])
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(state["buffers"][name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
         for light, averages in zip(self._light(), state["averages"], strict=True):
             light.load_gradient_buffers(averages)
         self.watch.load_state_dict(state["watch"])
         if self.average is not None:
             self.average.load_state_dict(state["ema"])
         if self.clipping is not None:
-            self.clipping.clipped = state["clipped"]
+            self.clipping.load_state_dict(state["clipping"])
         self.pending = [loss.to(self.device) for loss in state["pending"]]
 
     @property
     def _now(self) -> PlannedStage:
         """The stage under way or next; of a finished run, the last."""
-        return self.plan[min(self.stage, len(self.plan) - 1)]
+        return self.plan[len(self._before)]
 
     @property
     def _stage_end(self) -> int:
         """Steps taken when the stage under way has ended."""
         return sum(stage.steps for stage in self.plan[: self.stage + 1])
+
+    @property
+    def _before(self) -> tuple[PlannedStage, ...]:
+        """The stages before the one under way; of a finished run, before the last."""
+        return self.plan[: min(self.stage, len(self.plan) - 1)]
 
     def _training_windows(self, stage: int) -> Batches:
         """Training batches of the stage under way, from the beginning of the order that has this number."""
@@ -210,7 +215,8 @@ class Run:
 
     def _enter_stage(self) -> None:
         """Restart the hyperparameters: optimizers at the stage's rate keep their averages and moments."""
-        trial, stage, shape, unit, start = self.trial, self._now, self.shape, self.unit, self.tokens
+        trial, stage, shape, unit = self.trial, self._now, self.shape, self.unit
+        start = sum(earlier.tokens for earlier in self._before)
         fresh = recipe(trial).optimizers(self.claims, stage.lr, trial.momentum, trial.width)
         for new, old in zip(fresh, self.optimizers, strict=False):  # none before the first stage
             new.state.update(old.state)
@@ -223,7 +229,8 @@ class Run:
             self.seen_before += self.windows.epochs
             self.windows = self._training_windows(self.stage)
         self.windows.batch_size = stage.batch_size
-        self.feed = Feed([self.windows], self.passes, stage.steps)
+        left = stage.steps - (self.step - sum(earlier.steps for earlier in self._before))
+        self.feed = Feed([self.windows], self.passes, left)
         self.step_flops = flops_per_step(trial, stage, self.corpus.shape)
 
     def advance(self) -> bool:

@@ -13,6 +13,7 @@ from scionlab.errors import UserError
 from scionlab.optim import recipe
 from scionlab.prepare import architecture, train_flops
 from scionlab.spec import Stage
+from scionlab.training import feed
 
 
 def train(*args, **fields) -> training.Outcome:
@@ -20,6 +21,13 @@ def train(*args, **fields) -> training.Outcome:
 
 
 # --- saved and loaded ---
+
+# What a run measures and keeps beside its weights.
+MEASURED = {
+    "plain": {},
+    "warmed up, clipped, averaged": {"warmup": 0.3, "clip_norm": 0.05, "ema": 0.9},
+    "measured": {"probe": 3, "watch": 4, "validate_every": 96},
+}
 
 
 @pytest.mark.parametrize("second", [SAME_LENGTH, OTHER_LENGTH], ids=["same length", "other length"])
@@ -34,6 +42,37 @@ def test_a_run_saved_between_its_stages_is_the_run_that_was_not(optimizer, secon
     state = saved_and_loaded(state)
     assert not state.finished
     state.run_stage()
+    assert numbers(state.outcome()) == numbers(training.train(asked, CORPUS))
+
+
+@pytest.mark.parametrize("taken", [1, 6])  # of 4 steps and 4 twice as long
+@pytest.mark.parametrize("fields", MEASURED.values(), ids=MEASURED)
+@pytest.mark.parametrize("optimizer", ["scion", "scion-light", "adam"])
+def test_a_run_saved_between_any_two_steps_is_the_run_that_was_not(monkeypatch, optimizer, fields, taken):
+    monkeypatch.setattr(training.log, "MAX_CURVE_ROWS", 4)  # losses wait for their row
+    if optimizer == "scion-light":  # it is never clipped
+        fields = fields | {"clip_norm": 0.0}
+    asked = staged(optimizer, OTHER_LENGTH, steps=12, **fields)
+    state = training.Run(asked, CORPUS)
+    while state.step < taken:
+        state.run_steps(taken - state.step)
+    torch.manual_seed(1234)
+    state = saved_and_loaded(state)
+    while not state.finished:
+        state.run_stage()
+    assert numbers(state.outcome()) == numbers(training.train(asked, CORPUS))
+
+
+def test_batches_drawn_ahead_are_drawn_again(monkeypatch):
+    monkeypatch.setattr(feed, "AHEAD", {"cpu": 5})
+    asked = staged("adam", OTHER_LENGTH, steps=12)
+    state = training.Run(asked, CORPUS)
+    for taken in (3, 6):  # a stage ends with 4
+        while state.step < taken:
+            state.run_steps(taken - state.step)
+        state = saved_and_loaded(state)
+    while not state.finished:
+        state.run_stage()
     assert numbers(state.outcome()) == numbers(training.train(asked, CORPUS))
 
 
