@@ -14,7 +14,7 @@ from scionlab.grid import log2_range, trials
 from scionlab.spec import Experiment, Preset, Trial
 
 # Of each method log₂ of the rate that trains well in very few steps, and how fast that falls with their number.
-MOMENTA = (0.05, 0.1, 0.2, 0.4)
+MOMENTA = (0.05, 0.1, 0.2, 0.4, 0.8)
 NESTEROV: dict[str, dict[str, Any]] = {name: {"average": "nesterov"} for name in ("scion", "uscion")}
 CENTRE = {"adam": (-3.0, 0.6), "muon": (-0.9, 1.1), "scion": (-4.2, 1.0), "uscion": (-4.2, 1.0)}
 
@@ -73,7 +73,7 @@ SPEC = Experiment(
             trials=grid(METHODS, (4, 16), 2**13, (0, 1), half_width=1, momenta=(0.1, 0.4), width=16, val_tokens=2**12),
         ),
         "laptop": Preset(
-            about="three optimizers, batches 4 to 64 of 32 tokens, four momenta, seven rates, two seeds, 15 minutes",
+            about="three optimizers, batches 4 to 64 of 32 tokens, five momenta, seven rates, two seeds, 18 minutes",
             trials=grid(METHODS, (4, 16, 64), 2**17, range(2), width=32, val_tokens=2**13),
         ),
         "full": Preset(

@@ -16,6 +16,7 @@ SENTENCES: Mapping[Missing, str] = {
     Missing.SEEDS: "More seeds: an interval narrows as 1/√n.",
     Missing.RATES_BEYOND: "Learning rates beyond the grid: a best one lies at its end, or none of it trains.",
     Missing.RATES_CLOSER: "Learning rates closer together: a best one lies beside one that diverges.",
+    Missing.VALUES_BEYOND: "Values beyond the grid of what is tuned beside the rate: a best one lies at its end.",
     Missing.STABLE_RATES: "Smaller learning rates: runs that diverged do not count.",
     Missing.BUDGETS: "More token budgets: over the present ones the exponents or the floor of the loss are not known.",
     Missing.BATCHES: "Batch sizes beyond the grid: what is looked for lies at its end.",

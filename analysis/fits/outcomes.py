@@ -77,6 +77,7 @@ class Missing(StrEnum):
     SEEDS = "seeds"
     RATES_BEYOND = "rates beyond"
     RATES_CLOSER = "rates closer"
+    VALUES_BEYOND = "values beyond"
     STABLE_RATES = "stable rates"
     BUDGETS = "budgets"
     BATCHES = "batches"

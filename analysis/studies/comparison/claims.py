@@ -25,11 +25,16 @@ from analysis.fits.parabola import minimum, slope
 from analysis.fits.seeds import more_seeds
 from analysis.studies.comparison.design import Design, sign
 from analysis.studies.comparison.settings import Claim
-from analysis.studies.comparison.tuned import DIVERGED, EDGE, Quantity, Tuned
+from analysis.studies.comparison.tuned import DIVERGED, EDGE, OTHER_EDGE, Quantity, Tuned
 from analysis.tables.keys import plain, spoken
 
 BEYOND = "beyond"  # what is open of a best place at its grid's end
-DOUBTS = {EDGE: Missing.RATES_BEYOND, DIVERGED: Missing.RATES_BEYOND, BEYOND: Missing.PLACES}
+DOUBTS = {
+    EDGE: Missing.RATES_BEYOND,
+    OTHER_EDGE: Missing.VALUES_BEYOND,
+    DIVERGED: Missing.RATES_BEYOND,
+    BEYOND: Missing.PLACES,
+}
 NAMES = {
     "val_loss": "validation loss",
     "val_accuracy": "validation accuracy",
@@ -178,6 +183,7 @@ def _doubted(text: str, quantity: Quantity, verdict: Outcome, results: Results) 
         parts.append(
             {
                 EDGE: f"The best learning rate of {of} ends its grid, so there may be better ones.",
+                OTHER_EDGE: f"The best {results.design.tuned} of {of} ends its grid, so there may be better ones.",
                 DIVERGED: f"Every learning rate of {of} diverges.",
                 BEYOND: f"The best {results.design.across} of {of} may lie beyond its grid.",
             }[kind]

@@ -62,6 +62,11 @@ class Design:
         """The key of the places in words; empty where there is one place."""
         return "" if self.settings.across is None else keys.spoken(self.settings.across)
 
+    @property
+    def tuned(self) -> str:
+        """What is tuned beside the rate, in words; empty where nothing is."""
+        return " or ".join(map(keys.spoken, self.settings.tuned))
+
     def place(self, index: int) -> str:
         """A place as a value in words."""
         text = keys.plain(self.places[index])

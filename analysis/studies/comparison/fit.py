@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.fits.intervals import RESAMPLES, Estimate
-from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
+from analysis.fits.outcomes import SETTLED, Lacks, Outcome
 from analysis.fits.seeds import more_seeds
 from analysis.fits.simultaneous import simultaneous
-from analysis.studies.comparison.claims import Results, judge
+from analysis.studies.comparison.claims import DOUBTS, Results, judge
 from analysis.studies.comparison.design import Cell, Design, arrange, cells_of
 from analysis.studies.comparison.result import CellResult, Comparison, Rank, Ranking
 from analysis.studies.comparison.settings import ComparisonSettings
@@ -159,8 +159,8 @@ def _tied(difference: Estimate) -> bool:
 
 
 def _lacks(cost: Quantity, first: Quantity, difference: Estimate | None, results: Results) -> Lacks:
-    """What an arm lacks that may be as good as the first: rates beyond its grid, or seeds to tell it apart."""
-    rates = Lacks.of([Missing.RATES_BEYOND] if cost.may_fall or first.may_rise else [])
+    """What an arm lacks that may be as good as the first: values beyond its grid, or seeds to tell it apart."""
+    doubts = Lacks.of([DOUBTS[kind] for kind, _ in (*cost.doubts, *(first.doubts if first.may_rise else ()))])
     if difference is None or not _tied(difference):
-        return rates
-    return rates | more_seeds(results.n_seeds, difference, lambda d: Outcome.TIED if _tied(d) else Outcome.WORSE)
+        return doubts
+    return doubts | more_seeds(results.n_seeds, difference, lambda d: Outcome.TIED if _tied(d) else Outcome.WORSE)

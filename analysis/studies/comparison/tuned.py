@@ -4,7 +4,8 @@ The *cost* is that of the curve as read (`analysis.fits.reading`), or of the onl
 
 - inside: the best rate has neighbours that trained, to either side
 - beside divergence: one of them diverged: the optimum lies between grid points, at most a step away
-- grid's edge: the best rate, or another tuned number, ends the grid: the arm may do better beyond
+- grid's edge: the best rate ends the grid: the arm may do better beyond
+- another grid's edge: what is tuned beside the rate, such as the momentum, ends its grid
 - one rate: nothing was tuned, by design
 - diverged: no rate trained
 """
@@ -24,8 +25,10 @@ from analysis.studies.comparison.design import Cell, is_number
 from analysis.tables.arrays import Floats
 
 EDGE: Final = "grid's edge"
+OTHER_EDGE: Final = "another grid's edge"
 DIVERGED: Final = "diverged"
-State = Literal["inside", "beside divergence", "grid's edge", "one rate", "diverged"]
+State = Literal["inside", "beside divergence", "grid's edge", "another grid's edge", "one rate", "diverged"]
+DOUBTFUL = (EDGE, OTHER_EDGE, DIVERGED)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Tuned:
 
     def doubting(self, name: str) -> Quantity:
         """The cost with what is to be doubted about it; `name` is the cell's."""
-        return replace(self.cost, doubts=((self.state, name),) if self.state in (EDGE, DIVERGED) else ())
+        return replace(self.cost, doubts=((self.state, name),) if self.state in DOUBTFUL else ())
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,8 @@ def _chosen(choices: list[Tuned]) -> Tuned:
     sample = np.min(samples, axis=0) if len(samples) == len(choices) else None
     at_edge = any(_ends(best.cell.choice[key], [each.cell.choice[key] for each in choices]) for key in best.cell.choice)
     cost = replace(best.cost, sample=sample, may_fall=best.cost.may_fall or at_edge)
-    return replace(best, cost=cost, state=EDGE if at_edge and np.isfinite(cost.value) else best.state)
+    other = at_edge and np.isfinite(cost.value) and best.state != EDGE
+    return replace(best, cost=cost, state=OTHER_EDGE if other else best.state)
 
 
 def _ends(value: Any, values: list[Any]) -> bool:

@@ -11,12 +11,14 @@ from analysis.drawing import style
 from analysis.studies.comparison.design import sign
 from analysis.studies.comparison.figures import arms
 from analysis.studies.comparison.result import Comparison
+from analysis.studies.comparison.tuned import EDGE, OTHER_EDGE
 from analysis.tables.keys import plain
 from analysis.tables.sweep import SweepTables
 
 HEADROOM = 1.0  # beyond the best value; what is worse is drawn at the edge with its value
 LINE = 9  # points between values that are written at one place
 MARGIN = 0.06  # of the scale, to either side
+EDGES = (EDGE, OTHER_EDGE)
 APART = 0.012  # of the horizontal axis, between arms: intervals shall not cover each other
 
 
@@ -30,8 +32,9 @@ def caption(data: pd.DataFrame) -> str:
     """Says what the bars are."""
     return (
         "Every arm at its own best learning rate. Bars: 95% intervals from seed noise, without what a seed has in "
-        "common everywhere. Hollow: the best rate ends its grid, so there may be better ones. What lies more than "
-        f"{HEADROOM:g} beyond the best is drawn at the edge with its value; at crosses every rate diverges."
+        "common everywhere. Hollow: the best rate, or what else is tuned, ends its grid, so there may be better ones. "
+        f"What lies more than {HEADROOM:g} beyond the best is drawn at the edge with its value; at crosses every rate "
+        "diverges."
     )
 
 
@@ -118,7 +121,7 @@ def _dots(data: pd.DataFrame) -> Figure:
 
 
 def _hollow(axis: Axes, x: Any, y: Any, rows: pd.DataFrame, color: style.Colour, marker: str) -> None:
-    ends = (rows["state"] == "grid's edge").to_numpy()
+    ends = rows["state"].isin(EDGES).to_numpy()
     axis.plot(x[ends], y[ends], marker, color=color, markerfacecolor="white", markersize=5, zorder=3)
 
 
@@ -141,7 +144,7 @@ def _bars(
 def _handles(data: pd.DataFrame) -> list[Any]:
     states = set(data["state"])
     found: list[Any] = arms.handles(data)
-    found += [arms.hollow()] if "grid's edge" in states else []
+    found += [arms.hollow("best ends its grid")] if states & set(EDGES) else []
     return found + ([arms.cross()] if "diverged" in states else [])
 
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from planted_arms import arm_runs, told
 
-from analysis.fits.outcomes import Outcome
+from analysis.fits.advice import TO_A_FILE, Source, advise
+from analysis.fits.outcomes import Missing, Outcome
 from analysis.studies.comparison.figures import arms, comparison_curves
 from analysis.studies.comparison.fit import fit_comparison
 from scionlab.errors import UserError
@@ -66,9 +67,22 @@ def test_the_best_of_several_is_not_favoured_by_more_than_its_noise():
 def test_a_value_at_the_end_of_its_list_leaves_open_what_lies_beyond():
     found = fit_comparison(told(runs(momenta=(0.1, 0.2)), **SETTINGS))
     states = {(c.arm, c.place): c.state for c in found.cells}
-    assert set(states.values()) == {"grid's edge"}
+    assert set(states.values()) == {"another grid's edge"}
     one = fit_comparison(told(runs(momenta=(0.2,)), **SETTINGS))
     assert {c.state for c in one.cells} == {"inside"}
+
+
+def test_it_is_the_momentum_that_is_said_to_end_its_grid_and_no_more_rates_are_asked_for():
+    claims = [{"kind": "better", "of": "adam", "than": "scion", "at": 8}]
+    found = fit_comparison(told(runs(momenta=(0.1, 0.2), noise=0.001), claims=claims, **SETTINGS))
+    (claim,) = found.claims
+    assert "The best momentum of adam at batch size 8 and scion at batch size 8 ends its grid" in claim.text
+    assert "learning rate" not in claim.text
+    missing = {kind for judgement in found.judgements() for kind in judgement.missing}
+    assert missing - {Missing.SEEDS} == {Missing.VALUES_BEYOND}
+    advice = advise(found.judgements(), Source("run", ("batch-tolerance",), "batch-tolerance", "laptop"))
+    assert not any("rates" in command for command in advice.commands)
+    assert advice.note == TO_A_FILE
 
 
 def test_figures_draw_the_chosen_values():
