@@ -73,18 +73,20 @@ def measure_noise(
     curves: Sequence[LrCurve],
     blocks: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
+    places: Sequence[Any] | None = None,
     roughness: bool = False,
 ) -> Noise:
     """The noise of curves that trained somewhere.
 
     blocks: one of each curve; levels are compared within a block. Default: all curves are one.
-    groups: one of each curve; curves of a group have noise of one size. Default: every curve's rests have their own,
-        and the levels of a block one.
+    groups: one of each curve; the levels of a group are of one size at one place. Default: its block.
+    places: one of each curve; how large levels are may also differ by place, by one factor for all groups, as runs of
+        few steps are noisier than runs of many. Default: all curves are at one.
     roughness: whether one seed's noise is read off the roughness of curves, and of their minima within a block.
     """
     blocks = [0] * len(curves) if blocks is None else list(blocks)
-    rests, freedom = _rests(curves, list(range(len(curves))) if groups is None else groups)
-    levels, paired = _levels(curves, blocks, blocks if groups is None else groups)
+    rests, freedom = _rests(curves)
+    levels, paired = _levels(curves, blocks, groups or blocks, places or [0] * len(curves))
     if freedom.any() or any(pool.freedom for pool in levels):
         return _noise(curves, rests, freedom, levels, "seeds", paired)
     if roughness:
@@ -109,12 +111,12 @@ def _noise(
     return Noise(tuple(points), tuple(levels), source, float(np.sqrt(np.mean(squares))), paired)
 
 
-def _rests(curves: Sequence[LrCurve], groups: Sequence[Any]) -> tuple[list[Floats], Floats]:
+def _rests(curves: Sequence[LrCurve]) -> tuple[list[Floats], Floats]:
     """Variances of one run's rest at every curve's rates (J,), and the curves' degrees of freedom, 0 if not known."""
     squares, freedoms = [curve.squares for curve in curves], [curve.freedoms for curve in curves]
     sizes = [_within(s, f) for s, f in zip(squares, freedoms, strict=True)]
     totals = np.array([np.sum(s / size) for s, size in zip(squares, sizes, strict=True)])
-    variances, freedom = _by_group(groups, totals, np.array([np.sum(f) for f in freedoms]))
+    variances, freedom = moderated(totals, np.array([np.sum(f) for f in freedoms], float))
     return [variance * size for variance, size in zip(variances, sizes, strict=True)], freedom
 
 
@@ -138,7 +140,9 @@ def _by_group(groups: Sequence[Any], squares: Floats, freedoms: Floats) -> tuple
     return variances[of], freedom[of]
 
 
-def _levels(curves: Sequence[LrCurve], blocks: Sequence[Any], groups: Sequence[Any]) -> tuple[list[Pool], bool]:
+def _levels(
+    curves: Sequence[LrCurve], blocks: Sequence[Any], groups: Sequence[Any], places: Sequence[Any]
+) -> tuple[list[Pool], bool]:
     """Every curve's pool of one seed's level, and whether curves are paired."""
     found = {i: level for i, curve in enumerate(curves) if (level := _level(curve)) is not None}
     squares, freedoms = np.zeros(len(curves)), np.zeros(len(curves))
@@ -152,7 +156,11 @@ def _levels(curves: Sequence[LrCurve], blocks: Sequence[Any], groups: Sequence[A
         share = (len(mine) - 1) / len(mine) if paired else 1.0
         for i in mine:
             squares[i], freedoms[i] = np.sum((found[i] - common) ** 2), share * (len(found[i]) - 1)
-    variances, freedom = _by_group(groups, squares, freedoms)
+    at_place, _ = _by_group(places, squares, freedoms)
+    mean = float(np.average(at_place, weights=freedoms)) if freedoms.any() else 0.0
+    relative = at_place / mean if mean > 0 else np.ones(len(curves))
+    variances, freedom = _by_group(groups, squares / relative, freedoms)
+    variances = variances * relative
     pools = [Pool(float(np.sqrt(v)), float(f)) for v, f in zip(variances, freedom, strict=True)]
     return pools, several and equal
 

@@ -100,11 +100,12 @@ class TunedCells:
 def tune(cells: Sequence[Cell], count: int, rng: np.random.Generator) -> TunedCells:
     """The tuned values of cells, with `count` resamples where noise is known.
 
-    An arm has noise of one size, and curves of one shape. What a seed has in common in all cells cancels.
+    A seed's level is of a size that its arm and its place tell, and curves of an arm have one shape. What a seed has in
+    common in all cells cancels.
     """
     trained = [cell for cell in cells if cell.trained]
     arms, curves = [cell.arm for cell in trained], [cell.read for cell in trained]
-    noise = measure_noise(curves, groups=arms)
+    noise = measure_noise(curves, groups=arms, places=[cell.place for cell in trained])
     known = noise.levels_known
     readings = iter(read_levels(curves, noise, count, rng, arms))
     nothing = Quantity(np.inf, np.full(count, np.inf) if known else None)
