@@ -7,6 +7,7 @@
     results/runs/sweeps/<sweep_id>.parquet    which trials a sweep asked for
     results/runs/tunings/<study>.parquet      the trials of a search, also those that were ended early
     results/runs/imports/<name>.parquet       runs that were trained elsewhere
+    results/runs/checkpoints/<trial_id>.pt    a trial under way (`scionlab.store.checkpoints`)
 
 Every file appears whole (`scionlab.store.places`), so any number of processes can read and write at once, on one
 machine or on many. Any Parquet reader can read the tables without this code. `RunStore.compact` merges the small files
@@ -24,12 +25,13 @@ import pyarrow.dataset as ds
 
 from scionlab.errors import UserError
 from scionlab.schema import CURVES, IMPORTS, LAYERS, RUNS, SCHEMA_VERSION, SWEEPS, TABLES, TUNINGS, Table
+from scionlab.store.checkpoints import Checkpoints
 from scionlab.store.compaction import Compaction, alone, compact
 from scionlab.store.damage import Damaged, unwritable
 from scionlab.store.folder import TableFolder
 from scionlab.store.places import LocalPlace, join, place_of
 
-__all__ = ["FINISHED", "Compaction", "Damaged", "RunStore", "join"]
+__all__ = ["FINISHED", "Checkpoints", "Compaction", "Damaged", "RunStore", "join"]
 
 FINISHED = ("ok", "diverged")
 
@@ -51,6 +53,11 @@ class RunStore:
     def url(self) -> str:
         """What makes the same store in another process, on whatever machine sees it: an absolute path, or a URL."""
         return self.place.url
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Trials under way."""
+        return Checkpoints(self.place)
 
     @property
     def on_disk(self) -> bool:

@@ -56,6 +56,12 @@ class Place(Protocol):
     def write(self, name: str, rows: pa.Table) -> None:
         """Make a Parquet file, or replace it."""
 
+    def put(self, name: str, content: bytes) -> None:
+        """Make a file of any content, or replace it. OSError or UserError where that cannot be."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file; nothing where there is none."""
+
     def check_writable(self) -> None:
         """Raise OSError or UserError unless files can be made; leaves no file behind."""
 
@@ -95,11 +101,22 @@ class LocalPlace:
         return map(call, names)
 
     def write(self, name: str, rows: pa.Table) -> None:
+        """As `put`."""
+        self._replace(name, lambda temporary: pq.write_table(rows, temporary))
+
+    def put(self, name: str, content: bytes) -> None:
         """Under a hidden temporary name of its own, which is renamed when the disk has what is in it."""
+        self._replace(name, lambda temporary: temporary.write_bytes(content))
+
+    def remove(self, name: str) -> None:
+        """As `Place`."""
+        (self.path / name).unlink(missing_ok=True)
+
+    def _replace(self, name: str, write: Callable[[Path], object]) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_in(self.path, name.removesuffix(".parquet"))
+        temporary = temporary_in(self.path, name.partition(".")[0])
         try:
-            pq.write_table(rows, temporary)
+            write(temporary)
             sync(temporary)  # else a power cut can leave the new name without its content
             os.replace(temporary, self.path / name)
         finally:
@@ -156,6 +173,15 @@ class BucketPlace:
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink)
         self._put(name, sink.getvalue())
+
+    def put(self, name: str, content: bytes) -> None:
+        """As `write`."""
+        self._put(name, content)
+
+    def remove(self, name: str) -> None:
+        """As `Place`."""
+        with suppress(FileNotFoundError), self._asking("write to"):
+            self._files.delete_file(f"{self._path}/{name}")
 
     def check_writable(self) -> None:
         """Puts an empty object and removes it; where only the latter is forbidden, it stays."""

@@ -16,19 +16,26 @@ from scionlab.sweep.tasks import Task, longest_first
 
 @dataclass(frozen=True)
 class How:
-    """How trials are trained. `stack` is the number of trials in a stack, 1 for none, None for what is fastest.
+    """How trials are trained: nothing that changes their numbers but for rounding.
 
-    Raises UserError for an unknown `compile`, and a `stack` below 1.
+    compile: "auto" where it pays, "always" or "never".
+    stack: the number of trials in a stack, 1 for none, None for what is fastest.
+    checkpoint_minutes: minutes from one checkpoint of a trial to the next; inf for none on the way.
+
+    Raises UserError for an unknown `compile`, a `stack` below 1 and minutes that are not above 0.
     """
 
     compile: str = "auto"
     stack: int | None = None
+    checkpoint_minutes: float = 5.0
 
     def __post_init__(self) -> None:
         if self.compile not in MODES:
             raise unknown("compile", self.compile, MODES)
         if self.stack is not None and self.stack < 1:
             raise UserError(f"stack: {self.stack} is not allowed: it must be at least 1")
+        if not self.checkpoint_minutes > 0:
+            raise UserError(f"checkpoint_minutes: {self.checkpoint_minutes} is not allowed: it must be above 0")
 
 
 def arrange(plan: Plan, workers: int, cache: Path, how: How) -> list[Task]:
@@ -36,7 +43,8 @@ def arrange(plan: Plan, workers: int, cache: Path, how: How) -> list[Task]:
     sizes = stack_sizes(plan.cells, workers, cache, how.stack)
     shapes = shapes_to_compile(make_tasks(plan.cells, sizes, workers), workers, how.compile)
     tasks = make_tasks(plan.todo, sizes, workers)
-    ordered = longest_first(replace(task, compile=shape_of(task) in shapes) for task in tasks)
+    kept = 60 * how.checkpoint_minutes
+    ordered = longest_first(replace(task, compile=shape_of(task) in shapes, interval_s=kept) for task in tasks)
     first: dict[object, Task] = {}
     for task in ordered:
         if task.compile:

@@ -18,10 +18,11 @@ from scionlab.errors import UserError
 from scionlab.own import model_sha256, optimizer_sha256
 from scionlab.prepare import data_of
 from scionlab.store import FINISHED, RunStore
+from scionlab.sweep.keeping import Keeper, StoppedError
 from scionlab.sweep.plan import Cell
 from scionlab.sweep.poison import PoisonedError, poison
 from scionlab.sweep.tasks import Task
-from scionlab.training import Outcome, train, train_stack
+from scionlab.training import Outcome, Run, train_stack
 
 NODES_DIED = "the nodes that this trial was started on died, or could not be reached any more, {tries} times"
 POISONED = "the GPU was lost to this trial in {tries} worker processes; CUDA said: {said}"
@@ -44,27 +45,35 @@ OnReport = Callable[[Report], None]
 OnRow = Callable[[str, Mapping[str, Any]], None]
 
 
-def run_task(task: Task, store: RunStore, on_row: OnRow | None = None) -> list[Report]:
+def run_task(
+    task: Task, store: RunStore, on_row: OnRow | None = None, stopping: Callable[[], bool] = lambda: False
+) -> list[Report]:
     """Train the task's cells and store each; one report a cell, in their order. A failure to write raises.
 
     So does, as a PoisonedError and before anything is written of it, one after which this process has no GPU any more.
-    What fails together is trained one by one, so that a cell's failure is its own row and nobody else's.
+    What fails together is trained one by one, so that a cell's failure is its own row and nobody else's. A cell that is
+    trained alone is kept on its way (`scionlab.sweep.keeping`), and ends with a StoppedError where `stopping` says so.
     """
     started_at, began = datetime.now(UTC), time.perf_counter()
     error = None
     try:
-        outcomes = _train(task, _data(task), on_row)
+        outcomes = _train(task, _data(task), store, on_row, stopping)
+    except StoppedError:
+        raise
     except Exception as failure:
         if said := poison(failure):
             raise PoisonedError(said) from None
         if task.stacked:
             alone = replace(task, stacked=False)
-            return [report for cell in task.cells for report in run_task(replace(alone, cells=(cell,)), store, on_row)]
+            each = (run_task(replace(alone, cells=(cell,)), store, on_row, stopping) for cell in task.cells)
+            return [report for reports in each for report in reports]
         outcomes, error = [Outcome({"status": "error"})] * len(task.cells), traceback.format_exc()
     seconds = (time.perf_counter() - began) / len(task.cells)
     for cell, outcome in zip(task.cells, outcomes, strict=True):
         row = {**describe(cell), **outcome.summary, "error": error, "started_at": started_at}
         store.write_run(row, outcome.curve, outcome.layers)
+        if error is None and not task.stacked:
+            store.checkpoints.remove(cell.trial_id)
     return [
         _report({"trial_id": cell.trial_id, "wall_time_s": seconds, **outcome.summary, "error": error})
         for cell, outcome in zip(task.cells, outcomes, strict=True)
@@ -91,12 +100,15 @@ def report_lost(task: Task, store: RunStore, since: datetime, why: str = DIED) -
     return [reports[cell.trial_id] for cell in task.cells]
 
 
-def _train(task: Task, corpus: Source, on_row: OnRow | None) -> list[Outcome]:
+def _train(
+    task: Task, corpus: Source, store: RunStore, on_row: OnRow | None, stopping: Callable[[], bool]
+) -> list[Outcome]:
     trials = [cell.trial for cell in task.cells]
     listeners = [partial(on_row, cell.trial_id) if on_row else None for cell in task.cells]
     if task.stacked:
         return train_stack(trials, corpus, task.compile, listeners)
-    return [train(trials[0], corpus, task.compile, listeners[0])]
+    keeper = Keeper(store.checkpoints, task.cells[0].trial_id, task.interval_s, stopping)
+    return [keeper.train(lambda: Run(trials[0], corpus, task.compile, listeners[0]))]
 
 
 def _data(task: Task) -> Source:

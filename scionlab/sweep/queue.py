@@ -12,10 +12,14 @@ from typing import Any
 class TaskQueue:
     """Numbers 0, 1, …, size − 1, each handed out once; and again only if it is given back.
 
-    What a worker has taken outlives the worker: so a trial that kills it is not tried twice.
+    What a worker has taken outlives the worker: so a trial that kills it is not tried twice. Tasks in `alone` stop when
+    they are asked to, and are waited for.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, alone: Collection[int] = ()) -> None:
+        self._alone = frozenset(alone)
+        self._at_work: set[int] = set()
+        self._stopping = False
         self._waiting = deque(range(size))
         self._workers: dict[int, int] = {}
         self._skip: dict[int, frozenset[str]] = {}
@@ -32,10 +36,13 @@ class TaskQueue:
 
     def take(self, worker: int) -> tuple[int, frozenset[str]] | None:
         """The next number and the ids of its trials that need no more training, or None."""
-        if not self._waiting:
+        self._at_work.discard(worker)
+        if self._stopping or not self._waiting:
             return None
         number = self._waiting.popleft()
         self._workers[number] = worker
+        if number in self._alone:
+            self._at_work.add(worker)
         return number, self._skip.get(number, frozenset())
 
     def taken_by(self, worker: int) -> set[int]:
@@ -47,6 +54,22 @@ class TaskQueue:
         del self._workers[number]
         self._skip[number] = frozenset(skip)
         self._waiting.appendleft(number)
+
+    def stop(self) -> None:
+        """From now on nothing is handed out, and who is at work is asked to stop."""
+        self._stopping = True
+
+    def stopping(self) -> bool:
+        """Whether to stop."""
+        return self._stopping
+
+    def stopped(self, worker: int) -> None:
+        """A worker has saved what it was at."""
+        self._at_work.discard(worker)
+
+    def at_work(self) -> set[int]:
+        """Workers that are at a task that stops when it is asked to."""
+        return set(self._at_work)
 
     def tell(self, trial_id: str, row: Mapping[str, Any]) -> None:
         """The latest row of a trial's curve, or the latest validation."""

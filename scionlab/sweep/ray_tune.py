@@ -31,6 +31,7 @@ from scionlab.errors import UserError
 from scionlab.store import RunStore
 from scionlab.sweep.cluster import Machines, connected, gpu_shares, is_alive, machines, worker_threads
 from scionlab.sweep.job import NODES_DIED, POISONED, OnReport, OnRow, Report, report_found, report_lost, run_task
+from scionlab.sweep.keeping import StoppedError
 from scionlab.sweep.poison import PoisonedError
 from scionlab.sweep.queue import TaskQueue
 from scionlab.sweep.tasks import Task
@@ -39,6 +40,8 @@ from scionlab.sweep.tasks import Task
 REPORT_INTERVAL_S = 0.25
 # And of the losses of a trial under way, which are for the eye.
 ROW_INTERVAL_S = 1.0
+# Seconds that workers have after Ctrl-C to save their trials.
+SAVING_S = 30.0
 # So many deaths in a row without a task under way are not the fault of a trial: the sweep gives up.
 MAX_IDLE_DEATHS = 3
 # A task is started on so many nodes that die, or workers that lose their GPU, before it is given up.
@@ -74,10 +77,17 @@ class Worker(tune.Trainable):
                 return {"finished": finished, "done": True}
             number, skip = taken
             try:
-                finished.append((number, run_task(self.tasks[number].without(skip), self.store, self._tell)))
+                task = self.tasks[number].without(skip)
+                finished.append((number, run_task(task, self.store, self._tell, self._stopping)))
+            except StoppedError:
+                ray.get(self.queue.stopped.remote(self.number))
+                return {"finished": finished, "done": True}
             except UserError as error:  # the store cannot be written to: nobody should train on
                 return {"finished": finished, "stuck": str(error), "done": True}
         return {"finished": finished}
+
+    def _stopping(self) -> bool:
+        return bool(ray.get(self.queue.stopping.remote()))
 
     def _tell(self, trial_id: str, row: Mapping[str, Any]) -> None:
         now = time.monotonic()
@@ -245,7 +255,8 @@ def _fit(
     scratch: str,
 ) -> None:
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    queue = ray.remote(TaskQueue).options(num_cpus=0, scheduling_strategy=here).remote(len(tasks))
+    alone = [number for number, task in enumerate(tasks) if not task.stacked]
+    queue = ray.remote(TaskQueue).options(num_cpus=0, scheduling_strategy=here).remote(len(tasks), alone)
     listener = _Listener(tasks, queue, store, on_report, on_row, len(found.cpus))
     known = frozenset(store.sweep_ids()) if len(found.cpus) > 1 else frozenset()
     worker = tune.with_parameters(Worker, tasks=tuple(tasks), queue=queue, url=store.url, known=known, threads=threads)
@@ -266,7 +277,18 @@ def _fit(
     )
     try:
         tuner.fit()
+    except KeyboardInterrupt:
+        _let_workers_save(queue)
+        raise
     except TuneError:
         if listener.refusal is not None:
             raise listener.refusal from None
         raise
+
+
+def _let_workers_save(queue: Any) -> None:
+    """Wait while the workers keep what their trials have come to; another Ctrl-C does not wait."""
+    ray.get(queue.stop.remote())
+    until = time.monotonic() + SAVING_S
+    while ray.get(queue.at_work.remote()) and time.monotonic() < until:
+        time.sleep(0.1)

@@ -5,6 +5,7 @@ fit in memory; the fastest per trial is taken, if it is faster than alone by GAI
 SMALL floating-point operations a step are timed at all, as larger ones keep a core busy by themselves, and stacks of
 them have been slower (docs/performance.md); and only methods whose numbers a stack keeps. The choice is kept in
 results/cache/stacks.json, so that it is made once for a shape on a machine, and again for another version of PyTorch.
+Trials of very many steps are not stacked unasked: a stack is not kept on its way (`scionlab.sweep.keeping`).
 """
 
 import json
@@ -28,6 +29,8 @@ from scionlab.training import can_stack, seconds_per_step
 
 SIZES = (4, 16, 64)
 SMALL = 3e7
+# Steps beyond which a trial is trained alone, as it may take hours.
+LONG_STEPS = 100_000
 GAIN = 1.1
 TIMED_STEPS = 8
 # Of a GPU's memory, what stacks may take, all workers of it together.
@@ -70,6 +73,8 @@ def _size(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None) -
     if asked == 1 or len(cells) == 1:
         return 1
     trial = first.trial
+    if asked is None and trial.steps > LONG_STEPS:
+        return 1
     if asked is None and trial.device == "cpu" and (first.flops / trial.steps > SMALL or in_half_precision(trial)):
         return 1
     if not can_stack(trial, data_of(trial)):

@@ -1,5 +1,6 @@
 """What an executor is given: tasks, each of one cell or of several that are trained together, the longest first."""
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Self
@@ -12,11 +13,13 @@ class Task:
     """Cells that are trained together, mostly one. `compile` says whether their gradients are compiled.
 
     `stacked` says whether they are a stack: one cell can be, where others of its sweep have been trained before.
+    `interval_s` are the seconds from one checkpoint to the next of a cell that is trained alone.
     """
 
     cells: tuple[Cell, ...]
     compile: bool = False
     stacked: bool = False
+    interval_s: float = math.inf
 
     @property
     def cost(self) -> float:

@@ -70,19 +70,19 @@ def test_a_failed_trial_is_a_row_and_is_tried_again(experiment, tiny, store, con
             raise RuntimeError("boom")
         return real(trial, corpus)
 
-    real = job_module.train
-    monkeypatch.setattr(job_module, "train", fails_on_one)
+    real = job_module.Run
+    monkeypatch.setattr(job_module, "Run", fails_on_one)
     result = run_sweep(spec, "smoke", store, console, "inline")
     assert sorted(store.runs()["status"]) == ["error", "ok"]
     assert "RuntimeError: boom" in result.errors()[0]
-    monkeypatch.setattr(job_module, "train", real)
+    monkeypatch.setattr(job_module, "Run", real)
     again = run_sweep(spec, "smoke", store, console, "inline")
     assert [cell.trial.lr for cell in again.plan.todo] == [2**-6]
     assert set(store.runs()["status"]) == {"ok"}
 
 
 def test_ctrl_c_keeps_what_was_finished(experiment, tiny, store, console, monkeypatch):
-    real, calls = job_module.train, []
+    real, calls = job_module.Run, []
 
     def interrupted_on_the_third(trial, corpus, compiled=False, on_row=None):
         calls.append(trial)
@@ -90,13 +90,13 @@ def test_ctrl_c_keeps_what_was_finished(experiment, tiny, store, console, monkey
             raise KeyboardInterrupt
         return real(trial, corpus)
 
-    monkeypatch.setattr(job_module, "train", interrupted_on_the_third)
+    monkeypatch.setattr(job_module, "Run", interrupted_on_the_third)
     spec = experiment(*(tiny(seed=seed) for seed in range(4)))
     result = run_sweep(spec, "smoke", store, console, "inline")
     assert result.interrupted
     assert len(store.runs()) == 2
     assert store.sweeps()["status"].item() == "interrupted"
-    monkeypatch.setattr(job_module, "train", real)
+    monkeypatch.setattr(job_module, "Run", real)
     assert len(run_sweep(spec, "smoke", store, console, "inline").reports) == 2
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from scionlab.store import RunStore
-from scionlab.sweep import job, plan_sweep
+from scionlab.sweep import job, keeping, plan_sweep
 from scionlab.sweep.cluster import gpu_shares, worker_threads
 from scionlab.sweep.job import DIED, Report, report_lost, run_task
 from scionlab.sweep.queue import TaskQueue
@@ -31,8 +31,8 @@ def cells(experiment, tiny, store):
 def train_all(monkeypatch):
     """Trains a task of several cells one after another."""
 
-    def one_by_one(task, corpus, on_row):
-        return [outcome for cell in task.cells for outcome in real(Task((cell,)), corpus, on_row)]
+    def one_by_one(task, *more):
+        return [outcome for cell in task.cells for outcome in real(Task((cell,)), *more)]
 
     real = job._train
     monkeypatch.setattr(job, "_train", one_by_one)
@@ -106,7 +106,7 @@ def test_a_task_of_several_cells_gives_each_its_row(cells, store, train_all):
 
 
 def test_a_task_that_fails_is_an_error_of_all_its_cells(cells, store, monkeypatch):
-    def boom(task, corpus, on_row):
+    def boom(*arguments):
         raise RuntimeError("boom")
 
     monkeypatch.setattr(job, "_train", boom)
@@ -135,9 +135,9 @@ def test_cells_that_fail_together_are_trained_alone_and_only_the_one_at_fault_fa
             raise RuntimeError("boom")
         return real(trial, corpus, compiled)
 
-    real = job.train
+    real = job.Run
     monkeypatch.setattr(job, "train_stack", no_memory)
-    monkeypatch.setattr(job, "train", fails_on_one)
+    monkeypatch.setattr(job, "Run", fails_on_one)
     reports = run_task(Task(cells, stacked=True), store)
     assert [report.trial_id for report in reports] == [cell.trial_id for cell in cells]
     assert [report.status for report in reports] == ["error" if cell.trial.seed == 2 else "ok" for cell in cells]
@@ -147,7 +147,7 @@ def test_cells_that_fail_together_are_trained_alone_and_only_the_one_at_fault_fa
 def test_of_a_lost_task_finished_rows_stay_and_the_rest_are_errors(cells, store, train_all, monkeypatch):
     done, tried_before, failed, lost = cells
 
-    def boom(task, corpus, on_row):
+    def boom(*arguments):
         raise RuntimeError("boom")
 
     with monkeypatch.context() as broken:
@@ -232,3 +232,29 @@ def test_workers_that_cannot_start_end_the_sweep(cells, store):
     with pytest.raises(RuntimeError, match="die before they take a trial"):
         run([Deadly(cells)], store, 1, lambda report: None)
     assert store.runs().empty
+
+
+def test_a_task_that_stops_is_at_work_until_it_has_and_nothing_is_handed_out_any_more():
+    queue = TaskQueue(4, alone=(0, 2))
+    for worker in (0, 1, 2):
+        queue.take(worker)
+    assert queue.at_work() == {0, 2}
+    queue.stop()
+    assert queue.stopping()
+    assert queue.take(2) is None
+    assert queue.at_work() == {0}
+    queue.stopped(0)
+    assert queue.at_work() == set()
+
+
+def test_a_trial_that_was_stopped_goes_on_and_its_checkpoint_goes_with_its_row(cells, store, monkeypatch):
+    monkeypatch.setattr(keeping, "LOOK_UP_S", 0.0)
+    monkeypatch.setattr(keeping, "WORTH_S", 0.0)
+    task, asked = Task(cells[:1]), iter([False, False, True])
+    with pytest.raises(keeping.StoppedError):
+        run_task(task, store, stopping=lambda: next(asked))
+    assert store.checkpoints.trial_ids() == {cells[0].trial_id}
+    assert store.runs().empty
+    (report,) = run_task(task, store)
+    assert report.status == "ok"
+    assert store.checkpoints.trial_ids() == set()
