@@ -36,7 +36,7 @@ def resolve(trial: Trial) -> Trial:
     elif trial.model not in MODELS:
         raise unknown("model", trial.model, [*MODELS, "MODULE:FUNCTION"])
     if trial.roles != "auto":
-        role_preset(trial.roles)
+        role_preset(trial.roles, "roles")
     device = trial.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from scionlab.cli.options import app, err, out
+from scionlab.cli.options import Json, app, err, out
 from scionlab.errors import UserError
 from scionlab.loading_code import find, told
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from scionlab.optim.roles import UnclaimedError
 
 
+DEFAULT = "text"  # as in `scionlab.param_groups`
+
+
 @app.command()
 def explain(
     model: Annotated[
@@ -30,7 +33,10 @@ def explain(
             metavar="MODULE:FACTORY", help="a function that makes the model, without arguments or of width and depth"
         ),
     ],
-    preset: Annotated[str, typer.Option(help="norms and radii by role: text, shakespeare, nanogpt, image, …")] = "text",
+    roles: Annotated[
+        str | None,
+        typer.Option(help="norms and radii by role: text (default), shakespeare, nanogpt, image, …"),
+    ] = None,
     rule: Annotated[
         list[str] | None,
         typer.Option(
@@ -40,7 +46,8 @@ def explain(
     ] = None,
     width: Annotated[int | None, typer.Option(min=1, help="call FACTORY(width, depth), as trials do")] = None,
     depth: Annotated[int, typer.Option(min=1, help="depth that goes with --width")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
+    as_json: Json = False,
+    preset: Annotated[str | None, typer.Option(hidden=True)] = None,  # the first name of --roles
 ) -> None:
     """Print the shape, role, norm, radius and initialization of every parameter of a PyTorch model.
 
@@ -53,7 +60,7 @@ def explain(
 
       scionlab explain my_models:build_gpt --rule '.*c_attn\\.weight=hidden,layout=in_out,blocks=3'
 
-      scionlab explain torchvision.models:resnet18 --preset image --rule 'fc\\.weight=output'
+      scionlab explain torchvision.models:resnet18 --roles image --rule 'fc\\.weight=output'
 
       scionlab explain my_model:build --width 64 --depth 2
     """
@@ -61,20 +68,23 @@ def explain(
     from scionlab.optim.presets import role_preset
     from scionlab.optim.roles import UnclaimedError
 
+    if roles and preset and roles != preset:
+        raise UserError(f"roles: {roles!r} and --preset {preset!r} are two; name one")
+    chosen = roles or preset or DEFAULT
+    source = role_preset(chosen, "roles").source
     made = load_model(model, () if width is None else (width, depth))
     try:
-        rows = explain_model(made, preset, rule or ())
+        rows = explain_model(made, chosen, rule or ())
     except UnclaimedError as error:
         _print_unclaimed(error)
         raise UserError(f"{len(error.uses)} parameters of {model!r} need a rule") from None
-    source = role_preset(preset).source
     frozen = [name for name, parameter in made.named_parameters() if not parameter.requires_grad]
     if as_json:
-        answer = {"preset": preset, "radii_from": source, "parameters": [_record(row) for row in rows]}
+        answer = {"preset": chosen, "radii_from": source, "parameters": [_record(row) for row in rows]}
         typer.echo(json.dumps({**answer, "frozen": frozen}))
         return
-    _print_rows(rows, preset)
-    out.print(f"Radii of preset {preset}: {source}", soft_wrap=True)
+    _print_rows(rows, chosen)
+    out.print(f"Radii of preset {chosen}: {source}", soft_wrap=True)
     if frozen:
         out.print(f"Frozen, so without a role: {', '.join(frozen)}")
 

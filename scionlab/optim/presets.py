@@ -85,10 +85,10 @@ CONVOLUTIONS = {
 }
 
 
-def role_preset(name: str) -> RolePreset:
-    """The preset called `name`; a UserError where there is none."""
+def role_preset(name: str, field: str = "preset") -> RolePreset:
+    """The preset called `name`; a UserError, about the field that named it, where there is none."""
     if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
+        raise unknown(field, name, PRESETS)
     return PRESETS[name]
 
 

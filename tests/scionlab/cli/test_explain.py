@@ -120,7 +120,7 @@ def test_the_table_has_every_parameter_with_its_ball(explain):
 
 @pytest.mark.parametrize("target", ["models:Model", "models:finished"])
 def test_json_has_the_same(rows, target):
-    found, answer = rows(target, "--preset", "text-tied")
+    found, answer = rows(target, "--roles", "text-tied")
     assert len(found) == 14
     assert found["head.weight"] == {
         "names": ["head.weight"], "shape": [11, 8], "role": "output", "norm": "sign", "radius": 3000.0,
@@ -129,6 +129,15 @@ def test_json_has_the_same(rows, target):
     }  # fmt: skip
     assert (answer["preset"], answer["frozen"]) == ("text-tied", ["head.bias"])
     assert "NanoGPT of 124M to 3B parameters" in answer["radii_from"]
+
+
+def test_roles_were_called_preset_and_still_may_be(rows, explain):
+    for options in (["--preset", "image"], ["--roles", "image", "--preset", "image"]):
+        assert rows("models:Model", *options) == rows("models:Model", "--roles", "image")
+    assert rows("models:Model")[1]["preset"] == "text"
+    help_text = CliRunner().invoke(app, ["explain", "--help"]).stdout
+    assert "--roles" in help_text
+    assert "--preset" not in help_text
 
 
 def test_shared_weights_show_both_names(rows, explain):
@@ -215,7 +224,9 @@ def test_a_module_that_cannot_be_imported_shows_its_line(explain, capsys, tmp_pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--preset", "txt"], "preset: 'txt' is not known (did you mean 'text'?)"),
+        (["--roles", "txt"], "roles: 'txt' is not known (did you mean 'text'?)"),
+        (["--preset", "txt"], "roles: 'txt' is not known (did you mean 'text'?)"),
+        (["--roles", "text", "--preset", "image"], "roles: 'text' and --preset 'image' are two; name one"),
         (["--rule", "head"], "rule: 'head' is not allowed: it must read REGEX=ROLE"),
         (["--rule", "haed.*=output"], "rule 'haed.*' for role 'output' matches no parameter"),
         (["--rule", "head.weight=output,norm=sgin"], "norm: 'sgin' is not known (did you mean 'sign'?)"),
