@@ -42,6 +42,11 @@ class Fitted:
         """The fit for JSON, with its outcomes."""
         return _document(self.fit, self.advice)
 
+    @property
+    def about(self) -> dict[str, str]:
+        """Which experiment it is of, and which preset, for JSON."""
+        return {"experiment": self.tables.experiment, "preset": str(self.tables.sweep["preset"])}
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -51,11 +56,14 @@ class Drawn:
     figures: "list[SavedFigure]"
 
 
-def fit_results(results: Path | ResultsPlace, experiment: str | None, preset: str, what: str | None = None) -> Fitted:
+def fit_results(
+    results: Path | ResultsPlace, experiment: str | None, preset: str | None = None, what: str | None = None
+) -> Fitted:
     """Fit the newest sweep of an experiment; writes fits/<experiment>/<stem>.json and the CSVs beside it.
 
     `what` is a study; by default the experiment's own, whose settings only that one is told. Without an experiment it
-    is the study's own, if it is meant for one, or else the one that was called last.
+    is the study's own, if it is meant for one, or else the one that was called last; without a preset, the one of it
+    that was called last.
     """
     tables = load_sweep(results, experiment or (study(what).experiment if what else None) or None, preset)
     chosen = study(what or tables.study or DEFAULT)
@@ -69,7 +77,7 @@ def fit_results(results: Path | ResultsPlace, experiment: str | None, preset: st
 def draw_results(
     results: Path | ResultsPlace,
     experiment: str | None,
-    preset: str,
+    preset: str | None = None,
     what: str | None = None,
     figure: str | None = None,
 ) -> Drawn:
@@ -90,7 +98,7 @@ def draw_results(
 
 
 def report_results(
-    results: Path | ResultsPlace, experiment: str | None, preset: str, what: str | None = None
+    results: Path | ResultsPlace, experiment: str | None, preset: str | None = None, what: str | None = None
 ) -> tuple[Fitted, Path]:
     """Fit, draw and report; writes report/<experiment>.html and the index, too, and returns the page's path."""
     if sys.flags.optimize > 1:

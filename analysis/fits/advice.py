@@ -90,9 +90,7 @@ class Source:
 
     def again(self, preset: str) -> str:
         """The command that reads what was added to a preset."""
-        return shlex.join(
-            ["scionlab", "report", "--experiment", self.experiment, "--preset", preset, *self.place, *self.to]
-        )
+        return shlex.join(["scionlab", "report", self.experiment, "--preset", preset, *self.place, *self.to])
 
 
 @dataclass(frozen=True)

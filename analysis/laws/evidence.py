@@ -50,7 +50,7 @@ def read_evidence(results: Path, optimizer: str | None, experiment: str | None =
     hint = f"`scionlab fit batch-scaling --results {results}` writes it"
     found = [path.parent.name for path in sorted(fits.glob(f"*/{FILE}"))]
     if experiment is None and not found:
-        raise UserError(f"from: there is no {FILE} in a folder of {str(fits)!r}; {hint}")
+        raise UserError(f"results: there is no {FILE} in a folder of {str(fits)!r}; {hint}")
     named = [experiment] if experiment else found
     holding = {name: _entries(fits / name / FILE, hint) for name in named}
     if optimizer is not None and any(optimizer in entries for entries in holding.values()):
@@ -61,11 +61,11 @@ def read_evidence(results: Path, optimizer: str | None, experiment: str | None =
     path = fits / experiment / FILE
     name = _one(entries, optimizer, path)
     if entries[name].get("plan") is None:
-        raise UserError(f"from: {str(path)!r} has no base point for {name!r}: none of its settings trained")
+        raise UserError(f"results: {str(path)!r} has no base point for {name!r}: none of its settings trained")
     try:
         return _evidence(entries[name])
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"from: the entry of {name!r} in {str(path)!r} is damaged ({error}); {hint}") from None
+        raise UserError(f"results: the entry of {name!r} in {str(path)!r} is damaged ({error}); {hint}") from None
 
 
 def _entries(path: Path, hint: str) -> dict[str, Any]:
@@ -74,14 +74,14 @@ def _entries(path: Path, hint: str) -> dict[str, Any]:
         fit = json.loads(path.read_text(encoding="utf-8"))
         return {str(entry["optimizer"]): entry for entry in fit["optimizers"]}
     except OSError as error:
-        raise UserError(f"from: {str(path)!r} cannot be read: {error.strerror or error}; {hint}") from None
+        raise UserError(f"results: {str(path)!r} cannot be read: {error.strerror or error}; {hint}") from None
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise UserError(f"from: {str(path)!r} is not a batch-scaling fit; {hint}") from None
+        raise UserError(f"results: {str(path)!r} is not a batch-scaling fit; {hint}") from None
 
 
 def _one(entries: Mapping[str, Any], optimizer: str | None, path: Path) -> str:
     if not entries:
-        raise UserError(f"from: {str(path)!r} holds no optimizer")
+        raise UserError(f"results: {str(path)!r} holds no optimizer")
     if optimizer is None and len(entries) > 1:
         raise UserError(f"optimizer: {str(path)!r} holds several; choose one of {listed(sorted(entries))}")
     name = next(iter(entries)) if optimizer is None else optimizer

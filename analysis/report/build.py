@@ -120,7 +120,7 @@ def _about(tables: SweepTables) -> list[str]:
 
 def _command(name: str, tables: SweepTables, results: ResultsPlace, *more: str) -> str:
     """A command on the sweep of the page, quoted for a shell."""
-    which = ["--experiment", tables.experiment, "--preset", str(tables.sweep["preset"]), "--results", str(results)]
+    which = [tables.experiment, "--preset", str(tables.sweep["preset"]), "--results", str(results)]
     return shlex.join(["scionlab", name, *which, *more])
 
 

@@ -104,25 +104,30 @@ class SweepTables:
         return len(self.sweep["trial_ids"]) - len(self.runs)
 
 
-def load_sweep(results: Path | ResultsPlace, experiment: str | None, preset: str) -> SweepTables:
+def load_sweep(results: Path | ResultsPlace, experiment: str | None, preset: str | None = None) -> SweepTables:
     """Tables of the newest sweep, or of an import (preset "imported"); UserError if there is none, or it is empty.
 
-    Without an experiment it is the sweep that was called last, of whatever experiment.
+    Without an experiment it is the sweep that was called last, of whatever experiment. Without a preset it is the one
+    that was called last, of whatever preset; of an experiment without sweeps it is the import of that name.
     """
     store = ResultsPlace.of(results).store()
     if preset == IMPORTED:
         return _load_import(store, experiment)
     sweeps = store.sweeps()
-    sweeps = sweeps[sweeps["preset"] == preset]
-    hint = f"run it with `scionlab run EXPERIMENT --preset {preset} --results {results}` first"
-    if experiment is None and len(sweeps):
-        experiment = str(sweeps["experiment"].iloc[-1])
-    chosen = sweeps[sweeps["experiment"] == experiment]
-    if chosen.empty:
-        of = f" of {experiment!r}" if experiment else ""
-        raise UserError(f"results: no sweep{of} with preset {preset!r} in {str(store)!r}; {hint}")
-    named(str(experiment))
-    sweep = {str(name): value for name, value in chosen.iloc[-1].items()}
+    for column, asked in (("experiment", experiment), ("preset", preset)):
+        sweeps = sweeps if asked is None else sweeps[sweeps[column] == asked]
+    if sweeps.empty and preset is None and experiment in store.experiments():
+        return _load_import(store, experiment)
+    with_preset = f" --preset {preset}" if preset else ""
+    hint = f"run it with `scionlab run EXPERIMENT{with_preset} --results {results}` first"
+    if sweeps.empty:
+        of, at = (f" of {experiment!r}" if experiment else ""), (f" with preset {preset!r}" if preset else "")
+        imports = store.experiments() if not of and not at else []
+        hint = f"name one of its imports: {', '.join(imports)}" if imports else hint
+        raise UserError(f"results: no sweep{of}{at} in {str(store)!r}; {hint}")
+    sweep = {str(name): value for name, value in sweeps.iloc[-1].items()}
+    experiment = named(str(sweep["experiment"]))
+    chosen = sweeps[(sweeps["experiment"] == experiment) & (sweeps["preset"] == sweep["preset"])]
     ids = list(sweep["trial_ids"])
     runs = store.runs(ids)
     if not runs["status"].isin(FINISHED).any():
@@ -140,7 +145,7 @@ def _is_probe(curves: pd.DataFrame) -> "pd.Series[bool]":
 
 def _load_import(store: RunStore, name: str | None) -> SweepTables:
     if name is None:
-        raise UserError("experiment: is missing; name the import with --experiment")
+        raise UserError(f"experiment: is missing; name the import beside --preset {IMPORTED}")
     runs = store.imports(named(name))
     if runs.empty:
         hint = f"make one with `scionlab import FILE --name {name}`"

@@ -31,7 +31,7 @@ def complete_preset(ctx: typer.Context, incomplete: str) -> list[str]:
     """Presets of the experiment on the line, if it is one; else those that most have."""
     from scionlab.loading import load_experiment
 
-    experiment = ctx.params.get("experiment")
+    experiment = ctx.params.get("experiment") or ctx.params.get("option")
     try:
         names: Iterable[str] = load_experiment(experiment).presets if experiment else PRESETS
     except UserError:
@@ -70,15 +70,19 @@ def complete_stored(ctx: typer.Context, incomplete: str) -> list[str]:
     results = str(ctx.params.get("results") or "results")
     if "://" in results:
         return []
-    store = RunStore(Path(results, "runs"))
     logging.disable()  # a warning about a file would land on the line that is being typed
     try:
-        names = {*store.sweeps()["experiment"], *(path.stem for path in store.root.glob("imports/[!.]*.parquet"))}
+        names = RunStore(Path(results, "runs")).experiments()
     except UserError:
-        names = set()
+        names = []
     finally:
         logging.disable(logging.NOTSET)
-    return _beginning(sorted(names), incomplete)
+    return _beginning(names, incomplete)
+
+
+def complete_fitted(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What `scionlab fit` takes first: names of experiments that a store has, and of studies."""
+    return list(dict.fromkeys([*complete_stored(ctx, incomplete), *complete_study(incomplete)]))
 
 
 def _beginning(names: Iterable[str], incomplete: str) -> list[str]:

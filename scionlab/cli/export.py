@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from scionlab.cli.completion import choices, complete_preset, complete_stored
-from scionlab.cli.options import HERE, Json, Runs, app, err, out, print_json
+from scionlab.cli.options import HERE, ByOption, Json, Runs, app, err, one_name, out, print_json
 from scionlab.errors import UserError
 from scionlab.homes import expanded
 
@@ -15,6 +15,9 @@ from scionlab.homes import expanded
 @app.command()
 def export(
     to: Annotated[str, typer.Option(metavar="FILE", help="a .csv or .parquet file, or - for CSV on stdout")],
+    experiment: Annotated[
+        str | None, typer.Argument(help="trials of this experiment; default: all", autocompletion=complete_stored)
+    ] = None,
     what: Annotated[
         str,
         typer.Option(
@@ -22,15 +25,13 @@ def export(
             autocompletion=choices("runs", "curves", "layers", "sweeps", "tunings"),
         ),
     ] = "runs",
-    experiment: Annotated[
-        str | None, typer.Option(help="trials of this experiment; default: all", autocompletion=complete_stored)
-    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="trials of this preset; default: all", autocompletion=complete_preset)
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace a file that exists")] = False,
     results: Runs = HERE,
     as_json: Json = False,
+    option: ByOption = None,
 ) -> None:
     """Write a tidy table: a row per run, or per logged step of each run, with every field of the trial in a column.
 
@@ -40,7 +41,7 @@ def export(
 
       scionlab export --to runs.csv
 
-      scionlab export --what curves --experiment width --preset laptop --to curves.parquet
+      scionlab export width --what curves --preset laptop --to curves.parquet
 
       scionlab export --to - --results /data/results | column -ts,
     """
@@ -50,7 +51,7 @@ def export(
     if to == "-" and as_json:
         raise UserError("to: '-' is not allowed with --json: both write to stdout")
     to = expanded(to, "to")
-    table = table_of(results.store(), what, experiment, preset)
+    table = table_of(results.store(), what, one_name(experiment, option), preset)
     if to == "-":
         table.to_csv(sys.stdout, index=False)
         err.print(f"{what}: {len(table):,} rows, {len(table.columns)} columns", soft_wrap=True)

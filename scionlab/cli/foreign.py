@@ -41,7 +41,7 @@ def import_runs(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="name of the import, the --experiment of its report; default: the file's")
+        str | None, typer.Option(help="name of the import, which its report is asked for by; default: the file's")
     ] = None,
     results: Runs = HERE,
     as_json: Json = False,
@@ -103,8 +103,9 @@ def import_runs(
         out.print(f"left out: {table.left_out} of {table.left_out + len(table.rows)} rows, by {words}")
     _print(runs, chosen, replaced)
     out.print(f"study: {study.study}, about {study.about}; another with --study")
-    command = f"scionlab report --experiment {chosen} --preset imported --results {shlex.quote(str(results))}"
-    out.print(f"next: {command}")
+    # Of a sweep and an import of one name, a report is of the sweep unless it is told.
+    which = ["--preset", "imported"] if chosen in set(store.sweeps()["experiment"]) else []
+    out.print(f"next: {shlex.join(['scionlab', 'report', chosen, *which, '--results', str(results)])}")
 
 
 def assignments(option: str, texts: Iterable[str], targets: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from scionlab.cli.completion import complete_preset, complete_stored
+from scionlab.cli.completion import choices, complete_preset, complete_stored
 from scionlab.errors import UserError
 from scionlab.homes import expanded
 from scionlab.where import ResultsPlace
@@ -32,10 +32,25 @@ PresetName = Annotated[
 ]
 Stored = Annotated[
     str | None,
+    typer.Argument(help="name of an experiment or import; default: the last one run", autocompletion=complete_stored),
+]
+# What was given by this option before it was an argument: the way is still open, but not shown.
+ByOption = Annotated[str | None, typer.Option("--experiment", hidden=True, autocompletion=complete_stored)]
+LastPreset = Annotated[
+    str | None,
     typer.Option(
-        "--experiment", help="name of the experiment; default: the last one run", autocompletion=complete_stored
+        "--preset",
+        help="size of the grid; default: that of its last sweep, or its import",
+        autocompletion=complete_preset,
     ),
 ]
+
+
+def one_name(experiment: str | None, option: str | None) -> str | None:
+    """The experiment that is named by the argument or, as before, by an option; UserError where these differ."""
+    if experiment and option and experiment != option:
+        raise UserError(f"experiment: {experiment!r} and --experiment {option!r} are two; name one")
+    return experiment or option
 
 
 def _on_disk(results: Path) -> Path:
@@ -68,6 +83,30 @@ To = Annotated[
         help="where fits, figures and report go; default: the results folder, or below ./results/s3",
     ),
 ]
+Executor = Annotated[
+    str,
+    typer.Option(help="ray (trials in parallel) or inline (this process)", autocompletion=choices("ray", "inline")),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="trials at a time; default: one per core, or per GPU")]
+Compile = Annotated[
+    str,
+    typer.Option(
+        help="take gradients from compiled graphs: auto (where it pays), always or never",
+        autocompletion=choices("auto", "always", "never"),
+    ),
+]
+Stack = Annotated[
+    int | None,
+    typer.Option(min=1, help="trials of one shape trained together as one model; default: what is fastest"),
+]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="also write to tensorboard (below RESULTS/tensorboard) or wandb; repeatable",
+        autocompletion=choices("tensorboard", "wandb"),
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the cells and their cost, train nothing")]
 WithoutGpu = Annotated[
     bool, typer.Option("--without-gpu", help="train a preset called gpu on the CPU, where torch sees no GPU")
 ]

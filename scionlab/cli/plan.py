@@ -4,13 +4,14 @@ import json
 import math
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scionlab.cli.options import app, err, out, with_home
+from scionlab.cli.completion import complete_stored
+from scionlab.cli.options import ByOption, Json, app, err, one_name, out
 from scionlab.errors import UserError
+from scionlab.where import ResultsPlace
 
 if TYPE_CHECKING:
     from analysis.laws.evidence import Evidence
@@ -30,6 +31,12 @@ def _quantity(text: str) -> Any:
 @app.command()
 def plan(
     tokens: Annotated[str, _quantity("token budget of the large run: 10.6e9, 10.6B or 2^33")],
+    experiment: Annotated[
+        str | None,
+        typer.Argument(
+            help="of which experiment, where --results holds fits of several", autocompletion=complete_stored
+        ),
+    ] = None,
     base_tokens: Annotated[str | None, _quantity("token budget of the tuned small run")] = None,
     base_batch: Annotated[str | None, _quantity("its batch size, sequences a step")] = None,
     base_seq: Annotated[str | None, _quantity("its sequence length, tokens")] = None,
@@ -37,14 +44,15 @@ def plan(
     base_momentum: Annotated[
         str | None, _quantity("weight of the new gradient, kept by all rules; default: the fit's, or 0.1")
     ] = None,
-    from_: Annotated[
-        Path | None,
+    results: Annotated[
+        ResultsPlace | None,
         typer.Option(
-            "--from", metavar="RESULTS", callback=with_home, help="results folder: start from its batch-scaling fit"
+            "--results",
+            "--from",
+            parser=ResultsPlace.of,
+            metavar="FOLDER|URL",
+            help="start from the batch-scaling fit of these results",
         ),
-    ] = None,
-    experiment: Annotated[
-        str | None, typer.Option(help="of which experiment, where --from holds fits of several")
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help="whose fit, where it holds several")] = None,
     round_: Annotated[
@@ -74,28 +82,29 @@ def plan(
         str | None, _quantity("BST: shift of κ(B), sequences; below 0 only where base batch + shift is above 0")
     ] = None,
     params: Annotated[str | None, _quantity("parameters without embedding: adds the absolute step law")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON and nothing else")] = False,
+    as_json: Json = False,
+    option: ByOption = None,
 ) -> None:
     """Carry a tuned run to a larger token budget: what every rule advises, exact and rounded.
 
     The learning rate is the rule's for the rounded batch size. Momentum stays. Base options given together with
-    --from replace the fitted ones.
+    --results replace the fitted ones.
 
     Examples:
 
       scionlab plan --tokens 10.6e9 --base-tokens 1.3e9 --base-batch 256 --base-seq 1024 --base-lr 3.6e-4
 
-      scionlab plan --tokens 300M --from results --optimizer scion --round 8 --grow-seq
+      scionlab plan batch --tokens 300M --results results --optimizer scion --round 8 --grow-seq
     """
     from analysis.laws.evidence import read_evidence
     from analysis.laws.plan import Target, choose_rules, make_plan
 
     target = Target(positive("tokens", tokens), _multiple(round_), grow_seq, down=round_.startswith(DOWN))
-    if from_ is None and optimizer is not None:
-        raise UserError(f"optimizer: {optimizer!r} chooses among the fits of --from, which is not given")
-    if from_ is None and experiment is not None:
-        raise UserError(f"experiment: {experiment!r} chooses among the fits of --from, which is not given")
-    evidence = read_evidence(from_, optimizer, experiment) if from_ else None
+    experiment = one_name(experiment, option)
+    for what, chosen in (("optimizer", optimizer), ("experiment", experiment)):
+        if results is None and chosen is not None:
+            raise UserError(f"{what}: {chosen!r} chooses among the fits of --results, which is not given")
+    evidence = read_evidence(results.folder, optimizer, experiment) if results else None
     base = _base(
         evidence,
         {
@@ -170,7 +179,7 @@ def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]
     missing = [option for field, (option, _) in options.items() if field not in given and field != "momentum"]
     if missing:
         raise UserError(
-            f"{missing[0]}: is missing; give all of --base-tokens, --base-batch, --base-seq and --base-lr, or --from"
+            f"{missing[0]}: is missing; give all of --base-tokens, --base-batch, --base-seq and --base-lr, or --results"
         )
     return Point(**given)
 

@@ -1,12 +1,15 @@
 """`scionlab fit`, `figures`, `report`: from the runs in the store to numbers, pictures and a page."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from scionlab.cli.compact import suggest
-from scionlab.cli.completion import complete_study
-from scionlab.cli.options import HERE, Json, PresetName, Runs, Stored, To, app, out, print_json
+from scionlab.cli.completion import complete_fitted, complete_study
+from scionlab.cli.options import HERE, ByOption, Json, LastPreset, Runs, Stored, To, app, one_name, out, print_json
+from scionlab.errors import UserError, unknown
+from scionlab.where import ResultsPlace
 
 StudyName = Annotated[
     str | None,
@@ -21,32 +24,39 @@ StudyName = Annotated[
 
 @app.command()
 def fit(
-    what: Annotated[
-        str | None, typer.Argument(help="which fit: lr-transfer, batch-scaling, …", autocompletion=complete_study)
+    experiment: Annotated[
+        str | None,
+        typer.Argument(
+            help="name of an experiment or import; default: the last one run. Or the name of a study, for the "
+            "experiment that it is meant for",
+            autocompletion=complete_fitted,
+        ),
     ] = None,
-    experiment: Stored = None,
-    preset: PresetName = "laptop",
+    preset: LastPreset = None,
     results: Runs = HERE,
     to: To = None,
+    study: StudyName = None,
     as_json: Json = False,
+    option: ByOption = None,
 ) -> None:
     """Fit the runs in the store; writes results/fits/EXPERIMENT/ and prints the numbers.
 
     Examples:
 
-      scionlab fit lr-transfer
+      scionlab fit
 
-      scionlab fit batch-scaling --experiment my-import --preset imported
+      scionlab fit width --json | jq .fit.transfers
 
-      scionlab fit lr-transfer --json | jq .fit.transfers
+      scionlab fit my-import --study batch-scaling
     """
     from analysis.pipeline import fit_results
     from scionlab import terminal
 
     suggest(results)
-    fitted = fit_results(results.writing_to(to), experiment, preset, what)
+    asked = asked_of_fit(results, experiment, option, study)
+    fitted = fit_results(results.writing_to(to), asked.experiment, preset, asked.study)
     if as_json:
-        about = {"experiment": fitted.tables.experiment, "preset": preset, "study": fitted.study.name}
+        about = {**fitted.about, "study": fitted.study.name}
         print_json({**about, "files": fitted.files, "fit": fitted.document})
         return
     terminal.print_fit(fitted.fit, fitted.advice, out)
@@ -54,10 +64,43 @@ def fit(
         out.print(f"written: {path}")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An experiment, None for the last one run or the one the study is meant for; and a study, None for its own."""
+
+    experiment: str | None
+    study: str | None
+
+
+def asked_of_fit(results: ResultsPlace, name: str | None, option: str | None, study: str | None) -> Asked:
+    """What `scionlab fit NAME` is about: an experiment or import of the store, else a study; UserError for neither.
+
+    Beside --experiment, the older way, the name is a study. An experiment that comes with the project and was not run
+    is one, too: the sentence on its missing sweep says what to do.
+    """
+    from analysis.studies.table import STUDIES
+    from scionlab.loading import experiment_names
+
+    if name and option and (name != option or name in STUDIES):
+        if study not in (None, name):
+            raise UserError(f"study: {name!r} and --study {study!r} are two; name one")
+        return Asked(option, name)
+    if not name or option or study:
+        return Asked(name or option, study)
+    stored = results.store().experiments()
+    if name in stored:
+        return Asked(name, None)
+    if name in STUDIES:
+        return Asked(None, name)
+    if name in experiment_names():
+        return Asked(name, None)
+    raise unknown("experiment", name, {*stored, *STUDIES})
+
+
 @app.command()
 def figures(
     experiment: Stored = None,
-    preset: PresetName = "laptop",
+    preset: LastPreset = None,
     results: Runs = HERE,
     to: To = None,
     study: StudyName = None,
@@ -65,6 +108,7 @@ def figures(
         str | None, typer.Option(metavar="NAME", help="draw this one alone, such as transfer; default: all")
     ] = None,
     as_json: Json = False,
+    option: ByOption = None,
 ) -> None:
     """Fit and draw; writes results/figures/EXPERIMENT/: SVG, PNG and the CSV behind each.
 
@@ -72,19 +116,19 @@ def figures(
 
       scionlab figures
 
-      scionlab figures --experiment width --figure transfer
+      scionlab figures width --figure transfer
     """
     from analysis.pipeline import draw_results
 
     suggest(results)
-    drawn = draw_results(results.writing_to(to), experiment, preset, study, figure)
+    drawn = draw_results(results.writing_to(to), one_name(experiment, option), preset, study, figure)
     if as_json:
         written = [
             {"name": saved.name, "title": saved.title, "alt": saved.alt}
             | {suffix: saved.path.with_suffix(f".{suffix}") for suffix in ("svg", "png", "csv")}
             for saved in drawn.figures
         ]
-        print_json({"experiment": drawn.fitted.tables.experiment, "preset": preset, "figures": written})
+        print_json({**drawn.fitted.about, "figures": written})
         return
     for saved in drawn.figures:
         out.print(f"written: {saved.path}.svg, .png, .csv")
@@ -93,11 +137,12 @@ def figures(
 @app.command()
 def report(
     experiment: Stored = None,
-    preset: PresetName = "laptop",
+    preset: LastPreset = None,
     results: Runs = HERE,
     to: To = None,
     study: StudyName = None,
     as_json: Json = False,
+    option: ByOption = None,
 ) -> None:
     """Fit, draw and write the experiment's page below results/report/: one self-contained file.
 
@@ -107,17 +152,17 @@ def report(
 
       scionlab report
 
-      scionlab report --experiment width --preset full --results /data/results
+      scionlab report width --preset full --results /data/results
 
-      scionlab report --experiment my-import --preset imported --study lr-transfer
+      scionlab report my-import --study lr-transfer
     """
     from analysis.pipeline import report_results
     from scionlab import terminal
 
     suggest(results)
-    fitted, path = report_results(results.writing_to(to), experiment, preset, study)
+    fitted, path = report_results(results.writing_to(to), one_name(experiment, option), preset, study)
     if as_json:
-        print_json({"experiment": path.stem, "preset": preset, "report": path, "index": path.with_name("index.html")})
+        print_json({**fitted.about, "report": path, "index": path.with_name("index.html")})
         return
     terminal.print_fit(fitted.fit, fitted.advice, out)
     out.print(f"report: {path}")

@@ -5,8 +5,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scionlab.cli.completion import choices, complete_experiment, complete_optimizer
-from scionlab.cli.options import HERE, Json, PresetName, Runs, WithoutGpu, app, err, out, print_json, stop_when_asked
+from scionlab.cli.completion import complete_experiment, complete_optimizer
+from scionlab.cli.options import (
+    HERE,
+    Compile,
+    DryRun,
+    Executor,
+    Json,
+    PresetName,
+    Runs,
+    Stack,
+    Track,
+    WithoutGpu,
+    Workers,
+    app,
+    err,
+    out,
+    print_json,
+    stop_when_asked,
+)
 
 if TYPE_CHECKING:
     from scionlab.spec import Experiment
@@ -50,36 +67,16 @@ def run(
         bool,
         typer.Option("--finer-rates", help="also train the geometric mean of every two neighbouring learning rates"),
     ] = False,
-    executor: Annotated[
-        str,
-        typer.Option(help="ray (trials in parallel) or inline (this process)", autocompletion=choices("ray", "inline")),
-    ] = "ray",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="trials at a time; default: one per core, or per GPU")
-    ] = None,
+    executor: Executor = "ray",
+    workers: Workers = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to run on: auto (this machine is part of it) or HOST:PORT")
     ] = None,
-    compile: Annotated[
-        str,
-        typer.Option(
-            help="take gradients from compiled graphs: auto (where it pays), always or never",
-            autocompletion=choices("auto", "always", "never"),
-        ),
-    ] = "auto",
-    stack: Annotated[
-        int | None,
-        typer.Option(min=1, help="trials of one shape trained together as one model; default: what is fastest"),
-    ] = None,
-    track: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="also write to tensorboard (below RESULTS/tensorboard) or wandb; repeatable",
-            autocompletion=choices("tensorboard", "wandb"),
-        ),
-    ] = None,
+    compile: Compile = "auto",
+    stack: Stack = None,
+    track: Track = None,
     without_gpu: WithoutGpu = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the cells and their cost, train nothing")] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Train the trials of an experiment that are not in the store yet.

@@ -113,6 +113,10 @@ class RunStore:
         """One row per run of the import called `name`, in the order of its file."""
         return self._read(IMPORTS, [name]).sort_values("row", ignore_index=True)
 
+    def experiments(self) -> list[str]:
+        """Names of the experiments that it has sweeps or imports of."""
+        return sorted({*self.sweeps()["experiment"], *self._folder(IMPORTS).small()})
+
     def finished(self, trial_ids: Collection[str] | None = None) -> set[str]:
         """Ids of the trials that need no more training: `ok` and `diverged`, not `error`."""
         is_finished = ds.field("status").isin(FINISHED)

@@ -35,7 +35,7 @@ COMMANDS = {
     "status": (["status", "--results=~/sweeps"], "no sweep in {home}/sweeps"),
     "doctor": (["doctor", "--results=~/none"], "{home}/none"),
     "report": (["report", "--results=~/sweeps", "--to=~/pages"], "in '{home}/sweeps/runs'"),
-    "plan": (["plan", "--tokens=1e9", "--from=~/sweeps"], "'{home}/sweeps/fits'"),
+    "plan": (["plan", "--tokens=1e9", "--results=~/sweeps"], "'{home}/sweeps/fits'"),
     "import": (["import", "~/runs.csv"], "'{home}/runs.csv' cannot be read"),
     "run": (["run", "~/mine.py"], "'{home}/mine.py' is not a file"),
     "tune": (["tune", "~/mine.py", "--results=~/sweeps"], "'{home}/mine.py' is not a file"),

@@ -87,7 +87,7 @@ class PowerLawFit:
 
 @dataclass(frozen=True)
 class PlanBase:
-    """What `scionlab plan --from` needs: the largest budget's optimum and the free power law with its resamples.
+    """What `scionlab plan --results` needs: the largest budget's optimum and the free power law with its resamples.
 
     `samples` holds (batch exponent, log₂ batch, lr exponent, log₂ lr) at the base budget.
     """

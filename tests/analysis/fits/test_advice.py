@@ -113,7 +113,7 @@ def test_a_sentence_names_all_it_is_for_and_one_command_adds_it_all():
         "Many more seeds: at the present value 8 would not do. For: muon.",
     ]
     assert advice.commands == ("scionlab run width --preset laptop --seeds 6 --more-rates 1",)
-    assert advice.again == "scionlab report --experiment width --preset laptop"
+    assert advice.again == "scionlab report width --preset laptop"
     assert advice.note == ""
     assert [each["command"] is None for each in advice.outcomes] == [False, False, True]
     assert advice.outcomes[1]["missing"] == ["seeds", "rates beyond"]

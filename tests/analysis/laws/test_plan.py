@@ -301,7 +301,7 @@ def results(tmp_path):
 
 
 def test_a_fit_gives_base_power_law_and_intervals(results):
-    found = rows("plan", "--tokens", 2**23, "--from", results(entry()))
+    found = rows("plan", "--tokens", 2**23, "--results", results(entry()))
     assert found["bst"]["exact"]["batch_size"] == pytest.approx(16 * 4)
     assert found["bst"]["rounded"]["momentum"] == 0.2
     law = found["power-law"]
@@ -314,20 +314,20 @@ def test_a_fit_gives_base_power_law_and_intervals(results):
     width = np.log2(interval["batch_size_high"] / interval["batch_size_low"])
     assert width == pytest.approx(2 * 1.96 * 0.02 * np.sqrt(1 + 9), rel=0.15)
     assert found["bst"]["interval"] is None
-    text = invoke("plan", "--tokens", 2**23, "--from", results(entry())).stdout
+    text = invoke("plan", "--tokens", 2**23, "--results", results(entry())).stdout
     assert "power-law: 95% interval: batch size" in text
 
 
 def test_without_resamples_there_is_no_interval_and_without_a_law_no_rule(results):
-    assert rows("plan", "--tokens", 2**23, "--from", results(entry(samples=[])))["power-law"]["interval"] is None
-    done = invoke("plan", "--tokens", 2**23, "--from", results(entry(samples=[], power_law=None)))
+    assert rows("plan", "--tokens", 2**23, "--results", results(entry(samples=[])))["power-law"]["interval"] is None
+    done = invoke("plan", "--tokens", 2**23, "--results", results(entry(samples=[], power_law=None)))
     assert "power-law" not in done.stdout
     assert "the fit of 'scion' has no free power law" in done.stderr
 
 
 def test_given_base_options_replace_the_fitted_ones_but_not_the_law(results):
-    plain = rows("plan", "--tokens", 2**23, "--from", results(entry()))
-    given = rows("plan", "--tokens", 2**23, "--from", results(entry()), "--base-batch", 32, "--base-momentum", 0.5)
+    plain = rows("plan", "--tokens", 2**23, "--results", results(entry()))
+    given = rows("plan", "--tokens", 2**23, "--results", results(entry()), "--base-batch", 32, "--base-momentum", 0.5)
     assert given["no-change"]["rounded"]["batch_size"] == 32
     assert given["no-change"]["rounded"]["momentum"] == 0.5
     assert given["power-law"]["exact"]["batch_tokens"] == plain["power-law"]["exact"]["batch_tokens"]
@@ -335,16 +335,16 @@ def test_given_base_options_replace_the_fitted_ones_but_not_the_law(results):
 
 def test_momentum_may_be_unknown(results):
     base = entry()["plan"]["base"] | {"momentum": None}
-    found = rows("plan", "--tokens", 2**23, "--from", results(entry(base=base)))
+    found = rows("plan", "--tokens", 2**23, "--results", results(entry(base=base)))
     assert found["bst"]["rounded"]["momentum"] is None
 
 
 def test_the_optimizer_is_chosen(results):
     folder = results(entry("scion"), entry("adam"))
-    assert refused("plan", "--tokens", "1e7", "--from", folder).endswith("choose one of adam, scion")
-    message = refused("plan", "--tokens", "1e7", "--from", folder, "--optimizer", "scoin")
+    assert refused("plan", "--tokens", "1e7", "--results", folder).endswith("choose one of adam, scion")
+    message = refused("plan", "--tokens", "1e7", "--results", folder, "--optimizer", "scoin")
     assert "optimizer: 'scoin' is not known (did you mean 'scion'?)" in message
-    done = invoke("plan", "--tokens", "1e7", "--from", folder, "--optimizer", "adam")
+    done = invoke("plan", "--tokens", "1e7", "--results", folder, "--optimizer", "adam")
     assert "AdamW:" not in done.stderr
 
 
@@ -357,16 +357,20 @@ def test_the_optimizer_is_chosen(results):
     ],
 )
 def test_a_weak_fit_is_said(results, changes, expected):
-    assert expected in invoke("plan", "--tokens", 2**23, "--from", results(entry(**changes))).stderr
+    assert expected in invoke("plan", "--tokens", 2**23, "--results", results(entry(**changes))).stderr
 
 
 def test_measured_constants_are_used_and_unusable_ones_said(results):
     measured = {"kappa_batch_exponent": 0.3, "kappa_batch_shift": 4.0}
-    found = rows("plan", "--tokens", 2**23, "--from", results(entry() | {"constants": measured}))
+    found = rows("plan", "--tokens", 2**23, "--results", results(entry() | {"constants": measured}))
     expected = KappaBst(exponent=0.3, shift=4.0).predict(Point(2**20, 16, 64, 2**-6), 2**23)
     assert found["bst-kappa"]["exact"]["batch_tokens"] == pytest.approx(expected.batch_tokens)
     done = invoke(
-        "plan", "--tokens", 2**23, "--from", results(entry() | {"constants": measured | {"kappa_batch_exponent": 1.6}})
+        "plan",
+        "--tokens",
+        2**23,
+        "--results",
+        results(entry() | {"constants": measured | {"kappa_batch_exponent": 1.6}}),
     )
     assert done.exit_code == 0
     assert "bst-kappa is left out for the measured κ(B): kappa-batch-exponent: 1.6 is not allowed" in done.stderr
@@ -471,13 +475,33 @@ def test_what_is_no_number_is_refused(text):
         (["--kappa-ratio", "0"], "kappa-ratio: '0' is not allowed; it must be above 0"),
         (["--kappa-batch-shift", "1"], "kappa-batch-shift: '1' says nothing without --kappa-batch-exponent"),
         (["--kappa-batch-exponent", "1.4999", "--tokens", "1e30"], "is out of reach of rule 'bst-kappa'"),
-        (["--optimizer", "scion"], "optimizer: 'scion' chooses among the fits of --from"),
-        (["--experiment", "batch"], "experiment: 'batch' chooses among the fits of --from"),
-        (["--from", "nowhere"], "from: there is no batch_scaling.json in a folder of 'nowhere/fits'"),
+        (["--optimizer", "scion"], "optimizer: 'scion' chooses among the fits of --results"),
+        (["batch"], "experiment: 'batch' chooses among the fits of --results"),
+        (["--results", "nowhere"], "results: there is no batch_scaling.json in a folder of 'nowhere/fits'"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments, expected):
     assert expected in refused(*WORKED, *arguments)
+
+
+def test_the_experiment_and_the_results_have_two_names_each(results):
+    folder, tokens = results(entry()), ("--tokens", 2**23)
+    results(entry(plan=None), experiment="other")
+    expected = rows("plan", "batch", *tokens, "--results", folder)
+    assert rows("plan", "batch", *tokens, "--from", folder) == expected
+    assert rows("plan", "--experiment", "batch", *tokens, "--results", folder) == expected
+    assert refused("plan", *tokens, "--results", folder).endswith("choose one of batch, other")
+
+
+def test_fits_of_runs_in_a_bucket_are_read_where_they_were_written(results, tmp_path, monkeypatch):
+    folder = results(entry())
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "results" / "s3" / "bucket" / "prefix"
+    elsewhere.mkdir(parents=True)
+    (folder / "fits").rename(elsewhere / "fits")
+    assert (
+        invoke("plan", "--tokens", 2**23, "--results", "s3://bucket/prefix?region=us-east-1", "--json").exit_code == 0
+    )
 
 
 def test_a_base_point_is_needed():
@@ -652,23 +676,23 @@ def test_rounding_is_chosen_and_said(text, rounded, said):
 
 def test_a_measured_kappa_without_a_solution_is_left_out_and_a_given_shift_refused(results):
     folder = results(entry() | {"constants": {"kappa_batch_exponent": 0.3, "kappa_batch_shift": -90}})
-    done = invoke("plan", "--tokens", 2**23, "--from", folder)
+    done = invoke("plan", "--tokens", 2**23, "--results", folder)
     assert done.exit_code == 0
     assert "bst-kappa is left out for the measured κ(B): kappa-batch-shift: -90 is not allowed" in done.stderr
-    message = refused("plan", "--tokens", 2**23, "--from", folder, "--kappa-batch-shift", -80)
+    message = refused("plan", "--tokens", 2**23, "--results", folder, "--kappa-batch-shift", -80)
     assert message.startswith(
         "kappa-batch-shift: -80 is not allowed for a base of 16 sequences; it must be above -12.8"
     )
-    assert "bst-kappa" in rows("plan", "--tokens", 2**23, "--from", folder, "--kappa-batch-shift", -8)
+    assert "bst-kappa" in rows("plan", "--tokens", 2**23, "--results", folder, "--kappa-batch-shift", -8)
 
 
 def test_optimizers_whose_names_hold_a_comma_are_quoted(results):
     first, second = "adamw, 1,073,741,824 parameters", "adamw, 214,663,680 parameters"
     folder = results(entry(first), entry(second))
     choice = f"choose one of {first!r}, {second!r}"
-    assert refused("plan", "--tokens", "1e7", "--from", folder).endswith(choice)
-    assert refused("plan", "--tokens", "1e7", "--from", folder, "--optimizer", "x").endswith(choice)
-    assert "bst" in rows("plan", "--tokens", "1e7", "--from", folder, "--optimizer", second)
+    assert refused("plan", "--tokens", "1e7", "--results", folder).endswith(choice)
+    assert refused("plan", "--tokens", "1e7", "--results", folder, "--optimizer", "x").endswith(choice)
+    assert "bst" in rows("plan", "--tokens", "1e7", "--results", folder, "--optimizer", second)
 
 
 def test_names_that_hold_a_comma_are_quoted_in_a_list():

@@ -290,9 +290,9 @@ def test_the_terminal_and_the_page_say_what_would_settle_a_noisy_sweep(tmp_path)
     fitted, path = report_results(tmp_path, "width", "laptop")
     (outcome,) = json.loads((tmp_path / "fits" / "width" / "lr_transfer.json").read_text())["outcomes"]
     command = f"scionlab run width --preset laptop --more-rates 1 --results {tmp_path}"
-    again = f"scionlab report --experiment width --preset laptop --results {tmp_path}"
+    again = f"scionlab report width --preset laptop --results {tmp_path}"
     assert (outcome["of"], outcome["outcome"], outcome["command"]) == ("adam", "not resolved", command)
-    done = CliRunner().invoke(app, ["fit", "--experiment", "width", "--results", str(tmp_path)])
+    done = CliRunner().invoke(app, ["fit", "width", "--results", str(tmp_path)])
     printed, html = done.stdout.splitlines(), path.read_text()
     for text in (f"{outcome['advice']} For: adam.", command, f"then: {again}"):
         assert f"  {text}" in printed, text
@@ -300,7 +300,7 @@ def test_the_terminal_and_the_page_say_what_would_settle_a_noisy_sweep(tmp_path)
     assert f">{command}</code>" in html
     assert f"Then report again: <code>{again}</code>" in html
     assert fitted.document["outcomes"][0] == outcome
-    as_json = CliRunner().invoke(app, ["fit", "--experiment", "width", "--results", str(tmp_path), "--json"])
+    as_json = CliRunner().invoke(app, ["fit", "width", "--results", str(tmp_path), "--json"])
     assert json.loads(as_json.stdout)["fit"]["outcomes"] == [outcome]
 
 

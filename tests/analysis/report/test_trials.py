@@ -179,7 +179,7 @@ def test_an_unknown_figure_and_one_with_nothing_to_show_are_refused(results, tmp
 
 
 def test_json_is_one_document_with_the_numbers_and_the_paths(results):
-    where = ("--experiment", "width", "--results", results, "--json")
+    where = ("width", "--results", results, "--json")
     fitted = json.loads(scionlab("fit", *where).stdout)
     assert fitted["study"] == "lr-transfer"
     assert {transfer["optimizer"] for transfer in fitted["fit"]["transfers"]} == {"adam", "scion"}

@@ -76,7 +76,7 @@ def test_a_csv_arrives_as_it_is(folder):
     assert rows["trial_id"].is_unique
     assert "runs: 4 runs imported, 1 of them diverged\n" in done.stdout
     assert "tokens: 65536, 131072\n" in done.stdout
-    assert done.stdout.endswith("next: scionlab report --experiment runs --preset imported --results results\n")
+    assert done.stdout.endswith("next: scionlab report runs --results results\n")
 
 
 def test_parquet_gives_the_same_runs_as_csv(folder):
@@ -391,7 +391,7 @@ def test_from_the_shell(clean_environment, folder):
 
     done = scionlab("--map", MAP, "--set", "seq_len=64", "--results", "my results")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("--preset imported --results 'my results'\n")
+    assert done.stdout.endswith("next: scionlab report runs --results 'my results'\n")
     assert len(pd.read_parquet(folder / "my results/runs/imports")) == 4
     path.write_text(HEADER + "8,x,3,65536,0\n8,0.1,,65536,0\n")
     done = scionlab("--map", MAP, "--set", "seq_len=64")

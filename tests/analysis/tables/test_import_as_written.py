@@ -316,7 +316,7 @@ def test_the_study_of_an_import_is_chosen_by_what_varies(case):
 def test_another_study_of_an_import_can_be_asked_for():
     lines, constants, *_ = VARIED["width"]
     assert invoke(lines, *constants).exit_code == 0
-    asked = ["--experiment", "runs", "--preset", "imported", "--json"]
+    asked = ["runs", "--json"]
     drawn = CliRunner().invoke(app, ["figures", *asked, "--figure", "transfer", "--study", "lr-transfer"])
     assert drawn.exit_code == 0, drawn.exception
     assert json.loads(drawn.stdout)["figures"]
@@ -341,7 +341,7 @@ def test_sizes_tokens_and_losses_are_enough_for_their_law():
     assert law["form"]["name"] == "chinchilla"
     found = {name: value["value"] for name, value in law["parameters"].items()}
     assert (found["E"], found["a"], found["b"]) == pytest.approx((1.7, 0.34, 0.28), rel=0.02)
-    page = CliRunner().invoke(app, ["report", "--experiment", "runs", "--preset", "imported"])
+    page = CliRunner().invoke(app, ["report", "runs"])
     assert page.exit_code == 0, page.exception
 
 

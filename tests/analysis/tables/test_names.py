@@ -33,7 +33,7 @@ def test_a_row_whose_name_leads_out_of_the_results_writes_nothing(call, tmp_path
     row = sweep_row(list(store.sweeps()["trial_ids"].iloc[-1]))
     store.write_sweep(row | {"sweep_id": "20990101T000000-bad", "experiment": "../../../outside", "started_at": LATE})
     before = sorted(tmp_path.rglob("*"))
-    asked = ["--experiment", "../../../outside"] if given else []
+    asked = ["../../../outside"] if given else []
     done = call(command, *asked, "--preset", row["preset"], "--results", runs.parent)
     assert done.code == 2
     assert "experiment: '../../../outside' is not allowed" in done.err

@@ -62,10 +62,12 @@ def test_a_bad_spec_is_one_line_and_status_2(case, cli, tmp_path, text_file):
         (["run", "nowhere.py"], "experiment: 'nowhere.py' is not a file"),
         (["run", "width", "--preset", "smoke", "--executor", "slurm"], "executor: 'slurm' is not known"),
         (["run", "width", "--preset", "smoke", "--results", "file"], "cannot write to 'file/runs'"),
-        (["fit", "lr-transfer"], "no sweep of 'width' with preset 'laptop'"),
-        (["fit"], "no sweep with preset 'laptop'"),
+        (["fit", "lr-transfer"], "no sweep of 'width' in 'results/runs'"),
+        (["fit"], "no sweep in 'results/runs'"),
+        (["fit", "width"], "no sweep of 'width' in"),
+        (["fit", "--preset", "full"], "no sweep with preset 'full' in"),
         (["fit", "lr-transfr"], "did you mean 'lr-transfer'"),
-        (["report", "--experiment", "depth"], "no sweep of 'depth'"),
+        (["report", "depth"], "no sweep of 'depth'"),
     ],
 )
 def test_bad_arguments_are_one_line_and_status_2(arguments, expected, cli, tmp_path):
@@ -99,7 +101,7 @@ def test_from_spec_to_report(cli, tmp_path, spec_file):
     done = cli("run", spec, "--preset", "smoke", "--executor", "inline")
     assert done.returncode == 0, done.stderr
     assert "mine/smoke: trained 12 of 12 trials" in done.stdout
-    done = cli("report", "--experiment", "mine", "--preset", "smoke")
+    done = cli("report", "mine")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("report: results/report/mine.html")
     assert "Does it run?" in (tmp_path / "results/report/mine.html").read_text()

@@ -52,12 +52,12 @@ def test_a_row_of_a_curve_says_whose_it_is(call, store):
 
 def test_an_experiment_is_what_its_last_call_asked_for(call, store, tmp_path):
     fill_batch(tmp_path / "results" / "runs", seeds=1)
-    call("export", "--experiment", "width", "--to", "width.csv")
+    call("export", "width", "--to", "width.csv")
     call("export", "--preset", "laptop", "--to", "both.csv")
     width, both = pd.read_csv("width.csv"), pd.read_csv("both.csv")
     assert set(width["experiment"]) == {"width"}
     assert len(both) == len(store.runs()) > len(width) > 0
-    call("export", "--what", "sweeps", "--experiment", "batch", "--to", "sweeps.csv")
+    call("export", "batch", "--what", "sweeps", "--to", "sweeps.csv")
     assert list(pd.read_csv("sweeps.csv")["experiment"]) == ["batch"]
 
 
@@ -76,7 +76,7 @@ def test_a_dash_is_csv_on_stdout_and_nothing_else(call, store):
         (["--to", "runs.xlsx"], "to: 'runs.xlsx' is not allowed; it must end in .csv or .parquet, or be -"),
         (["--to", "no/such/runs.csv"], "to: cannot write 'no/such/runs.csv': No such file"),
         (["--to", "x.csv", "--what", "curve"], "what: 'curve' is not known (did you mean 'curves'?)"),
-        (["--to", "x.csv", "--experiment", "widht"], "experiment: 'widht' is not known (did you mean 'width'?)"),
+        (["widht", "--to", "x.csv"], "experiment: 'widht' is not known (did you mean 'width'?)"),
         (["--to", "x.csv", "--preset", "full"], "preset: 'full' is not known"),
         (["--to", "x.csv", "--results", "empty"], "results: no runs in 'empty/runs'"),
         (["--to", "x.csv", "--what", "layers"], "results: no layers in 'results/runs'"),

@@ -13,6 +13,7 @@ from scionlab.cli import app, completion
 from scionlab.loading import experiment_names
 
 COMMANDS = ("run", "status", "fit", "figures", "report", "plan", "import", "export", "explain", "doctor", "compact")
+COMMANDS += ("tune", "transfer")
 
 
 def command_named(name):
@@ -127,6 +128,18 @@ def test_a_shell_is_offered_names_without_torch(tmp_path):
     assert loaded == "[]"
 
 
+@pytest.mark.parametrize("command", ["fit", "figures", "report", "export", "plan", "status"])
+def test_a_shell_is_offered_the_experiments_of_the_store(command, tmp_path):
+    fill(tmp_path / "results" / "runs", optimizers=("scion",), widths=(32,), seeds=1)
+    offered, loaded = completed(["scionlab", command, "w"], tmp_path)
+    assert (offered, loaded) == (["width"], "[]")
+    if command == "fit":
+        assert completed(["scionlab", command, "lr"], tmp_path)[0] == ["lr-transfer"]
+    if command in ("fit", "figures", "report", "export"):
+        assert completed(["scionlab", command, "width", "--preset", "sm"], tmp_path) == (["smoke"], "[]")
+        assert completed(["scionlab", command, "--experiment", "width", "--preset", "sm"], tmp_path)[0] == ["smoke"]
+
+
 def test_presets_are_those_of_the_experiment_on_the_line(spec_file):
     def offered(experiment, incomplete):
         return completion.complete_preset(SimpleNamespace(params={"experiment": experiment}), incomplete)
@@ -134,6 +147,8 @@ def test_presets_are_those_of_the_experiment_on_the_line(spec_file):
     assert offered(str(spec_file([0.1])), "") == ["smoke"]
     assert offered("nowhere.py", "l") == ["laptop"]
     assert offered("width", "g") == ["gpu"]
+    line = SimpleNamespace(params={"experiment": None, "option": str(spec_file([0.1]))})
+    assert completion.complete_preset(line, "") == ["smoke"]
 
 
 def test_optimizers_are_those_of_the_table():

@@ -87,7 +87,7 @@ def test_only_what_the_store_lacks_is_trained_and_the_fit_has_all_of_it(call, tm
         return done.out
 
     def fitted_seeds():
-        done = call("fit", "--experiment", "width-mlp", "--preset", "smoke", "--json")
+        done = call("fit", "width-mlp", "--json")
         assert done.code == 0, done.err
         return {optimum["n_seeds"] for optimum in json.loads(done.out)["fit"]["optima"]}
 

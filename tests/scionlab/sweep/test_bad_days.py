@@ -429,7 +429,7 @@ def test_a_store_of_the_first_version_is_read_gone_on_with_and_compacted(sweep, 
     status = command("status", "--json", "--results", store.root.parent)
     assert status.exit_code == 0, status.exception
     assert json.loads(status.stdout)["sweeps"][0]["ok"] == 4
-    fitted = command("fit", "lr-transfer", "--experiment", "tiny", "--preset", "smoke", "--results", store.root.parent)
+    fitted = command("fit", "tiny", "--study", "lr-transfer", "--preset", "smoke", "--results", store.root.parent)
     assert fitted.exit_code == 0 or isinstance(fitted.exception, UserError), fitted.exception
     store.compact()
     assert whole(store)
