@@ -60,10 +60,14 @@ def print_plan(plan: Plan, runs: pd.DataFrame, workers: int, console: Console) -
     console.print("timing a few steps of every shape …")
     seconds = estimate_seconds(plan.todo, runs) / workers
     flops = sum(cell.flops for cell in plan.todo)
-    console.print(
-        f"{len(plan.todo)} of {len(plan.cells)} trials to train, {flops:.2e} FLOPs, "
-        f"about {clock(seconds)} with {workers} at a time"
-    )
+    console.print(f"{len(plan.todo)} of {len(plan.cells)} trials to train, {cost_words(flops, seconds, workers)}")
+
+
+def cost_words(flops: float, seconds: float | None, workers: int) -> str:
+    """What trials cost with so many at a time; None is a time that nothing tells."""
+    if seconds is None:
+        return f"{flops:.2e} FLOPs with {workers} at a time; the store has no trial to tell by how long that takes"
+    return f"{flops:.2e} FLOPs, about {clock(seconds)} with {workers} at a time"
 
 
 def _span(values: Iterable[int]) -> str:

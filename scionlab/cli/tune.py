@@ -1,6 +1,7 @@
 """`scionlab tune` and `scionlab transfer`: search on the smallest model, use what was found, and say what it loses."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scionlab.cli.completion import choices
-from scionlab.cli.options import Json, PresetName, Results, WithoutGpu, app, err, out, print_json, stop_when_asked
+from scionlab.cli.options import (
+    DryRun,
+    Executor,
+    Json,
+    PresetName,
+    Results,
+    Stack,
+    Track,
+    WithoutGpu,
+    Workers,
+    app,
+    err,
+    out,
+    print_json,
+    stop_when_asked,
+)
+from scionlab.cli.tune_plan import show_searches, show_transfer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,13 +34,17 @@ if TYPE_CHECKING:
     from scionlab.tune.search import Place, Search
     from scionlab.tuning_spec import TransferPreset
 
+ALWAYS = "always"  # the way of compiling that searches know, too
 Which = Annotated[str, typer.Argument(help="`transfer`, or path to your own .py file")]
 Methods = Annotated[list[str] | None, typer.Option("--method", help="only this method; may be given several times")]
 Trials = Annotated[int | None, typer.Option(min=1, help="trials of a search; default: the preset's")]
-Workers = Annotated[int | None, typer.Option(min=1, help="trials at a time; default: one per core, or per GPU")]
-Executor = Annotated[
+Compile = Annotated[
     str,
-    typer.Option(help="ray (trials in parallel) or inline (this process)", autocompletion=choices("ray", "inline")),
+    typer.Option(
+        help="take gradients from compiled graphs: always, never, or auto (in searches never, in the comparison where "
+        "it pays)",
+        autocompletion=choices("auto", "always", "never"),
+    ),
 ]
 
 
@@ -36,7 +57,9 @@ def tune(
     trials: Trials = None,
     executor: Executor = "ray",
     workers: Workers = None,
+    compile: Compile = "auto",
     without_gpu: WithoutGpu = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Search for the proxy's best values: learning rate, momentum and what else the method's space names.
@@ -51,18 +74,27 @@ def tune(
       scionlab tune --preset smoke --method scion --trials 8
 
       scionlab tune my_transfer.py --preset laptop --workers 4
+
+      scionlab tune --preset full --dry-run
     """
     from scionlab.loading import load_transfer
-    from scionlab.sweep import check_gpu
+    from scionlab.sweep import How, check_gpu
+    from scionlab.tune.run import search_workers
     from scionlab.tune.run import tune as make
     from scionlab.tune.search import chosen_methods, make_searches
 
-    spec, store = load_transfer(experiment), _store(results)
+    spec, store, how = load_transfer(experiment), _store(results), How(compile)
     chosen = spec.preset(preset)
-    if not without_gpu:
+    if not without_gpu and not dry_run:
         check_gpu(preset, chosen.devices)
     place = places(chosen, chosen.rule)[0]
-    searches = make_searches(spec, preset, chosen_methods(chosen, method), [place], store, trials)
+    searches = make_searches(
+        spec, preset, chosen_methods(chosen, method), [place], store, trials, how.compile == ALWAYS
+    )
+    if dry_run:
+        at_once = search_workers(searches, store, executor, workers)
+        show_searches(searches, store, results / "tuning", at_once, as_json)
+        return
     stop_when_asked()
     result = make(searches, store, results / "tuning", err, executor, workers)
     if as_json:
@@ -83,37 +115,50 @@ def transfer(
     ] = None,
     executor: Executor = "ray",
     workers: Workers = None,
+    compile: Compile = "auto",
+    stack: Stack = None,
+    track: Track = None,
     without_gpu: WithoutGpu = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Use the proxy's values at every target as they are, tune each target from scratch, and compare the two.
 
     Needs the searches of `scionlab tune`, and makes as many at every target, one with each seed of search_seeds. What
-    both ways found with the same seed is trained with fresh seeds, as an ordinary sweep, and compared.
+    both ways found with the same seed is trained with fresh seeds, as an ordinary sweep, and compared. It is this sweep
+    that --stack and --track are for.
 
     Examples:
 
       scionlab transfer
 
       scionlab transfer --preset smoke --method scion --rule no-change
+
+      scionlab transfer --preset full --dry-run
     """
     from scionlab import terminal
     from scionlab.loading import load_transfer
-    from scionlab.sweep import check_gpu, run_sweep
+    from scionlab.sweep import How, check_gpu, run_sweep
+    from scionlab.trackers import start_trackers
     from scionlab.tune.final import final_experiment
-    from scionlab.tune.run import best_rows
+    from scionlab.tune.run import best_rows, search_workers
     from scionlab.tune.run import tune as make
     from scionlab.tune.search import chosen_methods, make_searches
 
-    spec, store = load_transfer(experiment), _store(results)
+    spec, store, how = load_transfer(experiment), _store(results), How(compile, stack)
     chosen = spec.preset(preset)
-    if not without_gpu:
+    if not without_gpu and not dry_run:
         check_gpu(preset, chosen.devices)
     names, law = chosen_methods(chosen, method), rule or chosen.rule
     proxy, *targets = places(chosen, law)
     proxies = make_searches(spec, preset, names, [proxy], store, trials)
-    directs = make_searches(spec, preset, names, targets, store, trials)
-    best_rows(store, proxies)  # before hours of training
+    directs = make_searches(spec, preset, names, targets, store, trials, how.compile == ALWAYS)
+    if dry_run:
+        at_once = search_workers(directs, store, executor, workers)
+        show_transfer(proxies, directs, store, results / "tuning", at_once, as_json)
+        return
+    best_rows(store, proxies)  # before hours of training, as are the trackers
+    trackers = start_trackers(track or [], results, spec.name)
     stop_when_asked()
     result = make(directs, store, results / "tuning", err, executor, workers)
     if result.interrupted:
@@ -122,7 +167,7 @@ def transfer(
         _end(result, results, spec.name, quiet=as_json)
     found = best_rows(store, [*proxies, *directs])
     final = final_experiment(spec, preset, law, found, proxies, directs, store)
-    swept = run_sweep(final, preset, store, err, executor=executor, workers=workers)
+    swept = run_sweep(final, preset, store, err, executor, workers, how, trackers)
     if as_json:
         trained = {"trials": len(swept.plan.cells), "trained": len(swept.reports), "failed": len(swept.errors())}
         print_json(_document(result, results, spec.name) | {"interrupted": swept.interrupted, "comparison": trained})
@@ -131,7 +176,8 @@ def transfer(
         raise typer.Exit(130)
     if not as_json:
         terminal.print_result(swept, f"{spec.name}/{preset}", out)
-        out.print(f"next: scionlab report --experiment {spec.name} --preset {preset} --results {results}")
+        again = ["scionlab", "report", spec.name, "--preset", preset, "--results", str(results)]
+        out.print(f"next: {shlex.join(again)}")
     _end(result, results, spec.name, quiet=as_json, failed=swept.errors())
 
 

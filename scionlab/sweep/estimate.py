@@ -1,15 +1,18 @@
-"""How long a plan will take: from the store where it has trained the same shape, else from a few steps thrown away."""
+"""How long a plan will take: from the store where it has trained the same shape, else from a few steps thrown away.
+
+`seconds_by_store` times nothing: what the store has not trained takes as long for its cost as what it has.
+"""
 
 import json
 import math
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from scionlab.prepare import data_of, train_flops
-from scionlab.sweep.plan import Cell
+from scionlab.sweep.plan import STEP_OVERHEAD_FLOPS, Cell
 from scionlab.training import train
 
 TIMED_STEPS = 3
@@ -27,18 +30,43 @@ def estimate_seconds(cells: Sequence[Cell], runs: pd.DataFrame) -> float:
     Every stage is a shape of its own, and probes add their share of the cost.
     """
     stages = [stage for cell in cells for stage in _stages(cell)]
-    speeds: dict[tuple[object, ...], float] = {}
+    speeds: dict[Hashable, float] = {}
     known = _known(runs)
     for stage in sorted(stages, key=lambda stage: stage.flops):
         shape = _shape(stage)
         if shape not in speeds:
             speeds[shape] = known.get(shape) or _timed(stage) or _extrapolate(stage, speeds, stages)
+    return sum(_seconds(cell, speeds) for cell in cells)
 
-    def seconds(cell: Cell) -> float:
-        training = sum(stage.trial.exact_tokens / speeds[_shape(stage)] for stage in _stages(cell))
-        return training * cell.cost / (cell.cost - cell.probe_cost)
 
-    return sum(map(seconds, cells))
+def seconds_by_store(cells: Sequence[Cell], runs: pd.DataFrame) -> list[float | None]:
+    """Each cell's training seconds on one worker, as earlier trials tell: trains and times nothing.
+
+    None where none of them is of its shape, or ran on its device.
+    """
+    speeds, paces = _known(runs), _paces(runs)
+
+    def seconds(cell: Cell) -> float | None:
+        if all(_shape(stage) in speeds for stage in _stages(cell)):
+            return _seconds(cell, speeds)
+        pace = paces.get(cell.trial.device)
+        return None if pace is None else pace * cell.cost
+
+    return list(map(seconds, cells))
+
+
+def _seconds(cell: Cell, speeds: Mapping[Hashable, float]) -> float:
+    training = sum(stage.trial.exact_tokens / speeds[_shape(stage)] for stage in _stages(cell))
+    return training * cell.cost / (cell.cost - cell.probe_cost)
+
+
+def _paces(runs: pd.DataFrame) -> dict[Hashable, float]:
+    """By device, Σ seconds ÷ Σ cost of the trials that went to their end, without compiling, and the cost of probes."""
+    whole = runs[runs["status"] == "ok"]
+    cost = whole["flops"] + STEP_OVERHEAD_FLOPS * whole["steps"]
+    seconds = whole["wall_time_s"] - whole["compile_s"].fillna(0.0)
+    sums = whole.assign(cost=cost, seconds=seconds).groupby("device")[["seconds", "cost"]].sum()
+    return (sums["seconds"] / sums["cost"]).to_dict()
 
 
 def _stages(cell: Cell) -> Iterator[Cell]:
@@ -75,9 +103,7 @@ def _timed(cell: Cell) -> float | None:
     return tokens / (time.perf_counter() - began)
 
 
-def _extrapolate(
-    cell: Cell, speeds: dict[tuple[object, ...], float], cells: Sequence[Cell], fallback: float = 2e10
-) -> float:
+def _extrapolate(cell: Cell, speeds: Mapping[Hashable, float], cells: Sequence[Cell], fallback: float = 2e10) -> float:
     """Tokens a second at the FLOP rate of the largest shape already timed, else `fallback` FLOP/s."""
     rates = [
         speeds[shape] * other.flops / other.trial.exact_tokens for other in cells if (shape := _shape(other)) in speeds

@@ -71,7 +71,7 @@ class Attempt:
         if known:
             self.known = [dict(row) for row in self.store.losses([self.cell.trial_id]).to_dict("records")]
         else:
-            self.run = Run(self.cell.trial, data_of(self.cell.trial))
+            self.run = Run(self.cell.trial, data_of(self.cell.trial), self.search.compiled)
 
     def _train(self) -> Progress:
         run = self.run

@@ -68,10 +68,8 @@ def tune(
 
     All searches are of one experiment. Ctrl-C ends the call early with `interrupted` set; what was finished stays.
     """
-    if executor not in EXECUTORS:
-        raise unknown("executor", executor, EXECUTORS)
+    workers = search_workers(searches, store, executor, workers)
     store.check_writable()
-    workers = 1 if executor == "inline" else workers or _default_workers(searches, store)
     result = TuneResult(searches, workers)
     began = time.perf_counter()
     with opened(folder, searches[0].experiment) as storage:
@@ -92,8 +90,14 @@ def tune(
     return result
 
 
-def _default_workers(searches: Sequence[Search], store: RunStore) -> int:
-    """As for a sweep of their trials."""
+def search_workers(searches: Sequence[Search], store: RunStore, executor: str, asked: int | None) -> int:
+    """Trials at a time: as many as asked for, else as for a sweep of them. UserError for an unknown executor."""
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
+    if executor == "inline":
+        return 1
+    if asked is not None:
+        return asked
     first = searches[0]
     middles = [search.trial(search.method.middle) for search in searches]
     return default_workers(make_plan(middles, store, first.experiment, first.preset_name))

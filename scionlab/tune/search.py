@@ -29,7 +29,8 @@ class Place:
 class Search:
     """`trials` trials of a method at a place, sampled and trained with `seed`.
 
-    `study` is its name everywhere; `flops` are those of one whole trial.
+    `study` is its name everywhere; `flops` are those of one whole trial. `compiled` says whether its trials take their
+    gradients from compiled graphs, which changes what it finds by rounding only, and so is no part of its name.
     """
 
     experiment: str
@@ -42,6 +43,7 @@ class Search:
     study: str
     flops: int
     steps: int
+    compiled: bool = False
 
     @property
     def method(self) -> Method:
@@ -65,11 +67,12 @@ def make_searches(
     places: Sequence[Place],
     store: RunStore,
     trials: int | None = None,
+    compiled: bool = False,
 ) -> list[Search]:
     """One of every method at every place with every seed, checked; `trials` of each, by default the preset's."""
     seeds = spec.preset(preset_name).search_seeds
     return [
-        make_search(spec, preset_name, method, place, seed, store, trials)
+        make_search(spec, preset_name, method, place, seed, store, trials, compiled)
         for place in places
         for method in methods
         for seed in seeds
@@ -84,6 +87,7 @@ def make_search(
     seed: int,
     store: RunStore,
     trials: int | None = None,
+    compiled: bool = False,
 ) -> Search:
     """The search, checked: UserError where a trial of it cannot run, also at the ends of its ranges."""
     preset = spec.preset(preset_name)
@@ -94,8 +98,8 @@ def make_search(
     identity = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:8]
     study = f"{spec.name}.{preset_name}.{method}.{place.name}.seed{seed}.{identity}"
     count = preset.trials if trials is None else trials
-    middle = cells[0]
-    return Search(spec.name, preset_name, preset, method, place, seed, count, study, middle.flops, middle.trial.steps)
+    size = cells[0].flops, cells[0].trial.steps
+    return Search(spec.name, preset_name, preset, method, place, seed, count, study, *size, compiled)
 
 
 def chosen_methods(preset: TransferPreset, names: Sequence[str] | None) -> list[str]:

@@ -10,7 +10,7 @@ from scionlab.errors import UserError
 from scionlab.store import RunStore
 from scionlab.sweep import job as job_module
 from scionlab.sweep import plan_sweep, run_sweep, stacking
-from scionlab.sweep.estimate import estimate_seconds
+from scionlab.sweep.estimate import estimate_seconds, seconds_by_store
 from scionlab.sweep.tasks import Task
 
 
@@ -214,6 +214,21 @@ def test_speeds_of_staged_and_probed_runs_are_not_those_of_plain_ones(experiment
     runs["tokens_per_s"] = plain.map({True: 64.0, False: 1e9})
     cells = plan_sweep(experiment(tiny()), "smoke", store).cells
     assert estimate_seconds(cells, runs) == pytest.approx(cells[0].trial.exact_tokens / 64)
+
+
+def test_by_the_store_alone_nothing_is_timed(experiment, tiny, store, console, monkeypatch):
+    known, other = plan_sweep(experiment(tiny(), tiny(width=32, batch_size=8)), "smoke", store).cells
+    monkeypatch.setattr("scionlab.sweep.estimate.train", None)
+    assert seconds_by_store([known, other], store.runs()) == [None, None]
+    run_sweep(experiment(known.trial), "smoke", store, console, "inline")
+    runs = store.runs().assign(
+        tokens_per_s=known.trial.exact_tokens / 3.0, wall_time_s=[7.0], compile_s=[5.0], status=["ok"]
+    )
+    of_its_shape, by_cost = seconds_by_store([known, other], runs)
+    assert of_its_shape == pytest.approx(3.0)
+    assert by_cost == pytest.approx((7.0 - 5.0) * other.cost / known.cost)
+    assert seconds_by_store([other], runs.assign(device="cuda")) == [None]
+    assert seconds_by_store([], runs) == []
 
 
 def test_probes_make_a_cell_cost_more(experiment, tiny, store):

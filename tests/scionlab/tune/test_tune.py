@@ -533,7 +533,7 @@ def test_the_commands_go_from_a_users_file_to_a_report(own_file, tmp_path):
         RunStore(tmp_path / "r" / "runs").sweeps()["trial_ids"][0]
     )
     assert json.loads(call("transfer", own_file, *how, "--executor", "inline", "--json").stdout)["made"] == 0
-    fitted = call("fit", "--experiment", "mine", *how)
+    fitted = call("fit", "mine", *how)
     assert fitted.exit_code == 0, fitted.output
     (cell,) = json.loads((tmp_path / "r" / "fits" / "mine" / "proxy.json").read_text())["cells"]
     assert [one["seed"] for one in cell["searches"]] == [0, 7]
