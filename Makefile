@@ -19,7 +19,7 @@ BY = $(if $(OPTIMIZER),--optimizer "$(OPTIMIZER)")
 # A trial that failed (status 1) is a row like any other: the report is drawn all the same.
 sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)" $(HOW); status=$$?; \
     [ $$status -le 1 ] || exit $$status; \
-    $(LAB) report --experiment $(1)$(3) $(FROM) && exit $$status
+    $(LAB) report $(1)$(3) $(FROM) && exit $$status
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-warmup sweep-nesterov sweep-convergence tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report clean distclean
@@ -132,24 +132,24 @@ sweep-nesterov: $(BIN)/.ready ## how much of Muon's distance from Scion is Neste
 sweep-convergence: $(BIN)/.ready ## rates of convergence on a known problem
 	@$(call sweep,convergence)
 
-# Searches are never stacked or compiled; EXPERIMENT may be a path to your own .py file here.
+# Searches are never stacked, and compiled by COMPILE=always only; EXPERIMENT may be a path to your own .py file here.
 SEARCHED = $(if $(EXPERIMENT),"$(EXPERIMENT)",transfer)
 
 tune-proxy: $(BIN)/.ready ## search for the smallest model's best values: Adam, μP, Muon, Scion
-	@$(LAB) tune $(SEARCHED) $(FROM) --executor "$(EXECUTOR)"
+	@$(LAB) tune $(SEARCHED) $(FROM) --executor "$(EXECUTOR)" $(if $(COMPILE),--compile "$(COMPILE)")
 
 transfer: $(BIN)/.ready ## use them at larger models as they are, against tuning those: regret and compute
-	@$(LAB) transfer $(SEARCHED) $(FROM) --executor "$(EXECUTOR)"; status=$$?; [ $$status -le 1 ] || exit $$status; \
+	@$(LAB) transfer $(SEARCHED) $(FROM) --executor "$(EXECUTOR)" $(HOW); status=$$?; [ $$status -le 1 ] || exit $$status; \
 	    $(LAB) report $(FROM) && exit $$status
 
 fit-lr-transfer: $(BIN)/.ready ## fit learning-rate transfer to the runs in the store
-	$(LAB) fit lr-transfer $(FROM)
+	$(LAB) fit width --study lr-transfer $(FROM)
 
 fit-batch-scaling: $(BIN)/.ready ## fit batch size, learning rate and rules to the runs in the store
-	$(LAB) fit batch-scaling --experiment batch$(OTHER) $(FROM)
+	$(LAB) fit batch$(OTHER) --study batch-scaling $(FROM)
 
 # Without EXPERIMENT, of the sweep that was called last.
-WHICH = $(if $(EXPERIMENT),--experiment "$(EXPERIMENT)")
+WHICH = $(if $(EXPERIMENT),"$(EXPERIMENT)")
 
 figures: $(BIN)/.ready ## draw the figures from the runs in the store
 	$(LAB) figures $(WHICH) $(FROM)

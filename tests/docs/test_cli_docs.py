@@ -10,6 +10,18 @@ from synthetic import fill
 
 from scionlab.cli import app
 
+# What the page calls my_transfer.py.
+SEARCHES = """
+from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
+
+SIZES = dict(head_dim=8, depth=1, seq_len=16, val_tokens=256, val_seq_len=16, data="path:{text}", device="cpu")
+SMOKE = TransferPreset(
+    fixed=SIZES, methods={{"scion": Method(optimizer="scion", space={{"lr": (2**-7, 2**-3)}})}},
+    proxy=dict(width=16, tokens=1024, batch_size=4), targets={{"wider": dict(width=32)}},
+    trials=2, search_seeds=(0, 7), seeds=(1, 2),
+)
+SPEC = TransferExperiment(name="mine", title="Mine", question="Does it transfer?", presets={{"smoke": SMOKE}})
+"""
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.DOTALL | re.MULTILINE))
 
@@ -26,9 +38,10 @@ def shapes(section):
 
 
 @pytest.fixture
-def world(tmp_path, spec_file):
-    """What the page's reader has: an experiment, runs of it and of another one, a table from elsewhere."""
+def world(tmp_path, spec_file, text_file):
+    """What the page's reader has: an experiment, searches, runs of them and of another one, a table from elsewhere."""
     spec_file([2**-5], name="my_experiment.py")
+    (tmp_path / "my_transfer.py").write_text(SEARCHES.format(text=text_file))
     fill(tmp_path / "results" / "runs")
     (tmp_path / "runs.csv").write_text("D,bs,log2_lr,loss\n1e6,8,-7,3.0\n1e6,8,-6,3.1\n")
 
@@ -59,7 +72,7 @@ def test_documents_that_are_listed_have_the_keys_they_have(arguments, call, worl
     text = SECTIONS["run" if name == "run" else "fit, figures, report"]
     before = "With `--dry-run` it is" if name == "run" else f"- `{name}`:"
     (listed,) = re.findall(re.escape(before) + r"\s+`\{(.*?)\}`", text, flags=re.DOTALL)
-    preset = ["--preset", "smoke"] if name == "run" else ["--experiment", "width"]
+    preset = ["--preset", "smoke"] if name == "run" else ["width"]
     assert list(json.loads(call(*arguments, *preset, "--json").out)) == re.findall(r'"(\w+)"', listed)
 
 
