@@ -8,10 +8,10 @@ import pandas as pd
 from analysis.fits.advice import OWN_FILE, Extension, Kind, Larger, Source
 from analysis.fits.outcomes import Missing
 from analysis.tables.sweep import IMPORTED, SweepTables
-from scionlab.loading import BuiltIn, built_in
+from scionlab.runs.where import BESIDE_A_BUCKET, ResultsPlace
 from scionlab.spec import Trial
-from scionlab.tuning_spec import TransferExperiment
-from scionlab.where import BESIDE_A_BUCKET, ResultsPlace
+from scionlab.spec.loading import BuiltIn, built_in
+from scionlab.spec.tuning import TransferExperiment
 
 # What studies may vary beside the learning rate.
 AXES = ("width", "depth", "tokens", "batch_size", "seq_len", "momentum")

@@ -19,7 +19,7 @@ from analysis.origin import origin
 from analysis.studies.table import Fit, Study, study
 from analysis.tables.sweep import SweepTables, load_sweep
 from scionlab.errors import UserError, unknown
-from scionlab.where import ResultsPlace
+from scionlab.runs.where import ResultsPlace
 
 if TYPE_CHECKING:
     from analysis.drawing.saving import SavedFigure

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 SPEC = """
-from scionlab.grid import trials
+from scionlab.spec.grid import trials
 from scionlab.spec import Experiment, Preset
 
 FIXED = dict(optimizer="scion", head_dim=8, depth=1, batch_size=4, seq_len=16, tokens=100 * 64, val_tokens=256,

@@ -32,7 +32,7 @@ from analysis.tables.foreign.table import read_table
 from benchmarks.fuzz_cases import Case, make_case
 from scionlab.cli.foreign import assignments
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 SECONDS = 5.0  # a case takes a millisecond; the longest files some hundred
 MEMORY = 4 * 2**30  # address space of a worker

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from benchmarks.timing import Row, compared, interleaved, threads
-from scionlab.data import DataShape
 from scionlab.optim import recipe
-from scionlab.prepare import build
+from scionlab.problems.data import DataShape
 from scionlab.spec import Trial
+from scionlab.training.prepare import build
 
 WIDTHS, QUICK_WIDTHS = (32, 64, 128, 256), (32,)
 DEPTH, CUDA_DEPTH = 4, 12

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from benchmarks.timing import Row
-from scionlab.data import load
+from scionlab.problems.data import load
+from scionlab.runs.store import RunStore
 from scionlab.spec import Experiment, Preset, Trial
-from scionlab.store import RunStore
 from scionlab.sweep import plan_sweep
 from scionlab.sweep.stacking import stack_sizes
 from scionlab.training import seconds_per_step

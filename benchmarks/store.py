@@ -25,7 +25,7 @@ from synthetic_scale import (  # type: ignore[import-not-found]  # noqa: E402
     write_large,
 )
 
-from scionlab.store import RunStore  # noqa: E402
+from scionlab.runs.store import RunStore  # noqa: E402
 
 STUDIES = {"lr-transfer": transfer_rows, "comparison": comparison_rows, "batch-scaling": batch_rows}
 CHOSEN = 200  # trials of one sweep among all

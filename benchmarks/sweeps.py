@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from scionlab.grid import trials
+from scionlab.runs.store import RunStore
 from scionlab.spec import Experiment, Preset, Trial
-from scionlab.store import RunStore
+from scionlab.spec.grid import trials
 from scionlab.sweep import plan_sweep, run_sweep
 
 Row = dict[str, Any]

@@ -8,10 +8,10 @@ The note says what compiling took, once for a shape; with a warm cache on disk i
 import torch
 
 from benchmarks.timing import Row, compared, interleaved
-from scionlab.data import load
-from scionlab.prepare import resolve
+from scionlab.problems.data import load
 from scionlab.spec import Trial
 from scionlab.training import Run
+from scionlab.training.prepare import resolve
 
 WIDTHS, QUICK_WIDTHS = (32, 64, 128), (16,)
 CUDA_WIDTH = 512

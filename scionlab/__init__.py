@@ -7,19 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scionlab.optim.groups import explain, initialize, param_groups
-    from scionlab.optim.rules import Rule
-    from scionlab.optim.scion import Scion, ScionLight
+    from scionlab.optim.steps.scion import Scion, ScionLight
+    from scionlab.roles.groups import explain, initialize, param_groups
+    from scionlab.roles.rules import Rule
 
 __all__ = ["Rule", "Scion", "ScionLight", "explain", "initialize", "param_groups"]
 
 _HOMES = {
-    "Rule": "scionlab.optim.rules",
-    "Scion": "scionlab.optim.scion",
-    "ScionLight": "scionlab.optim.scion",
-    "explain": "scionlab.optim.groups",
-    "initialize": "scionlab.optim.groups",
-    "param_groups": "scionlab.optim.groups",
+    "Rule": "scionlab.roles.rules",
+    "Scion": "scionlab.optim.steps.scion",
+    "ScionLight": "scionlab.optim.steps.scion",
+    "explain": "scionlab.roles.groups",
+    "initialize": "scionlab.roles.groups",
+    "param_groups": "scionlab.roles.groups",
 }
 
 

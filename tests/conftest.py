@@ -79,7 +79,7 @@ def spec_file(tmp_path: Path, text_file: Path) -> Callable[..., Path]:
         path.write_text(
             textwrap.dedent(
                 f"""
-                from scionlab.grid import trials
+                from scionlab.spec.grid import trials
                 from scionlab.spec import Experiment, Preset
 
                 FIXED = dict(

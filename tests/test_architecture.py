@@ -11,53 +11,47 @@ ROOT = Path(__file__).parent.parent
 # Rooms, and the modules each may import from the project. The command line is the only place that knows them all.
 GEOMETRY = {"scionlab.geometry", "scionlab.errors"}
 # Of the analysis: each of these may know those before it.
-TABLES = {"analysis.tables", "scionlab.store", "scionlab.where", "scionlab.spec", "scionlab.errors"}
+TABLES = {"analysis.tables", "scionlab.runs.store", "scionlab.runs.where", "scionlab.spec", "scionlab.errors"}
 FITS = {"analysis.fits", *TABLES}
 LAWS = {"analysis.laws", *FITS}
-# What code of the caller's needs: to be found and told about, hashed, and given random states of its own.
-OWN_CODE = {"scionlab.loading_code", "scionlab.code_identity", "scionlab.randomness"}
 ROOMS = {
-    "experiments": {"scionlab.spec", "scionlab.tuning_spec", "scionlab.grid", "experiments"},
-    "scionlab.tuning_spec": {"scionlab.spec", "scionlab.errors", "scionlab.names"},
+    "experiments": {"scionlab.spec", "scionlab.grid", "scionlab.tuning_spec", "experiments"},
+    "scionlab.own": {"scionlab.own", "scionlab.errors"},
     "scionlab.geometry": GEOMETRY,
-    "scionlab.optim": {"scionlab.optim", "scionlab.spec", "scionlab.loading_code", *GEOMETRY},
-    "scionlab.models": {"scionlab.models", "scionlab.data.base", "scionlab.spec", "scionlab.errors"},
-    "scionlab.data": {"scionlab.data", "scionlab.errors", *OWN_CODE},
-    "scionlab.loading_code": {"scionlab.errors", "scionlab.packages"},
-    "scionlab.packages": set(),
-    "scionlab.code_identity": {"scionlab.packages"},
-    "scionlab.randomness": set(),
-    "scionlab.own": {
-        "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.spec", "scionlab.errors", *OWN_CODE,
+    "scionlab.spec.trial": {"scionlab.errors"},
+    "scionlab.spec.identity": {"scionlab.spec.trial"},
+    "scionlab.spec.experiment": {"scionlab.spec.trial", "scionlab.names", "scionlab.errors"},
+    "scionlab.spec.grid": {"scionlab.spec", "scionlab.errors"},
+    "scionlab.spec.tuning": {"scionlab.spec", "scionlab.names", "scionlab.errors"},
+    "scionlab.roles": {"scionlab.roles", "scionlab.optim.steps", *GEOMETRY},
+    "scionlab.optim.steps": {"scionlab.optim.steps", *GEOMETRY},
+    "scionlab.optim": {"scionlab.optim", "scionlab.roles", "scionlab.spec", "scionlab.own", *GEOMETRY},
+    "scionlab.problems.data": {"scionlab.problems.data", "scionlab.own", "scionlab.errors"},
+    "scionlab.problems.models": {
+        "scionlab.problems.models", "scionlab.problems.data.base", "scionlab.spec", "scionlab.errors",
     },
-    "scionlab.probe": GEOMETRY,
-    "scionlab.watch": GEOMETRY,
-    "scionlab.prepare": {
-        "scionlab.data", "scionlab.models", "scionlab.optim", "scionlab.watch", "scionlab.spec", "scionlab.errors",
-        "scionlab.own", "scionlab.code_identity", "scionlab.randomness", "scionlab.unread", "scionlab",
+    "scionlab.problems": {
+        "scionlab.problems", "scionlab.optim", "scionlab.roles", "scionlab.own", "scionlab.spec", "scionlab.errors",
     },
-    "scionlab.unread": {"scionlab.models", "scionlab.optim", "scionlab.spec"},
+    "scionlab.training.measure": GEOMETRY,
     "scionlab.training": {
-        "scionlab.training", "scionlab.data", "scionlab.optim", "scionlab.prepare", "scionlab.probe", "scionlab.spec",
-        "scionlab.errors", "scionlab.watch", "scionlab.own", "scionlab.loading_code", "scionlab.randomness",
+        "scionlab.training", "scionlab.problems", "scionlab.optim", "scionlab.roles", "scionlab.own", "scionlab.spec",
+        *GEOMETRY,
     },
     "scionlab.homes": {"scionlab.errors"},
-    "scionlab.store": {"scionlab.store", "scionlab.schema", "scionlab.errors", "scionlab.homes"},
+    "scionlab.runs": {"scionlab.runs", "scionlab.names", "scionlab.errors", "scionlab.homes"},
     "scionlab.sweep": {
-        "scionlab.sweep", "scionlab.prepare", "scionlab.training", "scionlab.probe", "scionlab.data", "scionlab.store",
-        "scionlab.spec", "scionlab.errors", "scionlab.provenance", "scionlab.trackers", "scionlab.times",
-        "scionlab.schema", "scionlab.own", "scionlab.optim", "scionlab.unread", "scionlab",
+        "scionlab.sweep", "scionlab.training", "scionlab.problems", "scionlab.optim", "scionlab.runs", "scionlab.spec",
+        "scionlab.trackers", "scionlab.provenance", "scionlab.times", "scionlab.errors", "scionlab",
     },
     "scionlab.trackers": {"scionlab.trackers", "scionlab.errors"},
-    "scionlab.status": {"scionlab.store", "scionlab.errors"},
-    "scionlab.export": {"scionlab.store", "scionlab.errors"},
     "scionlab.doctor": {
-        "scionlab.doctor", "scionlab.data", "scionlab.training", "scionlab.sweep", "scionlab.spec", "scionlab.store",
-        "scionlab.schema", "scionlab.provenance", "scionlab.errors", "scionlab",
+        "scionlab.doctor", "scionlab.sweep", "scionlab.training", "scionlab.problems", "scionlab.runs", "scionlab.spec",
+        "scionlab.provenance", "scionlab.errors", "scionlab",
     },
     "scionlab.tune": {
-        "scionlab.tune", "scionlab.tuning_spec", "scionlab.sweep", "scionlab.training", "scionlab.prepare",
-        "scionlab.store", "scionlab.spec", "scionlab.times", "scionlab.errors", "scionlab.provenance", "scionlab",
+        "scionlab.tune", "scionlab.sweep", "scionlab.training", "scionlab.runs", "scionlab.spec", "scionlab.times",
+        "scionlab.provenance", "scionlab.errors", "scionlab",
     },
     "analysis.tables": TABLES,
     "analysis.fits": FITS,
@@ -66,7 +60,7 @@ ROOMS = {
     "analysis.report": {"analysis.report", "analysis.drawing", *FITS},
     "analysis.studies": {"analysis.studies", "analysis.drawing", "analysis.report.texts", *LAWS},
     "analysis.origin": {
-        "analysis.origin", "scionlab.loading", "scionlab.spec", "scionlab.tuning_spec", *FITS,
+        "analysis.origin", "scionlab.spec.loading", "scionlab.spec", "scionlab.spec.tuning", *FITS,
     },
     "analysis.pipeline": {"analysis", *TABLES},
 }  # fmt: skip
@@ -77,14 +71,10 @@ BORROWED: set[tuple[str, str]] = set()
 LIBRARIES = {
     "torch": (
         "scionlab.geometry",
+        "scionlab.roles",
         "scionlab.optim",
-        "scionlab.models",
-        "scionlab.data",
-        "scionlab.probe",
-        "scionlab.watch",
-        "scionlab.prepare",
-        "scionlab.own",
-        "scionlab.randomness",
+        "scionlab.problems",
+        "scionlab.own.randomness",
         "scionlab.training",
         "scionlab.sweep",
         "scionlab.tune",
@@ -94,7 +84,7 @@ LIBRARIES = {
     ),
     "ray": ("scionlab.sweep.ray_tune", "scionlab.sweep.cluster", "scionlab.tune.ray_search"),
     "optuna": ("scionlab.tune",),
-    "pyarrow": ("scionlab.store", "scionlab.schema", "analysis.tables.foreign.table"),
+    "pyarrow": ("scionlab.runs.store", "scionlab.runs.schema", "analysis.tables.foreign.table"),
     "matplotlib": ("analysis.drawing", *(f"analysis.studies.{name}.figures" for name in STUDIES)),
     "altair": ("analysis.report.charts",),
     "vl_convert": ("analysis.report.assets",),
@@ -158,7 +148,7 @@ def test_libraries_stay_in_their_rooms(library):
 
 
 @pytest.mark.parametrize(
-    "package", ["analysis.pipeline", "analysis.report.build", "experiments.width", "scionlab.store"]
+    "package", ["analysis.pipeline", "analysis.report.build", "experiments.width", "scionlab.runs.store"]
 )
 def test_analysis_and_specs_load_neither_torch_nor_ray(package):
     code = f"import sys, {package}; print([m for m in ('torch', 'ray') if m in sys.modules])"

@@ -14,7 +14,7 @@ from analysis.fits.lr_curve import LrCurve
 from analysis.tables.arrays import Floats
 from analysis.tables.same import same_budget, same_number, same_rate
 from scionlab.errors import UserError
-from scionlab.store import FINISHED
+from scionlab.runs.store import FINISHED
 
 COLUMNS = ("optimizer", "tokens", "batch_size", "seq_len", "lr", "seed", "status", "val_loss")
 BATCH = ["batch_size", "seq_len"]

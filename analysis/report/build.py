@@ -30,7 +30,7 @@ from analysis.report.charts import explore
 from analysis.report.trials import trials
 from analysis.tables import keys
 from analysis.tables.sweep import IMPORTED, SweepTables
-from scionlab.where import ResultsPlace
+from scionlab.runs.where import ResultsPlace
 
 DIVERGED = (
     "They are drawn at the top edge; a learning rate at which more than half of the runs diverged counts as infinitely "

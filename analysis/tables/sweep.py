@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis.tables.varied import study_of
 from scionlab.errors import UserError
-from scionlab.store import FINISHED, RunStore
-from scionlab.where import ResultsPlace, named
+from scionlab.runs.store import FINISHED, RunStore
+from scionlab.runs.where import ResultsPlace, named
 
 IMPORTED = "imported"
 LOSSES = ["trial_id", "step", "tokens", "train_loss"]

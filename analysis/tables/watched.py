@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.tables.sweep import SweepTables
 from scionlab.errors import UserError
-from scionlab.store import FINISHED
+from scionlab.runs.store import FINISHED
 
 LOGITS = "logits"
 RUN = ("trial_id", "status", "optimizer", "width", "seed", "lr", "batch_size", "tokens_budget", "val_loss")

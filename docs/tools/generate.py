@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scionlab.loading import load_experiment, load_transfer
-from scionlab.schema import data_dictionary
+from scionlab.runs.schema import data_dictionary
 from scionlab.spec import Preset, Trial
+from scionlab.spec.loading import load_experiment, load_transfer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PART = re.compile(r"(<!-- generated: (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", flags=re.DOTALL)

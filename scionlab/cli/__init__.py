@@ -16,7 +16,7 @@ from scionlab import homes
 from scionlab.cli import compact, doctor, explain, export, foreign, plan, results, run, status, tune
 from scionlab.cli.options import EXIT_CODES, app, err
 from scionlab.errors import UserError
-from scionlab.packages import own_analysis_first
+from scionlab.own.packages import own_analysis_first
 
 __all__ = [
     "app",

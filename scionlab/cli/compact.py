@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from scionlab.cli.options import HERE, Json, Runs, app, err, out, print_json
-from scionlab.where import ResultsPlace
+from scionlab.runs.where import ResultsPlace
 
 MANY = 5000  # small files; reading them all takes some seconds
 

@@ -18,7 +18,7 @@ PRESETS = ("smoke", "laptop", "full", "gpu")
 
 def complete_experiment(incomplete: str) -> list[str]:
     """Names of the experiments that come with the project, and Python files."""
-    from scionlab.loading import experiment_names
+    from scionlab.spec.loading import experiment_names
 
     folder = Path(incomplete).parent
     found = sorted(folder.glob("*")) if folder.is_dir() else []
@@ -29,7 +29,7 @@ def complete_experiment(incomplete: str) -> list[str]:
 
 def complete_preset(ctx: typer.Context, incomplete: str) -> list[str]:
     """Presets of the experiment on the line, if it is one; else those that most have."""
-    from scionlab.loading import load_experiment
+    from scionlab.spec.loading import load_experiment
 
     experiment = ctx.params.get("experiment") or ctx.params.get("option")
     try:
@@ -65,7 +65,7 @@ def complete_study(incomplete: str) -> list[str]:
 
 def complete_stored(ctx: typer.Context, incomplete: str) -> list[str]:
     """Names of experiments that a store on a disk has sweeps or imports of."""
-    from scionlab.store import RunStore
+    from scionlab.runs.store import RunStore
 
     results = str(ctx.params.get("results") or "results")
     if "://" in results:

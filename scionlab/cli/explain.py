@@ -13,13 +13,13 @@ from rich.table import Table
 
 from scionlab.cli.options import Json, app, err, out
 from scionlab.errors import UserError
-from scionlab.loading_code import find, told
+from scionlab.own.finding import find, told
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from scionlab.optim.groups import Explanation
-    from scionlab.optim.roles import UnclaimedError
+    from scionlab.roles.groups import Explanation
+    from scionlab.roles.roles import UnclaimedError
 
 
 DEFAULT = "text"  # as in `scionlab.param_groups`
@@ -64,9 +64,9 @@ def explain(
 
       scionlab explain my_model:build --width 64 --depth 2
     """
-    from scionlab.optim.groups import explain as explain_model
-    from scionlab.optim.presets import role_preset
-    from scionlab.optim.roles import UnclaimedError
+    from scionlab.roles.groups import explain as explain_model
+    from scionlab.roles.presets import role_preset
+    from scionlab.roles.roles import UnclaimedError
 
     if roles and preset and roles != preset:
         raise UserError(f"roles: {roles!r} and --preset {preset!r} are two; name one")

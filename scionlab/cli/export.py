@@ -45,8 +45,8 @@ def export(
 
       scionlab export --to - --results /data/results | column -ts,
     """
-    from scionlab.export import export as table_of
-    from scionlab.export import write_table
+    from scionlab.runs.export import export as table_of
+    from scionlab.runs.export import write_table
 
     if to == "-" and as_json:
         raise UserError("to: '-' is not allowed with --json: both write to stdout")

@@ -14,7 +14,7 @@ from rich.console import Console
 from scionlab.cli.completion import choices, complete_preset, complete_stored
 from scionlab.errors import UserError
 from scionlab.homes import expanded
-from scionlab.where import ResultsPlace
+from scionlab.runs.where import ResultsPlace
 
 EXIT_CODES = "Exit status: 0 done, 1 some trials failed, 2 a mistake in the input, 130 stopped by Ctrl-C or SIGTERM."
 

@@ -11,7 +11,7 @@ import typer
 from scionlab.cli.completion import complete_stored
 from scionlab.cli.options import ByOption, Json, app, err, one_name, out
 from scionlab.errors import UserError
-from scionlab.where import ResultsPlace
+from scionlab.runs.where import ResultsPlace
 
 if TYPE_CHECKING:
     from analysis.laws.evidence import Evidence
@@ -226,7 +226,7 @@ def _kappa(
 
 
 def _print(made: "Plan", target: "Target") -> None:
-    from scionlab import terminal
+    from scionlab.cli import terminal
 
     base = made.base
     momentum = "" if base.momentum is None else f", momentum {base.momentum:g}"

@@ -9,7 +9,7 @@ from scionlab.cli.compact import suggest
 from scionlab.cli.completion import complete_fitted, complete_study
 from scionlab.cli.options import HERE, ByOption, Json, LastPreset, Runs, Stored, To, app, one_name, out, print_json
 from scionlab.errors import UserError, unknown
-from scionlab.where import ResultsPlace
+from scionlab.runs.where import ResultsPlace
 
 StudyName = Annotated[
     str | None,
@@ -50,7 +50,7 @@ def fit(
       scionlab fit my-import --study batch-scaling
     """
     from analysis.pipeline import fit_results
-    from scionlab import terminal
+    from scionlab.cli import terminal
 
     suggest(results)
     asked = asked_of_fit(results, experiment, option, study)
@@ -79,7 +79,7 @@ def asked_of_fit(results: ResultsPlace, name: str | None, option: str | None, st
     is one, too: the sentence on its missing sweep says what to do.
     """
     from analysis.studies.table import STUDIES
-    from scionlab.loading import experiment_names
+    from scionlab.spec.loading import experiment_names
 
     if name and option and (name != option or name in STUDIES):
         if study not in (None, name):
@@ -157,7 +157,7 @@ def report(
       scionlab report my-import --study lr-transfer
     """
     from analysis.pipeline import report_results
-    from scionlab import terminal
+    from scionlab.cli import terminal
 
     suggest(results)
     fitted, path = report_results(results.writing_to(to), one_name(experiment, option), preset, study)

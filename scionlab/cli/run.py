@@ -26,8 +26,8 @@ from scionlab.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from scionlab.runs.store import RunStore
     from scionlab.spec import Experiment
-    from scionlab.store import RunStore
     from scionlab.sweep import SweepResult
 
 
@@ -107,9 +107,9 @@ def run(
       scionlab run width --address auto --results s3://bucket/prefix
     """
     from analysis.studies.table import study
-    from scionlab import terminal
-    from scionlab.grid import extend_preset
-    from scionlab.loading import load_experiment
+    from scionlab.cli import terminal
+    from scionlab.spec.grid import extend_preset
+    from scionlab.spec.loading import load_experiment
     from scionlab.sweep import How, check_gpu, run_sweep
     from scionlab.trackers import start_trackers
 
@@ -145,7 +145,7 @@ def run(
 
 
 def _dry_run(spec: "Experiment", preset: str, store: "RunStore", workers: int | None, as_json: bool) -> None:
-    from scionlab import terminal
+    from scionlab.cli import terminal
     from scionlab.sweep import default_workers, plan_sweep
     from scionlab.sweep.estimate import estimate_seconds
 

@@ -11,8 +11,8 @@ from scionlab.errors import UserError
 from scionlab.times import ago, clock
 
 if TYPE_CHECKING:
-    from scionlab.status import SearchStatus, SweepStatus
-    from scionlab.store import RunStore
+    from scionlab.runs.status import SearchStatus, SweepStatus
+    from scionlab.runs.store import RunStore
 
 
 @app.command()
@@ -43,7 +43,7 @@ def status(
 
       scionlab status my_experiment.py --preset laptop --json
     """
-    from scionlab.status import searches, statuses
+    from scionlab.runs.status import searches, statuses
 
     store = results.store()
     from_file = experiment is not None and experiment.endswith(".py")
@@ -72,8 +72,8 @@ def status(
 
 def _planned(store: "RunStore", experiment: str, preset: str | None) -> "list[SweepStatus]":
     """The presets of an experiment's file, looked up in the store."""
-    from scionlab.loading import load_experiment
-    from scionlab.status import COLUMNS, statuses, sweep_status
+    from scionlab.runs.status import COLUMNS, statuses, sweep_status
+    from scionlab.spec.loading import load_experiment
     from scionlab.sweep import default_workers, plan_sweep
 
     spec = load_experiment(experiment)
@@ -107,7 +107,7 @@ def _planned(store: "RunStore", experiment: str, preset: str | None) -> "list[Sw
 
 def _print_searches(found: "list[SearchStatus]") -> None:
     """A line for each."""
-    from scionlab.terminal import print_rows
+    from scionlab.cli.terminal import print_rows
 
     rows = [
         [
@@ -126,7 +126,7 @@ def _print_searches(found: "list[SearchStatus]") -> None:
 
 def _print_all(found: "list[SweepStatus]") -> None:
     """A line for each."""
-    from scionlab.terminal import print_rows
+    from scionlab.cli.terminal import print_rows
 
     columns = ["experiment", "preset", "state", "done", "diverged", "failed", "left", "time left", "heard of"]
     rows = [

@@ -30,9 +30,9 @@ from scionlab.cli.tune_plan import show_searches, show_transfer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scionlab.spec.tuning import TransferPreset
     from scionlab.tune.run import TuneResult
     from scionlab.tune.search import Place, Search
-    from scionlab.tuning_spec import TransferPreset
 
 ALWAYS = "always"  # the way of compiling that searches know, too
 Which = Annotated[str, typer.Argument(help="`transfer`, or path to your own .py file")]
@@ -77,7 +77,7 @@ def tune(
 
       scionlab tune --preset full --dry-run
     """
-    from scionlab.loading import load_transfer
+    from scionlab.spec.loading import load_transfer
     from scionlab.sweep import How, check_gpu
     from scionlab.tune.run import search_workers
     from scionlab.tune.run import tune as make
@@ -136,8 +136,8 @@ def transfer(
 
       scionlab transfer --preset full --dry-run
     """
-    from scionlab import terminal
-    from scionlab.loading import load_transfer
+    from scionlab.cli import terminal
+    from scionlab.spec.loading import load_transfer
     from scionlab.sweep import How, check_gpu, run_sweep
     from scionlab.trackers import start_trackers
     from scionlab.tune.final import final_experiment
@@ -188,8 +188,8 @@ def places(preset: "TransferPreset", rule: str) -> "list[Place]":
     """
     from analysis.laws.rules import RULES, Point
     from scionlab.errors import unknown
+    from scionlab.spec.tuning import PROXY
     from scionlab.tune.search import Place
-    from scionlab.tuning_spec import PROXY
 
     if rule not in RULES:
         raise unknown("rule", rule, RULES)
@@ -212,14 +212,14 @@ def places(preset: "TransferPreset", rule: str) -> "list[Place]":
 
 
 def _store(results: Path) -> Any:
-    from scionlab.store import RunStore
+    from scionlab.runs.store import RunStore
 
     return RunStore(results / "runs")
 
 
 def _end(result: "TuneResult", results: Path, experiment: str, quiet: bool, failed: Sequence[str] = ()) -> None:
     """Say what the searches found and where to look at them; raises Exit where the call did not end well."""
-    from scionlab import terminal
+    from scionlab.cli import terminal
     from scionlab.tune.studies import database
 
     if result.interrupted:

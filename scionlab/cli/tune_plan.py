@@ -8,7 +8,7 @@ from scionlab.cli.options import err, out, print_json
 from scionlab.errors import UserError
 
 if TYPE_CHECKING:
-    from scionlab.store import RunStore
+    from scionlab.runs.store import RunStore
     from scionlab.tune.estimate import Cost, SearchCost
     from scionlab.tune.search import Search
 
@@ -81,7 +81,7 @@ def _cost(cost: "Cost", workers: int) -> dict[str, Any]:
 
 
 def _print(costs: "Sequence[SearchCost]", workers: int) -> None:
-    from scionlab.terminal import print_rows
+    from scionlab.cli.terminal import print_rows
     from scionlab.tune.estimate import total
 
     first, left = costs[0].search, total(cost.left for cost in costs)
@@ -104,6 +104,6 @@ def _print(costs: "Sequence[SearchCost]", workers: int) -> None:
 
 
 def _words(cost: "Cost", workers: int) -> str:
-    from scionlab.terminal import cost_words
+    from scionlab.cli.terminal import cost_words
 
     return cost_words(cost.flops, None if cost.seconds is None else cost.seconds / workers, workers)

@@ -125,7 +125,7 @@ def extras() -> Iterator[Finding]:
 
 def text() -> Finding:
     """The embedded text is what results are about."""
-    from scionlab.data import load
+    from scionlab.problems.data import load
 
     try:
         found = load("sotu").sha256
@@ -141,8 +141,8 @@ def sweep_works() -> Iterator[Finding]:
     """Two tiny trials under Ray, with compiled gradients, in a store that is thrown away."""
     from rich.console import Console
 
+    from scionlab.runs.store import RunStore
     from scionlab.spec import Experiment, Preset, Trial
-    from scionlab.store import RunStore
     from scionlab.sweep import How, run_sweep
 
     one = Trial(optimizer="scion", lr=0.03, width=32, depth=1, tokens=2**12, val_tokens=2**10)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from scionlab.doctor import Finding, Level
 from scionlab.errors import UserError
-from scionlab.schema import TABLES
-from scionlab.store import RunStore
+from scionlab.runs.schema import TABLES
+from scionlab.runs.store import RunStore
 
 FEW_BYTES, TOO_FEW_BYTES = 1e9, 100e6
 MANY_FILES = 5000

@@ -1,7 +1,7 @@
 """Optimizers by name. To add one, write a file with a `Recipe` and add its line to `OPTIMIZERS`; names with a colon
-are recipes of the caller's own (`scionlab.optim.own_recipe`).
+are recipes of the caller's own (`scionlab.optim.recipes.own`).
 
-Methods around the LMO are compositions of `scionlab.optim.parts`; docs/optimizers.md says which is which.
+Methods around the LMO are compositions of `scionlab.optim.steps.parts`; docs/optimizers.md says which is which.
 """
 
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from scionlab.errors import from_validation, unknown
-from scionlab.optim.adam import Adam, AdamMuP
-from scionlab.optim.classical import (
+from scionlab.optim.recipes.adam import Adam, AdamMuP
+from scionlab.optim.recipes.base import Recipe
+from scionlab.optim.recipes.classical import (
     AdaGradRecipe,
     LInfDescentRecipe,
     NormalizedSgdRecipe,
@@ -21,7 +22,7 @@ from scionlab.optim.classical import (
     SignumRecipe,
     SpectralDescentRecipe,
 )
-from scionlab.optim.conditional import (
+from scionlab.optim.recipes.conditional import (
     AlmondRecipe,
     ClippedScionRecipe,
     ClippedUnconstrainedScionRecipe,
@@ -30,11 +31,10 @@ from scionlab.optim.conditional import (
     ScionRecipe,
     UnconstrainedScionRecipe,
 )
-from scionlab.optim.muon import Muon
-from scionlab.optim.own_recipe import asked, is_own, own_recipe
-from scionlab.optim.presets import PRESETS
-from scionlab.optim.recipe import Recipe
-from scionlab.optim.scion import Scion, ScionLight
+from scionlab.optim.recipes.muon import Muon
+from scionlab.optim.recipes.own import asked, is_own, own_recipe
+from scionlab.optim.steps.scion import Scion, ScionLight
+from scionlab.roles.presets import PRESETS
 from scionlab.spec import Trial
 
 OPTIMIZERS: dict[str, type[Recipe]] = {
@@ -57,7 +57,7 @@ OPTIMIZERS: dict[str, type[Recipe]] = {
     "adagrad": AdaGradRecipe,
     "rmsprop": RmsPropRecipe,
 }
-# The preset of `scionlab.optim.presets` that says which parts a model's layers play, and how they are measured.
+# The preset of `scionlab.roles.presets` that says which parts a model's layers play, and how they are measured.
 DOMAINS = {"mlp": "image-mlp", "cnn": "image"}
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 # The start of a sweep's id is the second it began in.
 STAMP, STAMPED = "%Y%m%dT%H%M%S", re.compile(r"\d{8}T\d{6}")

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from scionlab.prepare import data_of, train_flops
 from scionlab.sweep.plan import STEP_OVERHEAD_FLOPS, Cell
 from scionlab.training import train
+from scionlab.training.prepare import data_of, train_flops
 
 TIMED_STEPS = 3
 # A timed step is cut down to about this much work, and skipped if one sequence exceeds it.

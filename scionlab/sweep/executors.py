@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep.job import POISONED, OnReport, OnRow, report_lost, run_task
 from scionlab.sweep.poison import PoisonedError
 from scionlab.sweep.tasks import Task

@@ -13,16 +13,16 @@ import pandas as pd
 import torch
 
 from scionlab import provenance
-from scionlab.data import Source
 from scionlab.errors import UserError
-from scionlab.own import model_sha256, optimizer_sha256
-from scionlab.prepare import data_of
-from scionlab.store import FINISHED, RunStore
+from scionlab.problems.data import Source
+from scionlab.problems.own_model import model_sha256, optimizer_sha256
+from scionlab.runs.store import FINISHED, RunStore
 from scionlab.sweep.keeping import Keeper, StoppedError
 from scionlab.sweep.plan import Cell
 from scionlab.sweep.poison import PoisonedError, poison
 from scionlab.sweep.tasks import Task
 from scionlab.training import Outcome, Run, train_stack
+from scionlab.training.prepare import data_of
 
 NODES_DIED = "the nodes that this trial was started on died, or could not be reached any more, {tries} times"
 POISONED = "the GPU was lost to this trial in {tries} worker processes; CUDA said: {said}"

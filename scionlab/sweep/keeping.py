@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from scionlab.errors import UserError
-from scionlab.store import Checkpoints
+from scionlab.runs.store import Checkpoints
 from scionlab.training import Outcome, Run
 
 # Fewer seconds of work are not saved when a trial is asked to stop.

@@ -6,13 +6,13 @@ from functools import cached_property
 
 from scionlab.errors import UserError
 from scionlab.optim import recipe
-from scionlab.own import model_sha256, optimizer_sha256
-from scionlab.prepare import data_of, identity, resolve, train_flops
-from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
+from scionlab.problems.own_model import model_sha256, optimizer_sha256
+from scionlab.runs.store import RunStore
 from scionlab.spec import Trial
-from scionlab.store import RunStore
 from scionlab.training import check_own, stack_key
-from scionlab.unread import unread_fields
+from scionlab.training.measure.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
+from scionlab.training.prepare import data_of, identity, resolve, train_flops
+from scionlab.training.unread import unread_fields
 
 # What a step costs beyond its matrix products, as FLOPs at their speed: measured on one core of a laptop-class CPU at
 # widths 32 to 128. It only orders cells and predicts the time left, so it need not be exact.

@@ -28,7 +28,7 @@ from ray.tune import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep.cluster import Machines, connected, gpu_shares, is_alive, machines, worker_threads
 from scionlab.sweep.job import NODES_DIED, POISONED, OnReport, OnRow, Report, report_found, report_lost, run_task
 from scionlab.sweep.keeping import StoppedError

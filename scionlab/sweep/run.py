@@ -18,8 +18,8 @@ from rich.console import Console
 
 from scionlab import provenance
 from scionlab.errors import UserError, unknown
+from scionlab.runs.store import RunStore
 from scionlab.spec import Experiment
-from scionlab.store import RunStore
 from scionlab.sweep.arrange import How, arrange
 from scionlab.sweep.calls import call_time, check_there
 from scionlab.sweep.executors import EXECUTORS, ray

@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 
 from scionlab import provenance
-from scionlab.prepare import data_of
 from scionlab.spec import Trial
 from scionlab.sweep.plan import Cell
 from scionlab.sweep.tasks import Task
 from scionlab.training import can_stack, seconds_per_step
+from scionlab.training.prepare import data_of
 
 SIZES = (4, 16, 64)
 SMALL = 3e7

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from scionlab import provenance
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep.executors import set_up_ray
 from scionlab.sweep.plan import Plan
 

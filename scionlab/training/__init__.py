@@ -4,10 +4,10 @@
 batch, `gradients` how they are found, `feed` where batches come from, and `log` keeps the losses.
 """
 
-from scionlab.prepare import build, resolve
 from scionlab.training.check import check_own
 from scionlab.training.gradients import ARCHITECTURE
 from scionlab.training.log import MAX_CURVE_ROWS, OnRow, Outcome
+from scionlab.training.prepare import build, resolve
 from scionlab.training.run import Run, train
 from scionlab.training.stack import Stack, can_stack, seconds_per_step, stack_key, train_stack
 

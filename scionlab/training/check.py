@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from scionlab.data import Source, is_own
-from scionlab.data.own import IGNORED, OwnData
 from scionlab.errors import UserError
-from scionlab.loading_code import described, told
 from scionlab.optim import asked, recipe
-from scionlab.optim.roles import Claim
 from scionlab.optim.schedule import FIELDS
-from scionlab.own import function_of
-from scionlab.prepare import build, data_of
+from scionlab.own.finding import described, told
+from scionlab.problems.data import Source, is_own
+from scionlab.problems.data.own import IGNORED, OwnData
+from scionlab.problems.own_model import function_of
+from scionlab.roles.roles import Claim
 from scionlab.spec import Trial
 from scionlab.training.passes import Passes, threads, validation_batch
+from scionlab.training.prepare import build, data_of
 
 # Examples of a training batch that are tried.
 EXAMPLES = 2

@@ -12,8 +12,8 @@ import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from scionlab.optim import geometry
-from scionlab.optim.conditional import network_norm
-from scionlab.optim.roles import Claim
+from scionlab.optim.recipes.conditional import network_norm
+from scionlab.roles.roles import Claim
 from scionlab.spec import Trial
 
 

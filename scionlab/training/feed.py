@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scionlab.data import Batches
+from scionlab.problems.data import Batches
 from scionlab.training.passes import Passes
 
 # Steps whose batches are drawn and copied together. On a GPU one copy of sixteen batches costs little more than one of

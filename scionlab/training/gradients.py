@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from scionlab.prepare import architecture
 from scionlab.training.passes import Passes
+from scionlab.training.prepare import architecture
 
 Weights = Mapping[str, Tensor]
 # Of (weights to differentiate, buffers, batch): the gradients by name, and the loss.

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scionlab.data import DataShape
-from scionlab.prepare import architecture
+from scionlab.problems.data import DataShape
 from scionlab.spec import Trial
+from scionlab.training.prepare import architecture
 
 # A trial logs its loss in at most this many rows, so that what it keeps in memory does not grow with its length.
 MAX_CURVE_ROWS = 128

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from scionlab.data import Source
-from scionlab.randomness import Stream, Use
+from scionlab.own.randomness import Stream, Use
+from scionlab.problems.data import Source
 from scionlab.spec import Trial
 
 # Fewer tokens in a pass cost nearly as much time: it is spent on calling the operations.

@@ -19,20 +19,20 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from scionlab.data import Batches, Source
 from scionlab.errors import UserError
 from scionlab.optim import ScionLight, geometry, recipe
-from scionlab.optim.conditional import network_norm
+from scionlab.optim.recipes.conditional import network_norm
 from scionlab.optim.schedule import schedule_of
-from scionlab.prepare import build, flops_per_step, identity, watched
-from scionlab.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, probe_steps
+from scionlab.problems.data import Batches, Source
 from scionlab.spec import PlannedStage, Trial
 from scionlab.training.clipping import Clipping
 from scionlab.training.feed import Feed
 from scionlab.training.gradients import Gradients
 from scionlab.training.log import Log, OnRow, Outcome, Row
+from scionlab.training.measure.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, probe_steps
+from scionlab.training.measure.watch import WATCH_EXAMPLES, Watch, watch_steps
 from scionlab.training.passes import Clock, Passes, known
-from scionlab.watch import WATCH_EXAMPLES, Watch, watch_steps
+from scionlab.training.prepare import build, flops_per_step, identity, watched
 
 # What a saved run holds besides its trial, model, optimizers and place in the text.
 PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "validations", "seen_before")

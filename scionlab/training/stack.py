@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from scionlab.data import Batches, Source
 from scionlab.errors import UserError
 from scionlab.optim import recipe
 from scionlab.optim.schedule import FIELDS, schedule_of
-from scionlab.optim.stacked import StackedMethod, stackable
-from scionlab.prepare import build, flops_per_step
+from scionlab.optim.steps.stacked import StackedMethod, stackable
+from scionlab.problems.data import Batches, Source
 from scionlab.spec import Trial
 from scionlab.training.feed import Feed
 from scionlab.training.gradients import Compiler, loss_and_gradients, shape_key
 from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.passes import Clock, Passes, known, threads
+from scionlab.training.prepare import build, flops_per_step
 from scionlab.training.run import Run
 
 CLIP_EPS = 1e-6  # PyTorch's, in `clip_grad_norm_`

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from scionlab.prepare import data_of
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep.job import describe
 from scionlab.sweep.poison import PoisonedError, poison
 from scionlab.training import Outcome, Run
+from scionlab.training.prepare import data_of
 from scionlab.tune.search import Search
 
 SHARES = 5

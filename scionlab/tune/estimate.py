@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep.estimate import seconds_by_store
 from scionlab.tune.attempt import COMPLETE, DIVERGED, PRUNED
 from scionlab.tune.search import Search

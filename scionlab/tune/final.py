@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scionlab.runs.store import RunStore
 from scionlab.spec import Experiment, Preset, Trial
-from scionlab.store import RunStore
+from scionlab.spec.tuning import TransferExperiment
 from scionlab.sweep.plan import make_plan
 from scionlab.tune.search import Place, Search
-from scionlab.tuning_spec import TransferExperiment
 
 STUDY = "transfer"
 ZERO_SHOT, DIRECT = "zero_shot", "direct"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep.poison import PoisonedError
 from scionlab.tune.attempt import RUNNING, Attempt
 from scionlab.tune.studies import Study

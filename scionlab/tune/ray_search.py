@@ -17,7 +17,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep.cluster import connected, gpu_shares, machines, worker_threads
 from scionlab.tune.attempt import RUNNING, Attempt, Progress
 from scionlab.tune.search import Search

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from scionlab.errors import UserError, unknown
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep.executors import set_up_ray
 from scionlab.sweep.plan import make_plan
 from scionlab.sweep.workers import default_workers

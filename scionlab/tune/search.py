@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scionlab.errors import unknown
+from scionlab.runs.store import RunStore
 from scionlab.spec import Trial
-from scionlab.store import RunStore
+from scionlab.spec.tuning import Method, TransferExperiment, TransferPreset
 from scionlab.sweep.plan import Cell, make_plan
-from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
 
 # Raise it when a search with the same ranges and seed would sample or prune otherwise.
 SEARCH_VERSION = 2

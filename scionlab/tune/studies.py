@@ -32,7 +32,7 @@ from scionlab.tune.search import Search
 
 # With median pruning a trial is hopeless if its training loss is above the median of the whole trials at equal steps:
 # not before so many of these are known, and not in the first share of its steps, where a large rate looks good or bad
-# for little. Without pruning none is: only divergence ends a trial early (`scionlab.tuning_spec` says why).
+# for little. Without pruning none is: only divergence ends a trial early (`scionlab.spec.tuning` says why).
 MEDIAN_OF, WARM_UP = 5, 0.4
 # Where Optuna keeps what a trial's row needs; a Progress as a dictionary.
 RECORD = "scionlab"

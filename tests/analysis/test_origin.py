@@ -7,8 +7,8 @@ from analysis.fits.advice import Extension, Larger, Source
 from analysis.fits.outcomes import Missing
 from analysis.origin import extension, origin
 from analysis.tables.sweep import SweepTables
+from scionlab.runs.where import ResultsPlace
 from scionlab.spec import Trial
-from scionlab.where import ResultsPlace
 
 COLUMNS = ["optimizer", "width", "tokens", "batch_size", "seq_len", "lr", "seed"]
 

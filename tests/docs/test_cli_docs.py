@@ -12,7 +12,7 @@ from scionlab.cli import app
 
 # What the page calls my_transfer.py.
 SEARCHES = """
-from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
+from scionlab.spec.tuning import Method, TransferExperiment, TransferPreset
 
 SIZES = dict(head_dim=8, depth=1, seq_len=16, val_tokens=256, val_seq_len=16, data="path:{text}", device="cpu")
 SMOKE = TransferPreset(

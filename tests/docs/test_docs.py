@@ -13,7 +13,7 @@ import typer
 from markdown_it import MarkdownIt
 
 from scionlab.cli import app
-from scionlab.loading import experiment_names, load_experiment
+from scionlab.spec.loading import experiment_names, load_experiment
 
 ROOT = Path(__file__).parents[2]
 

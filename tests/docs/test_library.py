@@ -9,7 +9,7 @@ import torch
 from small_models import gpt2
 
 from scionlab import Scion, explain
-from scionlab.optim.presets import PRESETS
+from scionlab.roles.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "library.md").read_text()

@@ -10,7 +10,7 @@ import typer
 from synthetic import fill
 
 from scionlab.cli import app
-from scionlab.loading import load_experiment
+from scionlab.spec.loading import load_experiment
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

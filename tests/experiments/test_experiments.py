@@ -10,11 +10,11 @@ import pytest
 from analysis.studies.comparison.design import arrange
 from analysis.studies.comparison.settings import ComparisonSettings
 from analysis.studies.table import study
-from scionlab.data import load
-from scionlab.loading import experiment_names, load_experiment
 from scionlab.optim import recipe
-from scionlab.prepare import architecture, resolve
+from scionlab.problems.data import load
 from scionlab.spec import trial_id
+from scionlab.spec.loading import experiment_names, load_experiment
+from scionlab.training.prepare import architecture, resolve
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = experiment_names()
@@ -91,7 +91,7 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path):
     mine = tmp_path / "my_experiment.py"
     mine.write_text(
         "from my_sizes_for_this_test import WIDTHS\n"
-        "from scionlab.grid import trials\n"
+        "from scionlab.spec.grid import trials\n"
         "from scionlab.spec import Experiment, Preset\n"
         "GRID = trials({'optimizer': 'scion', 'lr': 0.1}, width=WIDTHS)\n"
         "SPEC = Experiment(name='mine', title='', question='', presets={'laptop': Preset(trials=GRID)})\n"

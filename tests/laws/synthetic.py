@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from planted import Law, planted_runs
 
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 SLOPES = {"adam": -1.0, "scion": 0.0, "mine": 0.3}

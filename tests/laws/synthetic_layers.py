@@ -7,7 +7,7 @@ import pandas as pd
 from synthetic import curve_rows, run_row, sweep_row
 
 from analysis.tables.sweep import SweepTables
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 # The parameters of a small transformer: name, role, norm.
 PARAMETERS = [

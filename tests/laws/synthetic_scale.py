@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from synthetic import SLOPES, run_row, sweep_row
 
-from scionlab.schema import CURVES, RUNS, SCHEMA_VERSION
-from scionlab.store import RunStore
-from scionlab.store.compaction import ROW_GROUP
-from scionlab.store.folder import COMPACTED
+from scionlab.runs.schema import CURVES, RUNS, SCHEMA_VERSION
+from scionlab.runs.store import RunStore
+from scionlab.runs.store.compaction import ROW_GROUP
+from scionlab.runs.store.folder import COMPACTED
 
 RATES, SEEDS = range(-11, 0), 10
 

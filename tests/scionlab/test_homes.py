@@ -8,8 +8,8 @@ import pytest
 from scionlab import homes
 from scionlab.errors import UserError
 from scionlab.homes import expanded
-from scionlab.store import RunStore
-from scionlab.where import ResultsPlace
+from scionlab.runs.store import RunStore
+from scionlab.runs.where import ResultsPlace
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from scionlab.models.gpt import GPT, GPTConfig
-from scionlab.optim.roles import assign_roles
+from scionlab.problems.models.gpt import GPT, GPTConfig
+from scionlab.roles.roles import assign_roles
 from scionlab.spec import Trial
 
 

@@ -3,8 +3,8 @@
 import pandas as pd
 from synthetic import curve_rows, run_row
 
-from scionlab.schema import LAYERS
-from scionlab.store import RunStore
+from scionlab.runs.schema import LAYERS
+from scionlab.runs.store import RunStore
 
 # What differs between two runs of the same trial, and nothing else may.
 CIRCUMSTANCES = [

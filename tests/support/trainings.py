@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from scionlab import training
-from scionlab.data import Corpus
+from scionlab.problems.data import Corpus
 from scionlab.spec import Stage, Trial
 
 TIMES = ("wall_time_s", "tokens_per_s")  # the only columns that may differ between two runs of a trial

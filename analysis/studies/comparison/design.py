@@ -14,7 +14,7 @@ from analysis.fits.lr_curve import LrCurve
 from analysis.studies.comparison.settings import ComparisonSettings
 from analysis.tables import keys
 from scionlab.errors import UserError
-from scionlab.store import FINISHED
+from scionlab.runs.store import FINISHED
 
 COLUMNS = ("optimizer", "lr", "seed", "status")
 NEEDED = {"gap": ("val_loss", "train_loss")}

@@ -33,7 +33,7 @@ from analysis.tables import keys
 from analysis.tables.arrays import Floats
 from analysis.tables.same import same_rate
 from scionlab.errors import UserError
-from scionlab.store import FINISHED
+from scionlab.runs.store import FINISHED
 
 COLUMNS = ("optimizer", "lr", "seed", "status", "val_loss")
 

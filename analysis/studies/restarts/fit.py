@@ -18,7 +18,7 @@ from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Missing, Outcome, 
 from analysis.fits.seeds import more_seeds
 from analysis.tables.sweep import SweepTables
 from scionlab.errors import UserError
-from scionlab.store import FINISHED
+from scionlab.runs.store import FINISHED
 
 SETTING = ("batch_size", "seq_len", "lr")
 TUNED_SMALL = "tuned small"

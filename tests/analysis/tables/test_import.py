@@ -16,8 +16,8 @@ from analysis.tables.foreign.expression import parse
 from scionlab.cli import app
 from scionlab.cli.foreign import assignments
 from scionlab.errors import UserError
-from scionlab.schema import IMPORTS
-from scionlab.store import RunStore
+from scionlab.runs.schema import IMPORTS
+from scionlab.runs.store import RunStore
 
 MAP = "batch_size=bs,lr=rate,val_loss=loss,tokens=D"
 HEADER = "bs,rate,loss,D,seed\n"

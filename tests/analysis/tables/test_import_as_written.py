@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from analysis.pipeline import fit_results
 from scionlab.cli import app
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 HEADER = "tokens,batch_size,seq_len,lr,val_loss"
 ROW = "100000000,16,1024,0.001,3.1"

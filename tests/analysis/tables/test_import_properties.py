@@ -21,7 +21,7 @@ from analysis.tables.foreign.runs import TARGETS, read_runs
 from analysis.tables.foreign.table import read_table
 from scionlab.cli import app
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 sys.path.insert(0, str(Path(__file__).parents[3]))  # the benchmarks are not installed
 

@@ -6,8 +6,8 @@ import pytest
 from synthetic import fill, sweep_row
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
-from scionlab.where import named
+from scionlab.runs.store import RunStore
+from scionlab.runs.where import named
 
 LATE = datetime.datetime(2099, 1, 1, tzinfo=datetime.UTC)
 BAD = ["../../../outside", "..", "a/b", "/tmp/outside", "a\\b", "", ".hidden", "Width", "a b", "a\n", "~", "a:b"]

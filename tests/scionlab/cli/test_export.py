@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from synthetic import fill, fill_batch, run_row
 
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from synthetic import fill
 
 from scionlab.cli import app, completion
-from scionlab.loading import experiment_names
+from scionlab.spec.loading import experiment_names
 
 COMMANDS = ("run", "status", "fit", "figures", "report", "plan", "import", "export", "explain", "doctor", "compact")
 COMMANDS += ("tune", "transfer")

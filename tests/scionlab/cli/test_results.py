@@ -8,8 +8,8 @@ from synthetic import fill, fill_batch, sweep_row
 
 from scionlab.cli.results import Asked, asked_of_fit
 from scionlab.errors import UserError
-from scionlab.store import RunStore
-from scionlab.where import ResultsPlace
+from scionlab.runs.store import RunStore
+from scionlab.runs.where import ResultsPlace
 
 LATER = datetime.datetime(2026, 2, 1, tzinfo=datetime.UTC)
 IMPORT = "width,lr,val_loss,tokens,batch_size,seq_len\n" + "".join(

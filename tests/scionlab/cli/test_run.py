@@ -7,8 +7,8 @@ import pytest
 
 from analysis.fits.advice import Source, command
 from analysis.fits.outcomes import Lacks, Missing, Seeds
-from scionlab.loading import load_experiment
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
+from scionlab.spec.loading import load_experiment
 
 RATES = [2**-7, 2**-5]
 BUILT_IN = ("width", "batch", "seq", "depth", "momentum", "norm-choice", "restarts", "coordinates", "batch-tolerance")

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from synthetic import WHEN, fill, run_row, sweep_row
 
-from scionlab import status as status_module
-from scionlab.status import failures, state_of, statuses
-from scionlab.store import RunStore
+from scionlab.runs import status as status_module
+from scionlab.runs.status import failures, state_of, statuses
+from scionlab.runs.store import RunStore
 from scionlab.sweep import heartbeat as heartbeat_module
 from scionlab.sweep.heartbeat import Heartbeat
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from stores import numbers
 
-from scionlab.status import statuses
-from scionlab.store import RunStore
+from scionlab.runs.status import statuses
+from scionlab.runs.store import RunStore
 
 # A test run in the background ignores Ctrl-C, and its children would inherit that.
 FOREGROUND = (

@@ -5,10 +5,10 @@ import textwrap
 
 import pytest
 
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 SEARCHES = """
-    from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
+    from scionlab.spec.tuning import Method, TransferExperiment, TransferPreset
 
     SPEC = TransferExperiment(
         name="mine", title="Mine", question="Does it transfer?",

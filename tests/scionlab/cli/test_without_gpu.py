@@ -4,7 +4,7 @@ import pytest
 import torch
 
 GPU = """
-from scionlab.grid import trials
+from scionlab.spec.grid import trials
 from scionlab.spec import Experiment, Preset
 
 FIXED = {{

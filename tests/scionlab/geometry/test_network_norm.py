@@ -10,10 +10,10 @@ from oracles import ORACLES
 from scionlab.errors import UserError
 from scionlab.geometry import NORMS, Layer, NetworkNorm
 from scionlab.geometry.orthogonalize import BAND
-from scionlab.models.gpt import GPT, GPTConfig
 from scionlab.optim import OPTIMIZERS, LmoRecipe, geometry, recipe
-from scionlab.optim.conditional import network_norm
-from scionlab.optim.roles import assign_roles
+from scionlab.optim.recipes.conditional import network_norm
+from scionlab.problems.models.gpt import GPT, GPTConfig
+from scionlab.roles.roles import assign_roles
 from scionlab.spec import Trial
 
 # float64 sums of at most a few hundred products, and SVDs of matrices this small, lose less than that

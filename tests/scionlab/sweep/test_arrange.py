@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep import How, compiling, plan_sweep, run_sweep, stacking
 from scionlab.sweep.arrange import arrange
 from scionlab.sweep.compiling import pays, shape_of, shapes_to_compile

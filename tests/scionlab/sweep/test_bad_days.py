@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 
 from analysis.tables.sweep import load_sweep
 from scionlab.errors import UserError
-from scionlab.schema import CURVES, RUNS, SWEEPS
-from scionlab.store import RunStore, damage, places
+from scionlab.runs.schema import CURVES, RUNS, SWEEPS
+from scionlab.runs.store import RunStore, damage, places
 from scionlab.sweep import calls, run_sweep, stacking
 from scionlab.sweep import job as job_module
 from scionlab.sweep import run as run_module
@@ -327,7 +327,7 @@ import io, json, resource, sys
 import torch
 from rich.console import Console
 from scionlab.spec import Experiment, Preset, Trial
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep import How, run_sweep
 
 fields = json.loads(sys.argv[2])

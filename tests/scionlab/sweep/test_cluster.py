@@ -11,7 +11,7 @@ import s3
 from rich.console import Console
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep import How, plan_sweep, run_sweep
 from scionlab.sweep.executors import set_up_ray
 from scionlab.sweep.job import NODES_DIED, Report, run_task

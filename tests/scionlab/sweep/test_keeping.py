@@ -8,7 +8,7 @@ import torch
 from trainings import CORPUS, OTHER_LENGTH, numbers, staged
 
 from scionlab import training
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep import keeping
 from scionlab.sweep.keeping import Keeper, StoppedError
 

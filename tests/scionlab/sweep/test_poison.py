@@ -8,8 +8,8 @@ from own_code import MODEL, SMALL
 from rich.console import Console
 
 from scionlab.errors import UserError
+from scionlab.runs.store import RunStore
 from scionlab.spec import Experiment, Preset, Trial
-from scionlab.store import RunStore
 from scionlab.sweep import How, run_sweep
 from scionlab.sweep.poison import PoisonedError, poison
 from scionlab.tune import inline

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep import How, plan_sweep, run_sweep
 from scionlab.sweep import progress as progress_module
 from scionlab.sweep.job import Report
@@ -249,7 +249,7 @@ def test_every_row_of_the_curve_is_heard_of_while_the_trial_trains(stack, experi
 
 
 def test_who_does_not_listen_gets_the_same_numbers(cells):
-    from scionlab.data import load
+    from scionlab.problems.data import load
     from scionlab.training import train
 
     trial, rows = cells[0].trial, []

@@ -7,7 +7,7 @@ from rich.console import Console
 from stores import numbers
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep import job as job_module
 from scionlab.sweep import plan_sweep, run_sweep, stacking
 from scionlab.sweep.estimate import estimate_seconds, seconds_by_store

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep import job, keeping, plan_sweep
 from scionlab.sweep.cluster import gpu_shares, worker_threads
 from scionlab.sweep.job import DIED, Report, report_lost, run_task

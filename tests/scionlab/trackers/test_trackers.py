@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 from scionlab.sweep import How, run_sweep
 from scionlab.trackers import TRACKERS, Tracked, start_trackers
 from scionlab.trackers.feed import Tracking

@@ -8,7 +8,7 @@ import torch
 from trainings import CORPUS, numbers, trial
 
 from scionlab import training
-from scionlab.data import load
+from scionlab.problems.data import load
 from scionlab.spec import Trial
 from scionlab.training import gradients
 
@@ -146,7 +146,7 @@ def test_a_mistake_in_the_model_is_raised_by_eager_mode(monkeypatch, traced):
     def broken(self, tokens):
         raise ZeroDivisionError("in the model")
 
-    monkeypatch.setattr("scionlab.models.gpt.GPT.forward", broken)
+    monkeypatch.setattr("scionlab.problems.models.gpt.GPT.forward", broken)
     with pytest.raises(ZeroDivisionError, match="in the model"):
         train()
 

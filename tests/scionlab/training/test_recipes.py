@@ -9,7 +9,7 @@ from trainings import CORPUS, TUNED, numbers, run, saved_and_loaded, staged, tri
 
 from scionlab.errors import UserError
 from scionlab.optim import geometry
-from scionlab.optim.conditional import network_norm
+from scionlab.optim.recipes.conditional import network_norm
 from scionlab.training import Run, train, train_stack
 from scionlab.training.log import Log
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from trainings import CORPUS, TUNED, trial
 
 from scionlab import training
-from scionlab.data import load
 from scionlab.errors import UserError
 from scionlab.optim import Scion
-from scionlab.optim.stacked import StackedMethod
+from scionlab.optim.steps.stacked import StackedMethod
+from scionlab.problems.data import load
 from scionlab.spec import Trial
 from scionlab.training import Outcome, gradients, stack_key, train, train_stack
 

@@ -8,12 +8,12 @@ import torch
 from trainings import CORPUS, OTHER_LENGTH, SAME_LENGTH, numbers, run, saved_and_loaded, staged
 
 from scionlab import training
-from scionlab.data import Corpus
 from scionlab.errors import UserError
 from scionlab.optim import recipe
-from scionlab.prepare import architecture, train_flops
+from scionlab.problems.data import Corpus
 from scionlab.spec import Stage
 from scionlab.training import feed
+from scionlab.training.prepare import architecture, train_flops
 
 
 def train(*args, **fields) -> training.Outcome:

@@ -10,8 +10,8 @@ from scionlab import training
 from scionlab.errors import UserError
 from scionlab.geometry.orthogonalize import BAND
 from scionlab.optim import OPTIMIZERS, recipe
-from scionlab.prepare import architecture, train_flops
 from scionlab.spec import Trial
+from scionlab.training.prepare import architecture, train_flops
 
 TINY = {"width": 16, "depth": 1, "batch_size": 1, "seq_len": 8, "val_tokens": 64, "val_seq_len": 8}
 
@@ -225,7 +225,7 @@ def test_bfloat16_autocast_learns_about_as_well(optimizer):
     assert half == pytest.approx(single, rel=0.05)
 
 
-# Validation losses of tiny trials. If a change to the code moves them, raise NUMERICS_VERSION in scionlab/spec.py, so
+# Validation losses of tiny trials. If a change to the code moves them, raise NUMERICS_VERSION in scionlab/spec/identity.py, so
 # that no trial of the old numbers is taken for one of the new, and write the new losses here. 1e-3 allows for other
 # processors.
 GOLDEN = {

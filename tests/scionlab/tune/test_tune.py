@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from scionlab.cli import app
 from scionlab.cli.tune import places
 from scionlab.errors import UserError
-from scionlab.loading import load_experiment, load_transfer
-from scionlab.status import searches
-from scionlab.store import RunStore
+from scionlab.runs.status import searches
+from scionlab.runs.store import RunStore
+from scionlab.spec.loading import load_experiment, load_transfer
+from scionlab.spec.tuning import Method, TransferExperiment, TransferPreset
 from scionlab.sweep import run_sweep
 from scionlab.tune import attempt, inline
 from scionlab.tune import run as run_module
@@ -26,7 +27,6 @@ from scionlab.tune.run import best_rows, tune
 from scionlab.tune.search import make_searches
 from scionlab.tune.studies import Study, database, opened
 from scionlab.tune.turns import Turns, parallel
-from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
 
 SPACE = {"lr": (2**-8, 2**-3), "momentum": (0.05, 0.5)}
 PROXY = {"width": 16, "tokens": 16 * 64, "batch_size": 4}
@@ -483,7 +483,7 @@ def test_progress_counts_the_search_seeds_of_a_method_and_place_together(search,
 
 
 OWN = """
-    from scionlab.tuning_spec import Method, TransferExperiment, TransferPreset
+    from scionlab.spec.tuning import Method, TransferExperiment, TransferPreset
 
     SPEC = TransferExperiment(
         name="mine", title="Mine", question="Does it transfer?",

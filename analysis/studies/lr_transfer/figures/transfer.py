@@ -14,7 +14,7 @@ from analysis.drawing import style, units
 from analysis.studies.lr_transfer.figures.lr_series import Layout
 from analysis.studies.lr_transfer.result import LrTransfer
 from analysis.tables.sweep import SweepTables
-from scionlab.store import FINISHED
+from scionlab.runs.store import FINISHED
 
 TITLE = "Validation loss against learning rate"
 CAPTION = (

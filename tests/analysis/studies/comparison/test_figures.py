@@ -13,7 +13,7 @@ from analysis.studies.comparison import page as comparison
 from analysis.studies.comparison.figures import FIGURES, comparison_curves, comparison_rates, comparison_tuned
 from analysis.studies.comparison.fit import fit_comparison
 from analysis.tables.sweep import SweepTables, load_sweep
-from scionlab.where import ResultsPlace
+from scionlab.runs.where import ResultsPlace
 
 ACROSS = {"across": "batch_size"}
 ONE = {"scion": {0: 1.9}, "adam": {0: 2.0}, "muon": {0: 1.91}, "sgd": {0: 3.8}}

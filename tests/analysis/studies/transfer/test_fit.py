@@ -27,7 +27,7 @@ from analysis.studies.transfer.figures import proxy as figure
 from analysis.studies.transfer.fit import fit_proxy
 from analysis.studies.transfer.result import MARGIN, finding
 from scionlab.errors import UserError
-from scionlab.store import RunStore
+from scionlab.runs.store import RunStore
 
 CELLS = [cell_of(*which) for which in REGRETS]
 

@@ -1,0 +1,92 @@
+"""The contract of a recipe: how one named method initializes a model, scales its logits, and updates it.
+
+A recipe is a frozen pydantic model, so the options a trial may set are its fields, typed and checked.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from torch.optim import Optimizer
+
+from scionlab.roles.roles import Claim
+
+
+class Recipe(BaseModel, ABC):
+    """A method with its options. Momentum α is the weight of the new gradient for every method."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Options that came after trials had been stored, as `scionlab.spec.ADDED_LATER`; their defaults are fixed for good.
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset()
+    # Share of a run over which the rate rises, where the trial does not say.
+    warmup: ClassVar[float] = 0.0
+    # Part of the identity of this method's trials, as `scionlab.spec.NUMERICS_VERSION` is of all: raise it when a
+    # change to a built-in method's code changes its numbers. Recipes outside this package are known by their code.
+    NUMERICS: ClassVar[int] = 0
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        at_default = {name for name in self.ADDED_LATER if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in handler(self).items() if name not in at_default}
+
+    @property
+    def reads_momentum(self) -> bool:
+        """Whether a trial's momentum changes its numbers."""
+        return True
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Names of the options that change nothing, given the others; none by default."""
+        return frozenset()
+
+    def output_scale(self, width: int) -> float:
+        """Constant factor on the logits."""
+        return 1.0
+
+    def check(self, lr: float) -> None:
+        """Raise UserError for a learning rate the method cannot use; any positive one is fine by default."""
+        return
+
+    @abstractmethod
+    def initialize(self, claims: Sequence[Claim], generator: torch.Generator) -> None:
+        """Fill the parameters in place."""
+
+    @abstractmethod
+    def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
+        """The optimizers that together update every parameter."""
+
+
+class Gaussian(Recipe):
+    """Standard initialization, shared by the methods that are not norm-constrained.
+
+    Matrices have variance 1/d_in, also one shared by input and output, and convolutions 1/(c_in·k²); embeddings have
+    standard deviation `embedding_std`, and zero for padding; biases start at 0; gains keep what their module set.
+    """
+
+    embedding_std: float = Field(default=1.0, gt=0)
+    output_init: float = Field(default=1.0, ge=0, description="factor on the head's initial standard deviation")
+
+    @torch.no_grad()
+    def initialize(self, claims: Sequence[Claim], generator: torch.Generator) -> None:
+        for claim in claims:
+            weight = claim.parameter
+            if claim.role == "bias":
+                weight.zero_()
+            elif claim.role != "gain":
+                claim.fill(torch.randn(weight.shape, generator=generator) * self.std(claim))
+
+    def std(self, claim: Claim) -> float:
+        """Standard deviation of a matrix's entries."""
+        if claim.role == "input" and claim.layout == "in_out":
+            return self.embedding_std
+        own_head = claim.role == "output" and not claim.shared
+        return (self.output_init if own_head else 1.0) / math.sqrt(fan_in(claim))
+
+
+def fan_in(claim: Claim) -> int:
+    """Entries of the parameter that one output sums over."""
+    return claim.shape[0] if claim.layout == "in_out" else math.prod(claim.shape[1:])

@@ -1,0 +1,1 @@
+"""Optimizers as `torch.optim` has them, and what their steps are made of."""

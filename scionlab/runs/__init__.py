@@ -1,0 +1,1 @@
+"""What is known of runs: their schema, the store, and what is read from it; without torch."""
