@@ -10,9 +10,9 @@ import pytest
 from scionlab.runs.store import RunStore
 from scionlab.sweep import job, keeping, plan_sweep
 from scionlab.sweep.cluster import gpu_shares, worker_threads
+from scionlab.sweep.executors import ray as run  # with its settings, without which Tune keeps log files open
 from scionlab.sweep.job import DIED, Report, report_lost, run_task
 from scionlab.sweep.queue import TaskQueue
-from scionlab.sweep.ray_tune import run
 from scionlab.sweep.tasks import Task, longest_first
 
 
