@@ -225,8 +225,8 @@ def test_bfloat16_autocast_learns_about_as_well(optimizer):
     assert half == pytest.approx(single, rel=0.05)
 
 
-# Validation losses of tiny trials. If a change to the code moves them, raise NUMERICS_VERSION (scionlab/spec/identity.py),
-# so that no trial of the old numbers is taken for one of the new, and write the new losses here. 1e-3 allows for other
+# Validation losses of tiny trials. If a change to the code moves them, raise NUMERICS_VERSION in scionlab.spec, so
+# that no trial of the old numbers is taken for one of the new, and write the new losses here. 1e-3 allows for other
 # processors.
 GOLDEN = {
     "adam": 2.568455, "adam-mup": 2.568455, "muon": 4.253537, "scion": 2.323484, "uscion": 2.310442,
