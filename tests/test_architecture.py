@@ -23,8 +23,8 @@ ROOMS = {
     "scionlab.spec.experiment": {"scionlab.spec.trial", "scionlab.names", "scionlab.errors"},
     "scionlab.spec.grid": {"scionlab.spec", "scionlab.errors"},
     "scionlab.spec.tuning": {"scionlab.spec", "scionlab.names", "scionlab.errors"},
-    "scionlab.roles": {"scionlab.roles", "scionlab.optim.steps", *GEOMETRY},
-    "scionlab.optim.steps": {"scionlab.optim.steps", *GEOMETRY},
+    "scionlab.roles": {"scionlab.roles", *GEOMETRY},
+    "scionlab.optim.steps": {"scionlab.optim.steps", "scionlab.roles", *GEOMETRY},
     "scionlab.optim": {"scionlab.optim", "scionlab.roles", "scionlab.spec", "scionlab.own", *GEOMETRY},
     "scionlab.problems.data": {"scionlab.problems.data", "scionlab.own", "scionlab.errors"},
     "scionlab.problems.models": {

@@ -12,7 +12,7 @@ from scionlab.geometry.bias import BiasMax, BiasRMS
 from scionlab.geometry.column import Column
 from scionlab.geometry.conv import Conv, Flat
 from scionlab.geometry.euclidean import Euclidean
-from scionlab.geometry.layer import LAYOUTS, Layer
+from scionlab.geometry.layer import LAYOUTS, Layer, layer_of
 from scionlab.geometry.names import FAMILIES, NORMS, norm_named
 from scionlab.geometry.network import NetworkNorm
 from scionlab.geometry.orthogonalize import COEFFICIENT_SETS, DTYPES, NewtonSchulz
@@ -41,5 +41,6 @@ __all__ = [
     "Schatten",
     "Sign",
     "Spectral",
+    "layer_of",
     "norm_named",
 ]

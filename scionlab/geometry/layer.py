@@ -8,15 +8,16 @@ mixture). Each matrix is then a layer of its own:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from scionlab.errors import UserError, unknown
 from scionlab.geometry.base import Norm
+from scionlab.geometry.names import norm_named
 
 LAYOUTS = ("out_in", "in_out")
 
@@ -131,3 +132,9 @@ class Layer:
 
     def _turned_shape(self, shape: Sequence[int]) -> Sequence[int]:
         return (shape[1], shape[0], *shape[2:]) if self.layout == "in_out" and self.norm.ndim > 1 else shape
+
+
+def layer_of(group: Mapping[str, Any]) -> Layer:
+    """The ball of a parameter group, with or without options of its norm."""
+    norm = norm_named(group["norm"], **group.get("norm_options", {}))
+    return Layer(norm, group["radius"], group["layout"], group["blocks"], group.get("batch", 0))

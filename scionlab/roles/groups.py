@@ -15,9 +15,21 @@ import torch
 from torch import nn
 
 from scionlab.errors import UserError, unknown
-from scionlab.geometry import Column, Conv, Euclidean, Flat, Layer, Norm, Row, Schatten, Sign, Spectral, norm_named
-from scionlab.optim.steps.numbers import plain_number
-from scionlab.optim.steps.scion import layer_of
+from scionlab.geometry import (
+    Column,
+    Conv,
+    Euclidean,
+    Flat,
+    Layer,
+    Norm,
+    Row,
+    Schatten,
+    Sign,
+    Spectral,
+    layer_of,
+    norm_named,
+)
+from scionlab.roles.numbers import plain_number
 from scionlab.roles.presets import norm_for, role_preset
 from scionlab.roles.roles import Claim, assign_roles
 from scionlab.roles.rules import ROLES, Rule

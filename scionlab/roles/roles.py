@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from scionlab.errors import UserError
-from scionlab.optim.steps.sharded import refuse_sharded
 from scionlab.roles import heads
 from scionlab.roles.presets import role_preset
 from scionlab.roles.rules import ROLES, Layout, Role, Rule, Use, bare
+from scionlab.roles.sharded import refuse_sharded
 from scionlab.roles.suggestions import examples
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from scionlab.errors import UserError, unknown
+from scionlab.geometry import layer_of
 from scionlab.optim import LmoRecipe, asked, geometry, recipe, recipe_class
-from scionlab.optim.steps.scion import ScionLight, layer_of
+from scionlab.optim.steps.scion import ScionLight
 from scionlab.own.hashing import code_sha256
 from scionlab.own.randomness import STREAMS_VERSION
 from scionlab.problems import own_model as own

@@ -11,10 +11,10 @@ from pydantic import Field, field_validator
 from torch.optim import Optimizer
 
 from scionlab.errors import UserError
-from scionlab.geometry import NORMS, Layer, NetworkNorm, NewtonSchulz, norm_named
+from scionlab.geometry import NORMS, Layer, NetworkNorm, NewtonSchulz, layer_of, norm_named
 from scionlab.optim.recipes.base import Recipe
 from scionlab.optim.steps.parts import Average, Scope, StepRule
-from scionlab.optim.steps.scion import Scion, ScionLight, layer_of
+from scionlab.optim.steps.scion import Scion, ScionLight
 from scionlab.roles.presets import PRESETS, VECTORS, norm_for
 from scionlab.roles.roles import Claim
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scionlab.errors import UserError, unknown
-from scionlab.geometry import Layer, norm_named
+from scionlab.geometry import Layer, layer_of
 from scionlab.optim.steps import foreach
 from scionlab.optim.steps.momentum import refuse_change, refuse_cycle, remember
-from scionlab.optim.steps.numbers import plain_number
 from scionlab.optim.steps.parts import AVERAGES, SCOPES, STEP_RULES, Move, step_sizes
-from scionlab.optim.steps.sharded import refuse_shard
+from scionlab.roles.numbers import plain_number
+from scionlab.roles.sharded import refuse_shard
 
 NUMBERS = ("lr", "momentum", "radius", "smoothness", "weight_decay")
 NORM_OPTIONS = ("steps", "coefficients", "dtype", "floor")
@@ -242,12 +242,6 @@ class ScionLight(Scion):
             raise UserError(f"ScionLight: {len(buffers)} gradient buffers for {len(parameters)} parameters")
         for parameter, buffer in zip(parameters, buffers, strict=True):
             parameter.grad = None if buffer is None else buffer.to(parameter.device, copy=True)
-
-
-def layer_of(group: Mapping[str, Any]) -> Layer:
-    """The ball of a parameter group, with or without options of its norm."""
-    norm = norm_named(group["norm"], **group.get("norm_options", {}))
-    return Layer(norm, group["radius"], group["layout"], group["blocks"], group.get("batch", 0))
 
 
 def _apply(move: Move, size: float | Tensor) -> None:

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
 from scionlab.errors import UserError
+from scionlab.geometry import layer_of
 from scionlab.optim.steps.layered_muon import LayeredMuon, directions, orthogonal, rate_factor
-from scionlab.optim.steps.scion import Scion, layer_of
+from scionlab.optim.steps.scion import Scion
 
 Group = dict[str, Any]
 # What a group may say in numbers that differ from network to network; everything else must be equal.

@@ -107,7 +107,7 @@ def test_identity_follows_the_text_and_not_its_path():
 
 def test_identity_changes_with_the_version_of_the_numerics(monkeypatch):
     before = trial_id(trial(), SHA)
-    monkeypatch.setattr("scionlab.spec.NUMERICS_VERSION", -1)
+    monkeypatch.setattr("scionlab.spec.identity.NUMERICS_VERSION", -1)
     assert trial_id(trial(), SHA) != before
 
 

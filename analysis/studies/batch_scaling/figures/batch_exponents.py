@@ -50,7 +50,8 @@ def table(tables: SweepTables, fit: BatchScaling) -> pd.DataFrame:
             described = [row for budget in found.budgets for row in _points(budget)]
             described += [row for panel in PANELS for row in _lines(found, panel, described)]
             rows += [{"optimizer": found.optimizer, **row} for row in described]
-    return pd.DataFrame(rows)
+    data = pd.DataFrame(rows)
+    return data if data.empty or "exponent" in data else data.assign(exponent=np.nan)  # where no line was fitted
 
 
 def _points(budget: BudgetOptimum) -> list[dict[str, Any]]:

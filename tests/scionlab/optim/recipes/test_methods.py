@@ -17,9 +17,9 @@ from torch import nn
 from trainings import CORPUS, numbers, staged
 
 from scionlab.errors import UserError
-from scionlab.geometry import NewtonSchulz
+from scionlab.geometry import NewtonSchulz, layer_of
 from scionlab.optim import OPTIMIZERS, LmoRecipe, Scion, ScionLight, recipe
-from scionlab.optim.steps.scion import DEFAULTS, layer_of
+from scionlab.optim.steps.scion import DEFAULTS
 from scionlab.optim.steps.shampoo import Shampoo
 from scionlab.problems.data import load
 from scionlab.problems.models.gpt import GPT, GPTConfig
