@@ -223,13 +223,14 @@ def alt(data: pd.DataFrame) -> str:
         ["optimizer", "panel", "kind"]
     )
     parts = []
-    for name, rows in lines.groupby("optimizer", sort=False):
+    for name in data["optimizer"].unique():
+        rows = lines[lines["optimizer"] == name]
         texts = [
             f"{'batch' if r['panel'] == 'batch' else 'learning rate'}, "
             f"{(NAMES if r['panel'] == 'batch' else LR_NAMES)[r['kind']]}: "
             f"{_exponent(r)}"
             for r in rows.to_dict("records")
         ]
-        parts.append(f"{name}: {'; '.join(texts)}")
-    found = f"Exponents of T, with 95% intervals. {'. '.join(parts)}." if parts else "No power law could be fitted."
+        parts.append(f"{name}: {'; '.join(texts) or 'no power law could be fitted'}")
+    found = f"Exponents of T, with 95% intervals. {'. '.join(parts)}."
     return f"Best batch size and best learning rate against the token budget on logarithmic axes. {found}"

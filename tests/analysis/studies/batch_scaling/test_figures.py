@@ -117,7 +117,12 @@ def one_budget():
     return fitted(planted_runs(Law(), budgets=(17,)), with_probes=False)
 
 
-CASES = {case.__name__: case for case in (one, two, no_noise, one_budget)}
+def one_batch():
+    """Nothing to fit a line to."""
+    return fitted(planted_runs(Law(), seeds=1, half=1, batches=1, budgets=(16, 19)), with_probes=False)
+
+
+CASES = {case.__name__: case for case in (one, two, no_noise, one_budget, one_batch)}
 
 
 @pytest.fixture(scope="module")
