@@ -49,12 +49,12 @@ def store(tmp_path):
 @pytest.fixture
 def sweep(experiment, tiny, store):
     """Calls a sweep of four trials, and counts those that were trained; a `disaster` strikes while the third trains."""
-    spec, real = experiment(*(tiny(seed=seed) for seed in range(4))), job_module.train
+    spec, real = experiment(*(tiny(seed=seed) for seed in range(4))), job_module.Run
 
     def call(disaster=None, executor="inline", console=None):
         trained = []
 
-        def train(trial, *arguments):
+        def begin(trial, *arguments):
             trained.append(trial.seed)
             if disaster and len(trained) == 3:
                 disaster()
@@ -62,7 +62,7 @@ def sweep(experiment, tiny, store):
 
         with pytest.MonkeyPatch.context() as patch:
             if executor == "inline":
-                patch.setattr(job_module, "train", train)
+                patch.setattr(job_module, "Run", begin)
             try:
                 run_sweep(spec, "smoke", store, console or Console(file=io.StringIO()), executor)
             except UserError as error:
