@@ -17,7 +17,7 @@ from scionlab.errors import UserError
 from scionlab.problems.data import Source
 from scionlab.problems.own_model import model_sha256, optimizer_sha256
 from scionlab.runs.store import FINISHED, RunStore
-from scionlab.sweep.keeping import Keeper, StoppedError
+from scionlab.sweep.keeping import Keeper, StoppedError, say
 from scionlab.sweep.plan import Cell
 from scionlab.sweep.poison import PoisonedError, poison
 from scionlab.sweep.tasks import Task
@@ -46,18 +46,23 @@ OnRow = Callable[[str, Mapping[str, Any]], None]
 
 
 def run_task(
-    task: Task, store: RunStore, on_row: OnRow | None = None, stopping: Callable[[], bool] = lambda: False
+    task: Task,
+    store: RunStore,
+    on_row: OnRow | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = say,
 ) -> list[Report]:
     """Train the task's cells and store each; one report a cell, in their order. A failure to write raises.
 
     So does, as a PoisonedError and before anything is written of it, one after which this process has no GPU any more.
     What fails together is trained one by one, so that a cell's failure is its own row and nobody else's. A cell that is
-    trained alone is kept on its way (`scionlab.sweep.keeping`), and ends with a StoppedError where `stopping` says so.
+    trained alone is kept on its way (`scionlab.sweep.keeping`), and ends with a StoppedError where `stopping` says so;
+    `warn` hears of checkpoints that could not be written or read.
     """
     started_at, began = datetime.now(UTC), time.perf_counter()
     error = None
     try:
-        outcomes = _train(task, _data(task), store, on_row, stopping)
+        outcomes = _train(task, _data(task), store, on_row, stopping, warn)
     except StoppedError:
         raise
     except Exception as failure:
@@ -65,7 +70,7 @@ def run_task(
             raise PoisonedError(said) from None
         if task.stacked:
             alone = replace(task, stacked=False)
-            each = (run_task(replace(alone, cells=(cell,)), store, on_row, stopping) for cell in task.cells)
+            each = (run_task(replace(alone, cells=(cell,)), store, on_row, stopping, warn) for cell in task.cells)
             return [report for reports in each for report in reports]
         outcomes, error = [Outcome({"status": "error"})] * len(task.cells), traceback.format_exc()
     seconds = (time.perf_counter() - began) / len(task.cells)
@@ -101,13 +106,18 @@ def report_lost(task: Task, store: RunStore, since: datetime, why: str = DIED) -
 
 
 def _train(
-    task: Task, corpus: Source, store: RunStore, on_row: OnRow | None, stopping: Callable[[], bool]
+    task: Task,
+    corpus: Source,
+    store: RunStore,
+    on_row: OnRow | None,
+    stopping: Callable[[], bool],
+    warn: Callable[[str], None],
 ) -> list[Outcome]:
     trials = [cell.trial for cell in task.cells]
     listeners = [partial(on_row, cell.trial_id) if on_row else None for cell in task.cells]
     if task.stacked:
         return train_stack(trials, corpus, task.compile, listeners)
-    keeper = Keeper(store.checkpoints, task.cells[0].trial_id, task.interval_s, stopping)
+    keeper = Keeper(store.checkpoints, task.cells[0].trial_id, task.interval_s, stopping, warn)
     return [keeper.train(lambda: Run(trials[0], corpus, task.compile, listeners[0]))]
 
 

@@ -6,11 +6,12 @@ interrupted, bit for bit, on whatever machine it goes on.
 """
 
 import io
+import math
 import pickle
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -22,7 +23,7 @@ from scionlab.runs.store import Checkpoints
 from scionlab.training import Outcome, Run
 
 # Fewer seconds of work are not saved when a trial is asked to stop.
-WORTH_S = 5.0
+WORTH_S = 1.0
 # Steps are taken together for about so long; between, there is time to be saved or stopped.
 LOOK_UP_S = 1.0
 
@@ -34,38 +35,59 @@ class StoppedError(Exception):
     """The trial was asked to stop, and what it has come to is saved."""
 
 
+def say(warning: str) -> None:
+    """On stderr, as a line."""
+    print(warning, file=sys.stderr, flush=True)
+
+
 class Keeper:
-    """Trains a run with checkpoints, one in `interval_s` seconds; asks `stopping` once a second whether to stop."""
+    """Trains a run with checkpoints, one in `interval_s` seconds; asks `stopping` once a second whether to stop.
+
+    What cannot be kept, or cannot be gone on from, is a line for `warn`.
+    """
 
     def __init__(
-        self, checkpoints: Checkpoints, trial_id: str, interval_s: float, stopping: Callable[[], bool] = lambda: False
+        self,
+        checkpoints: Checkpoints,
+        trial_id: str,
+        interval_s: float,
+        stopping: Callable[[], bool] = lambda: False,
+        warn: Callable[[str], None] = say,
     ) -> None:
-        self.checkpoints, self.trial_id, self.interval_s, self.stopping = checkpoints, trial_id, interval_s, stopping
-        self.warned = False
+        self.checkpoints, self.trial_id, self.interval_s = checkpoints, trial_id, interval_s
+        self.stopping, self.warn = stopping, warn
+        self.saved_at, self.warned = time.monotonic(), False
 
     def train(self, make: Callable[[], Run]) -> Outcome:
         """Take the run that `make` makes to its end, from its checkpoint if there is one.
 
         StoppedError where `stopping` says so, and KeyboardInterrupt after Ctrl-C or SIGTERM: both after a last
-        checkpoint, so that no step is lost.
+        checkpoint, so that no step is lost. A signal also waits for the last validation.
         """
         run = self._resumed(make())
         run = make() if run is None else run
-        saved_at, count = time.monotonic(), 1
+        self.saved_at, count = time.monotonic(), 1
         while not run.finished:
             began = time.monotonic()
             with held_signals() as held:
                 run.run_steps(count)
-                now = time.monotonic()
-                if held or self.stopping():
-                    if now - saved_at >= WORTH_S:
-                        self._save(run)
-                    raise KeyboardInterrupt if held else StoppedError
-                if now - saved_at >= self.interval_s and not run.finished:
-                    self._save(run)
-                    saved_at = time.monotonic()
-            count = max(1, min(2 * count, round(count * LOOK_UP_S / max(now - began, 1e-9))))
-        return run.outcome()
+                seconds = time.monotonic() - began
+                self._look_up(run, held)
+            count = max(1, min(2 * count, round(count * LOOK_UP_S / max(seconds, 1e-9))))
+        with held_signals() as held:
+            outcome = run.outcome()
+            self._look_up(run, held)
+        return outcome
+
+    def _look_up(self, run: Run, held: Sequence[int]) -> None:
+        """Save the run if it is time to, or if it is asked to stop; then raise what ends it."""
+        asked = bool(held) or (not run.finished and self.stopping())
+        due_s = WORTH_S if asked else math.inf if run.finished else self.interval_s
+        if time.monotonic() - self.saved_at >= due_s:
+            self._save(run)
+            self.saved_at = time.monotonic()
+        if asked:
+            raise KeyboardInterrupt if held else StoppedError
 
     def _resumed(self, run: Run) -> Run | None:
         """The run where it was left; None where that cannot be: then the trial begins again, with a warning."""
@@ -90,7 +112,7 @@ class Keeper:
             self.warned = True
 
     def _warn(self, what: str) -> None:
-        print(f"warning: checkpoint {self.checkpoints.where(self.trial_id)!r} {what}", file=sys.stderr, flush=True)
+        self.warn(f"warning: checkpoint {self.checkpoints.where(self.trial_id)!r} {what}")
 
 
 def as_bytes(state: dict[str, Any]) -> bytes:

@@ -6,7 +6,14 @@ small and there at once.
 
 from collections import deque
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Told(NamedTuple):
+    """What workers have told: rows by trial, in the order of their steps, and warnings."""
+
+    rows: list[tuple[str, Mapping[str, Any]]]
+    warnings: list[str]
 
 
 class TaskQueue:
@@ -25,6 +32,7 @@ class TaskQueue:
         self._skip: dict[int, frozenset[str]] = {}
         self._nodes: dict[int, str] = {}
         self._rows: dict[tuple[str, bool], Mapping[str, Any]] = {}
+        self._warnings: list[str] = []
 
     def join(self, worker: int, node: str) -> None:
         """A worker has started on a node."""
@@ -75,7 +83,13 @@ class TaskQueue:
         """The latest row of a trial's curve, or the latest validation."""
         self._rows[trial_id, "train_loss" in row] = row
 
-    def told(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Of each trial the latest row and the latest validation that came since the last call, by their steps."""
+    def warn(self, text: str) -> None:
+        """A line that the user is to read."""
+        self._warnings.append(text)
+
+    def told(self) -> Told:
+        """Of each trial the latest row and the latest validation since the last call, and all warnings since then."""
         rows, self._rows = self._rows, {}
-        return [(key[0], row) for key, row in sorted(rows.items(), key=lambda item: (item[1]["step"], item[0][1]))]
+        warnings, self._warnings = self._warnings, []
+        ordered = sorted(rows.items(), key=lambda item: (item[1]["step"], item[0][1]))
+        return Told([(key[0], row) for key, row in ordered], warnings)

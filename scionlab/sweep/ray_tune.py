@@ -23,7 +23,7 @@ from typing import Any
 import ray
 import torch
 from ray import cloudpickle, tune
-from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 from ray.tune import TuneError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -31,9 +31,9 @@ from scionlab.errors import UserError
 from scionlab.runs.store import RunStore
 from scionlab.sweep.cluster import Machines, connected, gpu_shares, is_alive, machines, worker_threads
 from scionlab.sweep.job import NODES_DIED, POISONED, OnReport, OnRow, Report, report_found, report_lost, run_task
-from scionlab.sweep.keeping import StoppedError
+from scionlab.sweep.keeping import StoppedError, say
 from scionlab.sweep.poison import PoisonedError
-from scionlab.sweep.queue import TaskQueue
+from scionlab.sweep.queue import TaskQueue, Told
 from scionlab.sweep.tasks import Task
 
 # A worker tells of its finished tasks at most this often: every report takes the driver a few milliseconds.
@@ -78,7 +78,7 @@ class Worker(tune.Trainable):
             number, skip = taken
             try:
                 task = self.tasks[number].without(skip)
-                finished.append((number, run_task(task, self.store, self._tell, self._stopping)))
+                finished.append((number, run_task(task, self.store, self._tell, self._stopping, self._warn)))
             except StoppedError:
                 ray.get(self.queue.stopped.remote(self.number))
                 return {"finished": finished, "done": True}
@@ -87,7 +87,15 @@ class Worker(tune.Trainable):
         return {"finished": finished}
 
     def _stopping(self) -> bool:
-        return bool(ray.get(self.queue.stopping.remote()))
+        try:
+            return bool(ray.get(self.queue.stopping.remote()))
+        except ActorUnavailableError:  # it may answer the next time
+            return False
+        except RayError:  # the driver is gone, and its queue with it: nobody would hear of the trial's end
+            return True
+
+    def _warn(self, text: str) -> None:
+        self.queue.warn.remote(text)  # heard before whatever else this worker tells
 
     def _tell(self, trial_id: str, row: Mapping[str, Any]) -> None:
         now = time.monotonic()
@@ -110,7 +118,7 @@ class _Listener(tune.Callback):
         self.reported: set[str] = set()
         self.lost: Counter[int] = Counter()
         self.idle_deaths = 0
-        self.rows: Any = None  # a call of the queue under way
+        self.told: Any = None  # a call of the queue under way
         self.asked_at = time.monotonic()
         self.refusal: UserError | None = None
 
@@ -140,15 +148,24 @@ class _Listener(tune.Callback):
                 raise UserError(result["stuck"])
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self.on_row is None:
-            return
-        if self.rows is None and time.monotonic() - self.asked_at >= ROW_INTERVAL_S / 2:
-            self.rows, self.asked_at = self.queue.told.remote(), time.monotonic()
-        elif self.rows is not None and ray.wait([self.rows], timeout=0)[0]:
-            for trial_id, row in ray.get(self.rows):
-                if trial_id not in self.reported:
-                    self.on_row(trial_id, row)
-            self.rows = None
+        if self.told is None and time.monotonic() - self.asked_at >= ROW_INTERVAL_S / 2:
+            self.told, self.asked_at = self.queue.told.remote(), time.monotonic()
+        elif self.told is not None and ray.wait([self.told], timeout=0)[0]:
+            self._hear(ray.get(self.told))
+            self.told = None
+
+    def _hear(self, told: Told) -> None:
+        for warning in told.warnings:
+            say(warning)
+        for trial_id, row in told.rows:
+            if self.on_row is not None and trial_id not in self.reported:
+                self.on_row(trial_id, row)
+
+    def hear_the_last(self) -> None:
+        """What workers have told and nobody has asked for."""
+        calls = [self.queue.told.remote()] if self.told is None else [self.told, self.queue.told.remote()]
+        for told in ray.get(calls):
+            self._hear(told)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         with self._refusing():
@@ -277,8 +294,10 @@ def _fit(
     )
     try:
         tuner.fit()
+        listener.hear_the_last()
     except KeyboardInterrupt:
         _let_workers_save(queue)
+        listener.hear_the_last()
         raise
     except TuneError:
         if listener.refusal is not None:

@@ -6,7 +6,7 @@ Each appears whole, so whoever reads one gets the trial as it was at some step. 
 """
 
 from scionlab.errors import UserError
-from scionlab.runs.store.places import Place
+from scionlab.runs.store.places import LocalPlace, Place
 
 FOLDER, SUFFIX = "checkpoints", ".pt"
 
@@ -15,7 +15,7 @@ class Checkpoints:
     """The checkpoints of the store at `place`."""
 
     def __init__(self, place: Place) -> None:
-        self.place = place.below(FOLDER)
+        self.store, self.place = place, place.below(FOLDER)
 
     def where(self, trial_id: str) -> str:
         """What a trial's file is called in messages."""
@@ -27,7 +27,12 @@ class Checkpoints:
         return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
 
     def save(self, trial_id: str, content: bytes) -> None:
-        """Make a trial's checkpoint, or replace it. UserError where it cannot be written."""
+        """Make a trial's checkpoint, or replace it. UserError where it cannot be written.
+
+        Nor is it where the store's folder has gone: a share that is not mounted any more must not be filled.
+        """
+        if isinstance(self.store, LocalPlace) and not self.store.path.is_dir():
+            raise UserError(f"checkpoint: cannot write {self.where(trial_id)!r}: {str(self.store)!r} has gone")
         try:
             self.place.put(trial_id + SUFFIX, content)
         except OSError as error:

@@ -198,3 +198,21 @@ def test_an_address_that_cannot_be_used_is_refused_before_anything_is_trained(
     with pytest.raises(UserError, match=message):
         run_sweep(experiment(), "smoke", store, console, executor, address=address)
     assert store.sweeps().empty
+
+
+@pytest.mark.parametrize("name", ["ActorDiedError", "ActorUnavailableError", None])
+def test_a_worker_stops_when_its_driver_has_gone_and_not_when_that_cannot_be_told(name, monkeypatch):
+    set_up_ray()
+    from ray.exceptions import ActorDiedError, ActorUnavailableError
+
+    from scionlab.sweep import ray_tune
+
+    def answer(call):
+        if name is not None:
+            raise ActorDiedError() if name == "ActorDiedError" else ActorUnavailableError("gone", None)
+        return False
+
+    monkeypatch.setattr(ray_tune.ray, "get", answer)
+    worker = ray_tune.Worker.__new__(ray_tune.Worker)
+    worker.queue = Local(TaskQueue(1))
+    assert worker._stopping() is (name == "ActorDiedError")

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import signal
 
 import pytest
 import torch
@@ -27,7 +28,9 @@ def one_step_at_a_time(monkeypatch):
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    return RunStore(tmp_path / "runs").checkpoints
+    store = RunStore(tmp_path / "runs")
+    store.check_writable()
+    return store.checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +121,16 @@ def test_a_full_disk_is_a_warning_and_the_trial_goes_on(checkpoints, uninterrupt
     assert len(lines) == 1
 
 
-def test_a_signal_waits_for_the_step_under_way_and_a_second_one_does_not():
-    import signal
+@pytest.fixture
+def foreground():
+    """Ctrl-C interrupts, also where the test run is in the background and ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
+
+@pytest.mark.usefixtures("foreground")
+def test_a_signal_waits_for_the_step_under_way_and_a_second_one_does_not():
     with keeping.held_signals() as held:
         assert held == []
         signal.raise_signal(signal.SIGINT)
@@ -129,3 +139,35 @@ def test_a_signal_waits_for_the_step_under_way_and_a_second_one_does_not():
             signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("foreground")
+def test_ctrl_c_in_the_last_validation_keeps_the_trained_run(checkpoints, uninterrupted):
+    run = make()
+    validate = run.validate
+
+    def interrupted():
+        signal.raise_signal(signal.SIGINT)
+        return validate()
+
+    run.validate = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        Keeper(checkpoints, "a", math.inf).train(lambda: run)
+    assert torch.load(checkpoints.place.path / "a.pt", weights_only=True)["step"] == ASKED.steps
+    assert numbers(Keeper(checkpoints, "a", math.inf).train(lambda: make(steps=0))) == uninterrupted
+
+
+def test_what_took_no_time_worth_it_is_not_saved_when_asked_to_stop(checkpoints, monkeypatch):
+    monkeypatch.setattr(keeping, "WORTH_S", 3600.0)
+    with pytest.raises(StoppedError):
+        Keeper(checkpoints, "a", math.inf, lambda: True).train(make)
+    assert files(checkpoints) == []
+
+
+def test_a_warning_goes_where_it_is_heard(checkpoints, capsys):
+    checkpoints.save("a", b"no checkpoint at all")
+    heard = []
+    Keeper(checkpoints, "a", math.inf, warn=heard.append).train(make)
+    assert len(heard) == 1
+    assert "cannot be gone on from" in heard[0]
+    assert capsys.readouterr().err == ""

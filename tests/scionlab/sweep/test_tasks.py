@@ -80,8 +80,10 @@ def test_a_queue_keeps_the_latest_row_of_each_trial_until_it_is_asked():
         queue.tell("a", {"step": step, "train_loss": 3.0})
     queue.tell("b", {"step": 7, "train_loss": 3.0})
     latest = [("a", {"step": 2, "val_loss": 2.0}), ("a", {"step": 2, "train_loss": 3.0})]
-    assert queue.told() == [*latest, ("b", {"step": 7, "train_loss": 3.0})]
-    assert queue.told() == []
+    assert queue.told() == ([*latest, ("b", {"step": 7, "train_loss": 3.0})], [])
+    queue.warn("the disk is full")
+    assert queue.told() == ([], ["the disk is full"])
+    assert queue.told() == ([], [])
 
 
 def test_the_process_of_the_queue_loads_neither_torch_nor_ray():
@@ -250,6 +252,7 @@ def test_a_task_that_stops_is_at_work_until_it_has_and_nothing_is_handed_out_any
 def test_a_trial_that_was_stopped_goes_on_and_its_checkpoint_goes_with_its_row(cells, store, monkeypatch):
     monkeypatch.setattr(keeping, "LOOK_UP_S", 0.0)
     monkeypatch.setattr(keeping, "WORTH_S", 0.0)
+    store.check_writable()
     task, asked = Task(cells[:1]), iter([False, False, True])
     with pytest.raises(keeping.StoppedError):
         run_task(task, store, stopping=lambda: next(asked))

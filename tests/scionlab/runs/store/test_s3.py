@@ -77,6 +77,29 @@ def test_a_later_write_replaces_an_earlier_one(store):
     assert len(store.curves()) == 3
 
 
+def test_a_checkpoint_is_replaced_and_removed_and_tables_do_not_mind(store):
+    assert (store.checkpoints.load("a"), store.checkpoints.trial_ids()) == (None, set())
+    write(store, "a")
+    store.checkpoints.save("a", b"early")
+    store.checkpoints.save("b", late := b"late" * 2**20)
+    store.checkpoints.save("a", late)
+    assert store.checkpoints.load("a") == late
+    assert store.checkpoints.trial_ids() == {"a", "b"}
+    assert (list(store.runs()["trial_id"]), store.finished(), store.damaged()) == (["a"], {"a"}, [])
+    if store.on_disk:
+        store.compact()
+        assert sorted(path.name for path in (store.root / "checkpoints").iterdir()) == ["a.pt", "b.pt"]
+    for _ in range(2):
+        store.checkpoints.remove("a")
+    assert store.checkpoints.trial_ids() == {"b"}
+
+
+def test_no_checkpoint_is_written_where_the_folder_of_the_store_has_gone(tmp_path):
+    with pytest.raises(UserError, match=r"checkpoint: cannot write '.*/a\.pt': '.*' has gone"):
+        RunStore(tmp_path / "gone" / "runs").checkpoints.save("a", b"")
+    assert not (tmp_path / "gone").exists()
+
+
 def test_it_can_be_opened_elsewhere(store):
     write(store, "a")
     for same in (RunStore(store.url), pickle.loads(pickle.dumps(store))):
