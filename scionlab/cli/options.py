@@ -99,6 +99,14 @@ Stack = Annotated[
     int | None,
     typer.Option(min=1, help="trials of one shape trained together as one model; default: what is fastest"),
 ]
+CheckpointMinutes = Annotated[
+    float,
+    typer.Option(
+        metavar="MINUTES",
+        help="how often a trial that is trained alone is saved on its way, to go on from there; inf: only when asked "
+        "to stop",
+    ),
+]
 Track = Annotated[
     list[str] | None,
     typer.Option(

@@ -8,6 +8,7 @@ import typer
 from scionlab.cli.completion import complete_experiment, complete_optimizer
 from scionlab.cli.options import (
     HERE,
+    CheckpointMinutes,
     Compile,
     DryRun,
     Executor,
@@ -74,6 +75,7 @@ def run(
     ] = None,
     compile: Compile = "auto",
     stack: Stack = None,
+    checkpoint_minutes: CheckpointMinutes = 5.0,
     track: Track = None,
     without_gpu: WithoutGpu = False,
     dry_run: DryRun = False,
@@ -118,7 +120,7 @@ def run(
     study(spec.study).check(spec.settings)
     if seeds or more_rates or finer_rates:
         spec = extend_preset(spec, preset, seeds or 1, more_rates or 0, finer_rates)
-    how = How(compile, stack)
+    how = How(compile, stack, checkpoint_minutes)
     store = results.store()
     if dry_run:
         _dry_run(spec, preset, store, workers, as_json)
@@ -151,9 +153,11 @@ def _dry_run(spec: "Experiment", preset: str, store: "RunStore", workers: int | 
 
     plan = plan_sweep(spec, preset, store)
     at_once = workers or default_workers(plan)
+    kept = len({cell.trial_id for cell in plan.todo} & store.checkpoints.trial_ids())
     if not as_json:
         out.print(f"{spec.name}/{preset}: {spec.preset(preset).about}")
         terminal.print_plan(plan, store.runs(), at_once, out)
+        terminal.print_kept(kept, out)
         return
     print_json(
         {
@@ -161,6 +165,7 @@ def _dry_run(spec: "Experiment", preset: str, store: "RunStore", workers: int | 
             "preset": preset,
             "trials": len(plan.cells),
             "left": len(plan.todo),
+            "kept": kept,
             "tokens": sum(cell.trial.exact_tokens for cell in plan.todo),
             "flops": sum(cell.flops for cell in plan.todo),
             "workers": at_once,

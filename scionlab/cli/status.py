@@ -78,7 +78,7 @@ def _planned(store: "RunStore", experiment: str, preset: str | None) -> "list[Sw
 
     spec = load_experiment(experiment)
     names = [preset] if preset else list(spec.presets)
-    found = []
+    kept, found = store.checkpoints.trial_ids(), []
     for name in names:
         plan = plan_sweep(spec, name, store)
         costs = {cell.trial_id: cell.cost for cell in plan.cells}
@@ -98,6 +98,7 @@ def _planned(store: "RunStore", experiment: str, preset: str | None) -> "list[Sw
                 state=state,
                 updated_at=called[0].updated_at if called else None,
                 workers=called[0].workers if called else default_workers(plan),
+                kept=kept,
             )
         )
     if not found:
@@ -147,6 +148,8 @@ def _print_all(found: "list[SweepStatus]") -> None:
 
 
 def _print_one(sweep: "SweepStatus") -> None:
+    from scionlab.cli.terminal import print_kept
+
     done = sweep.ok + sweep.diverged
     out.print(f"{sweep.experiment}/{sweep.preset}: {sweep.state}, heard of {ago(sweep.updated_at, datetime.now(UTC))}")
     out.print(
@@ -156,6 +159,7 @@ def _print_one(sweep: "SweepStatus") -> None:
     if sweep.left:
         time = "nothing to tell by" if sweep.seconds_left is None else f"about {clock(sweep.seconds_left)}"
         out.print(f"time left: {time} with {sweep.workers} at a time")
+    print_kept(sweep.kept, out)
     for reason, count in sweep.failures.items():
         out.print(f"failed, {count} times: {reason}" if count > 1 else f"failed: {reason}")
     for optimizer, loss in sorted(sweep.best.items(), key=lambda item: item[1]):

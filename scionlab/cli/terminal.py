@@ -70,6 +70,12 @@ def cost_words(flops: float, seconds: float | None, workers: int) -> str:
     return f"{flops:.2e} FLOPs, about {clock(seconds)} with {workers} at a time"
 
 
+def print_kept(count: int, console: Console) -> None:
+    """How many of the trials left have a checkpoint, if any."""
+    if count:
+        console.print(f"{count} of the trials left {'goes' if count == 1 else 'go'} on from a checkpoint")
+
+
 def _span(values: Iterable[int]) -> str:
     """The first and the last of some sizes."""
     found = sorted(set(values))

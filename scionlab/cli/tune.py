@@ -10,6 +10,7 @@ import typer
 
 from scionlab.cli.completion import choices
 from scionlab.cli.options import (
+    CheckpointMinutes,
     DryRun,
     Executor,
     Json,
@@ -117,6 +118,7 @@ def transfer(
     workers: Workers = None,
     compile: Compile = "auto",
     stack: Stack = None,
+    checkpoint_minutes: CheckpointMinutes = 5.0,
     track: Track = None,
     without_gpu: WithoutGpu = False,
     dry_run: DryRun = False,
@@ -126,7 +128,7 @@ def transfer(
 
     Needs the searches of `scionlab tune`, and makes as many at every target, one with each seed of search_seeds. What
     both ways found with the same seed is trained with fresh seeds, as an ordinary sweep, and compared. It is this sweep
-    that --stack and --track are for.
+    that --stack, --checkpoint-minutes and --track are for.
 
     Examples:
 
@@ -145,7 +147,7 @@ def transfer(
     from scionlab.tune.run import tune as make
     from scionlab.tune.search import chosen_methods, make_searches
 
-    spec, store, how = load_transfer(experiment), _store(results), How(compile, stack)
+    spec, store, how = load_transfer(experiment), _store(results), How(compile, stack, checkpoint_minutes)
     chosen = spec.preset(preset)
     if not without_gpu and not dry_run:
         check_gpu(preset, chosen.devices)

@@ -2,13 +2,14 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from scionlab.doctor import Finding, Level
 from scionlab.errors import UserError
 from scionlab.runs.schema import TABLES
 from scionlab.runs.store import RunStore
+from scionlab.runs.store.checkpoints import FOLDER, SUFFIX
 
 FEW_BYTES, TOO_FEW_BYTES = 1e9, 100e6
 MANY_FILES = 5000
@@ -40,7 +41,7 @@ def store(results: Path) -> Iterator[Finding]:
     """Files of the store that readers leave out, and files that are in the way. Reads all of it."""
     found = RunStore(results / "runs")
     try:
-        damaged, trials, small = found.damaged(), len(found.finished()), found.small_files()
+        damaged, finished, small = found.damaged(), found.finished(), found.small_files()
     except UserError as error:
         yield Finding("store", "problem", str(error), "restore this file from a copy, or use another --results")
         return
@@ -50,15 +51,22 @@ def store(results: Path) -> Iterator[Finding]:
         advice = " / ".join(dict.fromkeys(file.advice for file in damaged))
         yield Finding("store", "problem", f"{len(damaged)} files cannot be read: {listed}{more}", advice)
     else:
-        yield Finding("store", "ok", f"{trials:,} finished trials, all files can be read")
-    left = [f"{table.name}/{name}" for table in TABLES for name in found.place.below(table.name).names() if _left(name)]
-    if left:
+        yield Finding("store", "ok", f"{len(finished):,} finished trials, all files can be read")
+    if left := _left_over(found, finished):
+        more = f"; and {len(left) - LISTED} more" if len(left) > LISTED else ""
         advice = "remove them when no sweep is running: killed processes left them, and nothing reads them"
-        yield Finding("temporaries", "warning", ", ".join(sorted(left)[:LISTED]), advice)
+        yield Finding("temporaries", "warning", ", ".join(left[:LISTED]) + more, advice)
     if small >= MANY_FILES:
         advice = f"scionlab compact --results {results}"
         yield Finding("small files", "warning", f"{small:,}: reading them takes seconds", advice)
 
 
-def _left(name: str) -> bool:
+def _left_over(store: RunStore, finished: Set[str]) -> list[str]:
+    """Files that nobody needs: of writes that never ended, and checkpoints of trials that are finished."""
+    folders = [*(table.name for table in TABLES), FOLDER]
+    hidden = [f"{name}/{file}" for name in folders for file in store.place.below(name).names() if _is_temporary(file)]
+    return sorted([*hidden, *(f"{FOLDER}/{trial}{SUFFIX}" for trial in store.checkpoints.trial_ids() & finished)])
+
+
+def _is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")

@@ -9,7 +9,7 @@ import math
 import os
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +29,8 @@ class SweepStatus:
 
     `state` is `done`, `running`, `interrupted` (asked to stop), `killed` (it was running, and its process is gone) or
     `planned` (never called). `failures` counts trials by the last line of their traceback; they are part of `left`, as
-    they are tried again. `seconds_left` is None without a finished trial to tell by.
+    they are tried again; `kept` counts those of them that go on from a checkpoint. `seconds_left` is None without a
+    finished trial to tell by.
     """
 
     experiment: str
@@ -40,6 +41,7 @@ class SweepStatus:
     diverged: int
     failed: int
     left: int
+    kept: int
     failures: dict[str, int]
     seconds_left: float | None
     updated_at: datetime | None
@@ -101,7 +103,7 @@ def statuses(store: RunStore, experiment: str | None = None, preset: str | None 
         return []
     latest = calls.drop_duplicates(["experiment", "preset"], keep="last")
     runs = store.runs({trial for ids in latest["trial_ids"] for trial in ids}, COLUMNS).set_index("trial_id")
-    found = []
+    kept, found = store.checkpoints.trial_ids(), []
     for row in latest.to_dict("records"):
         same = calls[(calls["experiment"] == row["experiment"]) & (calls["preset"] == row["preset"])]
         states = [state_of(call) for call in same.to_dict("records")]
@@ -116,18 +118,28 @@ def statuses(store: RunStore, experiment: str | None = None, preset: str | None 
                 state="running" if "running" in states else states[-1],
                 updated_at=_time(row["updated_at"]) or _time(row["started_at"]),
                 workers=int(row["workers"]),
+                kept=kept,
             )
         )
     return found
 
 
 def sweep_status(
-    runs: pd.DataFrame, costs: Mapping[str, float], state: str, updated_at: datetime | None, workers: int, **named: str
+    runs: pd.DataFrame,
+    costs: Mapping[str, float],
+    state: str,
+    updated_at: datetime | None,
+    workers: int,
+    kept: Collection[str],
+    **named: str,
 ) -> SweepStatus:
-    """The status of a grid with these costs by trial; `runs` are the rows, by trial, of those that the store has."""
+    """The status of a grid with these costs by trial.
+
+    `runs` are the rows, by trial, of those that the store has, and `kept` the ids of all trials with a checkpoint.
+    """
     count = Counter(runs["status"])
     finished = runs[runs["status"].isin(FINISHED)]
-    left = [cost for trial, cost in costs.items() if trial not in finished.index]
+    left = {trial: cost for trial, cost in costs.items() if trial not in finished.index}
     losses = runs[runs["status"] == "ok"].groupby("optimizer")["val_loss"].min()
     times = [updated_at, *(_time(found) for found in (runs["started_at"].max(),))]
     return SweepStatus(
@@ -138,8 +150,9 @@ def sweep_status(
         diverged=count["diverged"],
         failed=count["error"],
         left=len(left),
+        kept=len(left.keys() & kept),
         failures=failures(runs),
-        seconds_left=_seconds(finished, costs, sum(left), workers),
+        seconds_left=_seconds(finished, costs, sum(left.values()), workers),
         updated_at=max((time for time in times if time is not None), default=None),
         best={str(name): float(loss) for name, loss in losses.items()},
         workers=workers,

@@ -48,11 +48,14 @@ def test_a_dry_run_says_what_the_grid_is(run):
         (["--seeds", 0], "'--seeds'"),
         (["--more-rates", 0], "'--more-rates'"),
         (["--seeds", 10**9], "'--seeds'"),
+        (["--checkpoint-minutes", 0], "checkpoint_minutes: 0.0 is not allowed: it must be above 0"),
+        (["--checkpoint-minutes", "nan"], "checkpoint_minutes: nan is not allowed: it must be above 0"),
+        (["--checkpoint-minutes", "often"], "'--checkpoint-minutes'"),
         (["--more-rates", 3], "lr: 2.0 is not allowed: a constrained step is a convex combination"),
         (["--more-rates", 30], "lr: 2097152.0 is not allowed: Input should be less than or equal to 1000000"),
     ],
 )
-def test_a_bad_extension_is_one_line_and_status_2(arguments, expected, run, tmp_path):
+def test_a_bad_option_is_one_line_and_status_2(arguments, expected, run, tmp_path):
     done = run(*arguments)
     assert done.code == 2
     assert expected in done.err

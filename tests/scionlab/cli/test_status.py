@@ -13,7 +13,9 @@ from synthetic import WHEN, fill, run_row, sweep_row
 from scionlab.runs import status as status_module
 from scionlab.runs.status import failures, state_of, statuses
 from scionlab.runs.store import RunStore
+from scionlab.spec.loading import load_experiment
 from scionlab.sweep import heartbeat as heartbeat_module
+from scionlab.sweep import plan_sweep
 from scionlab.sweep.heartbeat import Heartbeat
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -39,6 +41,8 @@ def test_counts_reasons_best_losses_and_time_left(call, store):
     for name in ("d", "e"):
         store.write_run(failed(name, "Traceback …\n  File\nRuntimeError: out of luck\n"), [])
     store.write_run(failed("f", "Traceback …\nMemoryError"), [])
+    for name in ("a", "d", "g", "of-another-sweep"):  # of a, which is finished, nobody has removed it
+        store.checkpoints.save(name, b"nobody reads it")
     costs = {"a": 1.0, "b": 3.0, "c": 5.0, "d": 1.0, "e": 1.0, "f": 1.0, "g": 3.0}
     store.write_sweep(sweep(list(costs), trial_costs=list(costs.values()), status="interrupted", workers=2))
     (found,) = json.loads(call("status", "--json").out)["sweeps"]
@@ -51,6 +55,7 @@ def test_counts_reasons_best_losses_and_time_left(call, store):
         "diverged": 1,
         "failed": 3,
         "left": 4,
+        "kept": 2,
         "failures": {"RuntimeError: out of luck": 2, "MemoryError": 1},
         "seconds_left": (1 + 1 + 1 + 3) * (30 + 90) / (1 + 3) / 2,
         "updated_at": NOW.isoformat(),
@@ -59,7 +64,7 @@ def test_counts_reasons_best_losses_and_time_left(call, store):
     }
     text = call("status", "width").out
     assert "3 of 7 trials done, 1 of them diverged; 3 failed; 4 left, the failed ones included" in text
-    assert "time left: about 1:30 with 2 at a time" in text
+    assert "time left: about 1:30 with 2 at a time\n2 of the trials left go on from a checkpoint\n" in text
     assert "failed, 2 times: RuntimeError: out of luck" in text
     assert text.index("scion 2.5") < text.index("adam 2.75")
 
@@ -134,13 +139,20 @@ def test_a_heart_beats_until_the_sweep_ends_and_forgives_a_full_disk(monkeypatch
     assert not enough.wait(0.05) or len(beats) == count
 
 
-def test_a_file_is_looked_up_as_it_stands(call, spec_file):
+def test_a_file_is_looked_up_as_it_stands(call, spec_file, tmp_path):
     path = spec_file([2**-5])
     done = call("status", path)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "preset: none of" in done.err
     planned = json.loads(call("status", path, "--preset", "smoke", "--json").out)["sweeps"][0]
     assert (planned["state"], planned["trials"], planned["left"], planned["updated_at"]) == ("planned", 4, 4, None)
+    assert planned["kept"] == 0
+    store = RunStore(tmp_path / "results" / "runs")
+    store.check_writable()
+    store.checkpoints.save(plan_sweep(load_experiment(str(path)), "smoke", store).todo[0].trial_id, b"")
+    assert json.loads(call("status", path, "--preset", "smoke", "--json").out)["sweeps"][0]["kept"] == 1
+    assert "1 of the trials left goes on from a checkpoint" in call("status", path, "--preset", "smoke").out
+    assert "1 of the trials left goes on from a checkpoint" in call("run", path, "--preset", "smoke", "--dry-run").out
     call("run", path, "--preset", "smoke", "--executor", "inline", "--stack", "1")
     (found,) = json.loads(call("status", path, "--json").out)["sweeps"]
     assert (found["state"], found["left"], found["seconds_left"]) == ("done", 0, 0)

@@ -1,6 +1,7 @@
 """`scionlab tune` and `transfer`: dry runs, and how the trials are trained."""
 
 import json
+import math
 import textwrap
 
 import pytest
@@ -161,9 +162,9 @@ def test_the_comparison_is_trained_as_a_sweep_would_be(searches, tmp_path, monke
     searches("tune", "--method", "scion", "--trials", "1")
     searches("transfer", "--method", "scion", "--trials", "1")  # so that the searches are there
     monkeypatch.setattr(sweep, "run_sweep", run_sweep, raising=False)
-    options = ["--compile", "always", "--stack", "3", "--track", "tensorboard"]
+    options = ["--compile", "always", "--stack", "3", "--checkpoint-minutes", "inf", "--track", "tensorboard"]
     searches("transfer", "--method", "scion", "--trials", "1", *options)
-    assert heard == {"how": sweep.How("always", 3), "trackers": ["tensorboard"]}
+    assert heard == {"how": sweep.How("always", 3, math.inf), "trackers": ["tensorboard"]}
     monkeypatch.setattr("scionlab.tune.attempt.Run", Run)
     for mode in ("auto", "never", "always"):
         searches("tune", "--method", "adam", "--trials", "1", "--compile", mode)

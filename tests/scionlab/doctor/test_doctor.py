@@ -57,14 +57,20 @@ def test_a_store_with_torn_and_left_over_files_is_told_of(call, tmp_path):
     for table, name in (("runs", "torn.parquet"), ("curves", "foreign.parquet")):
         (store.root / table / name).write_bytes(b"PAR1 and then nothing")
     (store.root / "runs" / ".abc.123.tmp").write_bytes(b"")
+    finished, failed = sorted(store.finished())[0], "0" * 16
+    for trial in (finished, failed):
+        store.checkpoints.save(trial, b"of a trial under way")
+    (store.root / "checkpoints" / ".abc.123.tmp").write_bytes(b"")
     found = checked(call)
     assert found["store"]["level"] == "problem"
     assert "2 files cannot be read" in found["store"]["found"]
     assert "runs/torn.parquet" in found["store"]["found"]
     assert "curves/foreign.parquet" in found["store"]["found"]
     assert "call its sweep again" in found["store"]["advice"]
-    assert found["temporaries"]["found"] == "runs/.abc.123.tmp"
-    for name in ("runs/torn.parquet", "curves/foreign.parquet", "runs/.abc.123.tmp"):
+    left = ["checkpoints/.abc.123.tmp", f"checkpoints/{finished}.pt", "runs/.abc.123.tmp"]
+    assert found["temporaries"]["found"] == ", ".join(left)
+    assert "remove them when no sweep is running" in found["temporaries"]["advice"]
+    for name in ("runs/torn.parquet", "curves/foreign.parquet", *left):
         (store.root / name).unlink()
     found = checked(call)
     assert found["store"]["found"] == "7 finished trials, all files can be read"

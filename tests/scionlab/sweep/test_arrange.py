@@ -1,6 +1,7 @@
 """How cells become tasks: what is stacked, what is compiled, and in which order."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -187,3 +188,6 @@ def test_what_is_asked_for_is_checked():
         How("yes")
     with pytest.raises(UserError, match="stack: 0 is not allowed"):
         How(stack=0)
+    for minutes in (0.0, -1.0, math.nan, -math.inf):
+        with pytest.raises(UserError, match=r"checkpoint_minutes: .* is not allowed: it must be above 0"):
+            How(checkpoint_minutes=minutes)
