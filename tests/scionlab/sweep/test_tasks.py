@@ -261,3 +261,15 @@ def test_a_trial_that_was_stopped_goes_on_and_its_checkpoint_goes_with_its_row(c
     (report,) = run_task(task, store)
     assert report.status == "ok"
     assert store.checkpoints.trial_ids() == set()
+
+
+@pytest.mark.slow
+def test_what_a_worker_warns_of_is_read_by_the_user(cells, store, capsys):
+    store.check_writable()
+    store.checkpoints.save(cells[0].trial_id, b"no checkpoint at all")
+    reports: list[Report] = []
+    run([Task(cells[:1])], store, 1, reports.append)
+    assert [report.status for report in reports] == ["ok"]
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert f"{cells[0].trial_id}.pt' cannot be gone on from, and the trial begins again: " in line
+    assert store.checkpoints.trial_ids() == set()

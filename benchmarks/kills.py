@@ -1,0 +1,253 @@
+"""Trials that are killed again and again: python -m benchmarks.kills [--times 50] [--seed 0]
+
+A sweep of four trials of some 30 s each is called under Ray, its driver or a worker is killed at a random time, and it
+is called again, until it is done; then another one begins, until there were as many kills as asked for. Every row and
+curve must be, bit for bit, that of a sweep that was let be. What a kill costs is counted by the model itself, a byte a
+step: steps taken since the last end, less those that the checkpoint has gained.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from scionlab.runs.store import RunStore
+
+STEPS = 1200
+MODEL = """
+import os
+import time
+
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.embed = nn.Embedding(256, width)
+        self.hidden = nn.Linear(width, width)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(width, 256)
+        self.of = os.path.join(os.environ["STEPS_OF"], str(width))
+
+    def forward(self, tokens):
+        if self.training:
+            time.sleep(0.02)
+            with open(f"{self.of}-{os.getpid()}", "ab", buffering=0) as file:
+                file.write(b".")
+        x = self.embed(tokens)
+        return self.head(x + self.drop(self.hidden(x).relu()))
+
+
+def build(width, depth):
+    return Net(width)
+"""
+# A width tells the trial; each has another part of a run's state.
+SPEC = f"""
+from scionlab.spec import Experiment, Preset, Stage, Trial
+
+FIXED = dict(
+    model="slow_model:build", depth=1, batch_size=4, seq_len=16, tokens={STEPS} * 64, val_tokens=2**12,
+    val_seq_len=16, validate_every=2**14, data="stdlib", device="cpu",
+)
+LATER = Stage(from_tokens=600 * 64, batch_size=2, seq_len=32, lr=2**-6)
+TRIALS = (
+    Trial(optimizer="adam", lr=2**-8, width=64, ema=0.99, **FIXED),
+    Trial(optimizer="scion", lr=2**-5, width=96, stages=[LATER], **FIXED),
+    Trial(optimizer="muon", lr=2**-6, width=128, clip_norm=0.5, **FIXED),
+    Trial(optimizer="scion-light", lr=2**-5, width=160, **FIXED),
+)
+SPEC = Experiment(name="slow", title="Slow", question="Does it go on?", presets={{"smoke": Preset(trials=TRIALS)}})
+"""
+WIDTHS = (64, 96, 128, 160)
+# In turn; the first word is the signal, the second whom it hits.
+KINDS = ("SIGKILL driver", "SIGTERM worker", "SIGTERM driver", "SIGKILL worker")
+LATEST_S = 30.0  # seconds from a call, or from the kill before, to the next one
+# What may differ between two runs of a trial.
+CIRCUMSTANCES = ["wall_time_s", "tokens_per_s", "started_at", "git_commit", "compile_s"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a trial was: steps taken by whatever process, and the step of its checkpoint, or of its end."""
+
+    taken: int
+    kept: int
+
+
+class Sweep:
+    """Calls of the sweep in a folder, and what they left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.steps_of = folder, folder / "steps"
+        self.steps_of.mkdir(parents=True)
+        (folder / "slow_model.py").write_text(MODEL)
+        (folder / "slow.py").write_text(SPEC)
+        self.store = RunStore(folder / "results" / "runs")
+        self.drivers: set[int] = set()  # all so far; each tries the models on a batch before it trains
+
+    def start(self, minutes: float) -> subprocess.Popen[bytes]:
+        """Call it, with a checkpoint every so many minutes."""
+        options = ["--preset", "smoke", "--stack", "1", "--compile", "never", "--workers", "2"]
+        command = [sys.executable, "-m", "scionlab", "run", "slow.py", *options, "--checkpoint-minutes", str(minutes)]
+        with (self.folder / "output.txt").open("ab") as output:
+            env = os.environ | {"STEPS_OF": str(self.steps_of)}
+            driver = subprocess.Popen(command, cwd=self.folder, env=env, stdout=output, stderr=output)
+        self.drivers.add(driver.pid)
+        return driver
+
+    def workers(self) -> list[int]:
+        """Living processes, other than the driver, that have taken a step."""
+        return sorted(pid for pid in {pid for _, pid, _ in self._counted()} if _lives(pid))
+
+    def places(self) -> dict[int, Place]:
+        """How far every trial is; true when nobody trains."""
+        taken: Counter[int] = Counter()
+        for width, _, count in self._counted():
+            taken[width] += count
+        kept = Counter({int(row["width"]): STEPS for row in self._finished()})
+        for trial_id in self.store.checkpoints.trial_ids():
+            path = self.store.root / "checkpoints" / f"{trial_id}.pt"
+            state = torch.load(path, weights_only=True)
+            kept[state["model"]["hidden.weight"].shape[0]] = state["step"]
+        return {width: Place(taken[width], kept[width]) for width in WIDTHS}
+
+    def _counted(self) -> list[tuple[int, int, int]]:
+        """Width, process and steps, of the workers so far."""
+        names = [(path, *map(int, path.name.split("-"))) for path in self.steps_of.iterdir()]
+        return [(width, pid, path.stat().st_size) for path, width, pid in names if pid not in self.drivers]
+
+    def _finished(self) -> list[dict[str, object]]:
+        runs = self.store.runs(columns=["trial_id", "width", "status"])
+        return [dict(row) for row in runs[runs["status"] == "ok"].to_dict("records")]
+
+    def left_over(self) -> list[str]:
+        """Files of writes that never ended."""
+        return [path.name for path in self.folder.rglob(".*.tmp")]
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial has its row."""
+        return len(self._finished()) == len(WIDTHS)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+class Killer:
+    """Kills sweeps in turn, counts what that cost, and prints it."""
+
+    def __init__(self, times: int, seed: int, minutes: float) -> None:
+        self.times, self.minutes, self.random = times, minutes, random.Random(seed)
+        self.kills = self.calls = self.most = 0
+
+    def take_to_its_end(self, sweep: Sweep) -> None:
+        """Call a sweep until it is done, killing what is left to kill."""
+        before = dict.fromkeys(WIDTHS, Place(0, 0))
+        while not sweep.done:
+            driver = sweep.start(self.minutes)
+            self.calls += 1
+            killed = 0
+            while driver.poll() is None and self.kills < self.times and self._kill(sweep, driver):
+                killed += 1
+            status = driver.wait()
+            _until(lambda: not sweep.workers())
+            now = sweep.places()
+            lost = {
+                width: now[width].taken - before[width].taken - (now[width].kept - before[width].kept)
+                for width in WIDTHS
+            }
+            before = now
+            self.most = max(self.most, *lost.values())
+            kept = ", ".join(f"{place.kept}" for place in now.values())
+            print(f"  exit status {status}; steps taken in vain {list(lost.values())}; trials at {kept}", flush=True)
+
+    def _kill(self, sweep: Sweep, driver: subprocess.Popen[bytes]) -> bool:
+        """Wait for a random time and kill; False where it ended before."""
+        name, whom = KINDS[self.kills % len(KINDS)].split()
+        wait, began = self.random.uniform(1.0, LATEST_S), time.monotonic()
+        try:
+            driver.wait(wait)
+            return False
+        except subprocess.TimeoutExpired:
+            pass
+        if whom == "worker":
+            _until(lambda: sweep.workers() or driver.poll() is not None)
+            if driver.poll() is not None:
+                return False
+            os.kill(self.random.choice(sweep.workers()), signal.Signals[name])
+        else:
+            driver.send_signal(signal.Signals[name])
+            driver.wait()
+        self.kills += 1
+        print(f"  {self.kills}: {name} to the {whom} {time.monotonic() - began:.1f} s later", flush=True)
+        return True
+
+
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 300
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError("a process has not ended, or not begun, in five minutes")
+        time.sleep(0.1)
+
+
+def differences(one: RunStore, other: RunStore) -> list[str]:
+    """What is not the same, bit for bit, in two stores of the same trials."""
+    found = []
+    for table in ("runs", "curves"):
+        left, right = (getattr(store, table)().drop(columns=CIRCUMSTANCES, errors="ignore") for store in (one, other))
+        try:
+            pd.testing.assert_frame_equal(left, right, check_exact=True)
+        except AssertionError as error:
+            found.append(f"{table}: {error}")
+    return found
+
+
+def main() -> int:
+    """Exit status 0 if all numbers are those of the sweep that was let be."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__.splitlines()[0])
+    parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=0.05, help="from one checkpoint to the next; default: 0.05")
+    asked = parser.parse_args()
+    killer, found, sweeps, left = Killer(asked.times, asked.seed, asked.minutes), list[str](), 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        whole, began = Sweep(Path(name, "whole")), time.monotonic()
+        if whole.start(float("inf")).wait():
+            print((whole.folder / "output.txt").read_text())
+            return 1
+        seconds = time.monotonic() - began
+        print(f"let be: {len(WIDTHS)} trials of {STEPS} steps in {seconds:.0f} s, start and end included", flush=True)
+        while killer.kills < asked.times:
+            sweeps += 1
+            print(f"sweep {sweeps}", flush=True)
+            sweep = Sweep(Path(name, f"{sweeps}"))
+            killer.take_to_its_end(sweep)
+            found += differences(sweep.store, whole.store)
+            left += len(sweep.left_over())
+    print(f"{killer.kills} kills of {sweeps} sweeps in {killer.calls} calls")
+    print(f"steps of a trial taken in vain: {killer.most} at most between two calls, of {STEPS}")
+    print(f"files of writes that never ended: {left}")
+    print("every row and curve is that of the sweep that was let be" if not found else "\n".join(found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
