@@ -34,6 +34,8 @@ from scionlab.training.measure.watch import WATCH_EXAMPLES, Watch, watch_steps
 from scionlab.training.passes import Clock, Passes, known
 from scionlab.training.prepare import build, flops_per_step, identity, watched
 
+# Raise it when a saved run holds other things.
+STATE_VERSION = 1
 # What a saved run holds besides its trial, model, optimizers and place in the text.
 PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "validations", "seen_before")
 
@@ -140,6 +142,7 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """A copy of all that decides how the run goes on: tensors and plain values."""
         state = {
+            "version": STATE_VERSION,
             "trial_id": identity(self.trial, self.corpus),
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -159,7 +162,9 @@ class Run:
         return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there. Raises UserError for the state of another trial, or of a run on another text."""
+        """Go on from there. UserError for the state of another trial or version, or of a run on another text."""
+        if state.get("version") != STATE_VERSION:
+            raise UserError("checkpoint: it was saved by another version of scionlab")
         if state["trial_id"] != identity(self.trial, self.corpus):
             raise UserError("checkpoint: it is of another trial, or of the same on another text")
         state = copy.deepcopy(state)

@@ -348,17 +348,6 @@ def test_a_watch_goes_on_in_a_saved_run(second):
     assert numbers(outcome) == numbers(whole)
 
 
-def test_a_state_older_than_watches_is_loaded():
-    state = training.Run(staged("scion", SAME_LENGTH), CORPUS)
-    state.run_stage()
-    older = {name: value for name, value in state.state_dict().items() if name not in ("layers", "averages", "watch")}
-    resumed = training.Run(state.trial, CORPUS)
-    resumed.load_state_dict(older)
-    for each in (state, resumed):
-        each.run_stage()
-    assert numbers(resumed.outcome()) == numbers(state.outcome())
-
-
 def test_a_run_that_diverges_keeps_its_rows():
     outcome = run("adam", steps=20, lr=1e4, watch=20, **SMALL)
     assert outcome.summary["status"] == "diverged"
