@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -296,8 +296,7 @@ def _fit(
         tuner.fit()
         listener.hear_the_last()
     except KeyboardInterrupt:
-        _let_workers_save(queue)
-        listener.hear_the_last()
+        _let_workers_save(queue, listener)
         raise
     except TuneError:
         if listener.refusal is not None:
@@ -305,9 +304,11 @@ def _fit(
         raise
 
 
-def _let_workers_save(queue: Any) -> None:
+def _let_workers_save(queue: Any, listener: _Listener) -> None:
     """Wait while the workers keep what their trials have come to; another Ctrl-C does not wait."""
-    ray.get(queue.stop.remote())
-    until = time.monotonic() + SAVING_S
-    while ray.get(queue.at_work.remote()) and time.monotonic() < until:
-        time.sleep(0.1)
+    with suppress(RayError):  # where all processes of Ray were asked to stop, it has gone
+        ray.get(queue.stop.remote())
+        until = time.monotonic() + SAVING_S
+        while ray.get(queue.at_work.remote()) and time.monotonic() < until:
+            time.sleep(0.1)
+        listener.hear_the_last()

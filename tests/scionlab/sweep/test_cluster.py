@@ -216,3 +216,23 @@ def test_a_worker_stops_when_its_driver_has_gone_and_not_when_that_cannot_be_tol
     worker = ray_tune.Worker.__new__(ray_tune.Worker)
     worker.queue = Local(TaskQueue(1))
     assert worker._stopping() is (name == "ActorDiedError")
+
+
+def test_asked_to_stop_the_driver_hears_its_workers_and_does_not_wait_for_a_ray_that_has_gone(
+    lost, monkeypatch, capsys
+):
+    from ray.exceptions import ActorUnavailableError
+
+    from scionlab.sweep import ray_tune
+
+    listener, queue, _, _ = lost
+    queue.warn("warning: the disk is full")
+    ray_tune._let_workers_save(listener.queue, listener)
+    assert queue.stopping()
+    assert capsys.readouterr().err == "warning: the disk is full\n"
+
+    def gone(call):
+        raise ActorUnavailableError("gone", None)
+
+    monkeypatch.setattr(ray_tune.ray, "get", gone)
+    ray_tune._let_workers_save(listener.queue, listener)
