@@ -23,8 +23,8 @@ from analysis.fits.seeds import more_seeds
 from analysis.studies.batch_scaling.surface import FLOOR, Surface
 from analysis.tables.arrays import Bools, Floats
 
-# The plane is fitted to cells whose loss lies within this share of their budget's lowest above it: 0.1 nats at 2.
-NEAR_BEST = 0.05
+# The plane is fitted to cells whose loss lies within this many nats of their budget's lowest.
+NEAR_BEST = 0.1
 
 RULES = {"batch": 2 / 3, "lr": -1 / 3, "plane_batch": 1.0, "plane_budget": -1.0}
 # Exponents an interval must exclude before "inside" says anything: no dependence, and for the batch also growth with
@@ -186,17 +186,11 @@ class Plane:
         ]
 
 
-def near_best(of: Profile, share: float) -> Bools:
-    """Whether a cell's loss exceeds its budget's lowest by at most this share of the latter's size, (R, C)."""
-    lowest = of.loss.min(axis=1, keepdims=True)
-    return np.asarray(of.loss <= lowest + share * np.abs(lowest))
-
-
 def fit_plane(
     tokens: Floats, observed: Sequence[Profile], drawn: Sequence[Profile] | None, near: float = NEAR_BEST
 ) -> Plane | None:
-    """Over the resolved cells whose loss lies within a share `near` of their budget's lowest; None if no plane is."""
-    chosen = [p.resolved[0] & near_best(p, near)[0] for p in observed]
+    """Over the resolved cells within `near` nats of their budget's lowest; None if they do not span a plane."""
+    chosen = [p.resolved[0] & (p.loss[0] <= p.loss[0].min() + near) for p in observed]
     log_t = np.concatenate([np.full(keep.sum(), np.log2(t)) for t, keep in zip(tokens, chosen, strict=True)])
     log_b = np.concatenate([p.x[keep] for p, keep in zip(observed, chosen, strict=True)])
     design = np.stack([log_b, log_t, np.ones_like(log_b)], axis=1)

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from analysis.fits.profile import TOLERANCE, Profile
-from analysis.studies.batch_scaling.exponents import NEAR_BEST, Path, best_path, fit_path, largest_path, near_best
+from analysis.studies.batch_scaling.exponents import NEAR_BEST, Path, best_path, fit_path, largest_path
 from analysis.studies.batch_scaling.result import Sensitivity
 from analysis.studies.batch_scaling.table import Table
 
@@ -28,8 +28,8 @@ def sensitivity(observed: Table, drawn: Table | None, floor: float | None) -> li
     for tolerance in (TOLERANCE / 2, TOLERANCE, 2 * TOLERANCE, 4 * TOLERANCE):
         name = f"largest batch within {tolerance:.3g} of what is left"
         variants.append((name, partial(largest_path, share=tolerance, floor=floor), observed, drawn))
-    for band in (NEAR_BEST / 5, 2 * NEAR_BEST / 5, NEAR_BEST):
-        variants.append((f"centre of the cells within {band:.0%} of the lowest loss", _centre(band), observed, drawn))
+    for band in (NEAR_BEST / 5, NEAR_BEST / 2, NEAR_BEST):
+        variants.append((f"centre of the cells within {band:g} nats of the best", _centre(band), observed, drawn))
     paths = [(name, choose(of.profiles), choose(re.profiles) if re else None) for name, choose, of, re in variants]
     lines = [_line(name, tokens, at, sample) for name, at, sample in paths]
     if len(tokens) > 2:
@@ -41,10 +41,10 @@ def sensitivity(observed: Table, drawn: Table | None, floor: float | None) -> li
 
 
 def _centre(band: float) -> Choose:
-    """log-mean of the batch sizes within a share `band` of the lowest loss, and of the best rates there."""
+    """log-mean of the batch sizes within `band` nats of the lowest, and of the best rates there."""
 
     def choose(profiles: Sequence[Profile]) -> Path:
-        near = [near_best(of, band) for of in profiles]
+        near = [of.loss <= of.loss.min(axis=1, keepdims=True) + band for of in profiles]
         batch = np.stack([(n * of.x).sum(1) / n.sum(1) for n, of in zip(near, profiles, strict=True)], axis=1)
         lr = np.stack([(n * of.lr).sum(1) / n.sum(1) for n, of in zip(near, profiles, strict=True)], axis=1)
         inside = np.stack([~(n[:, 0] | n[:, -1]) for n in near], axis=1)

@@ -16,7 +16,7 @@ BS₂ moves as T^(2/3). Both readings of "the best batch size" are therefore kep
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -31,10 +31,9 @@ Maximum = Literal["max", "smooth"]
 RULE = 2 / 3
 STARTS = 24
 RESAMPLES = 200  # each is a fit of its own
-# Losses farther than this from the surface pull like an absolute error: the regimes are asymptotic. It and FLOOR are
-# shares of the median loss, so that exponents do not depend on the losses' unit.
-HUBER = 0.005
-FLOOR = 1e-6  # an E below is at its bound 0
+# Nats. Losses farther than this from the surface pull like an absolute error: the regimes are asymptotic.
+HUBER = 0.01
+FLOOR = 1e-6  # nats: an E below is at its bound 0
 SHARPNESS = (1.0, 40.0)  # bounds of p: at 40 the smooth maximum is within 3% of the maximum
 
 
@@ -117,8 +116,6 @@ def fit_surface(
     unit = float(min(tokens))
     log_t = np.log(np.repeat(np.asarray(tokens) / unit, [len(p.x) for p in observed]))
     losses = np.concatenate([p.loss[0] for p in observed])
-    scale = float(np.median(np.abs(losses))) or 1.0
-    losses, drawn = losses / scale, drawn and [replace(p, loss=p.loss / scale) for p in drawn]
     free = [True] * 4 + [free_exponent, form == "smooth"]
     if len(losses) < sum(free) + 2 or len(tokens) < 2:
         return None
@@ -137,13 +134,13 @@ def fit_surface(
     surface = Surface(
         form=form,
         free_exponent=free_exponent,
-        floor=scale * float(best[0]),
-        coefficients=(scale * float(np.exp(best[1])), scale * float(np.exp(best[2])), scale * float(np.exp(best[3]))),
+        floor=float(best[0]),
+        coefficients=(float(np.exp(best[1])), float(np.exp(best[2])), float(np.exp(best[3]))),
         sharpness=float(best[5]),
         unit=unit,
         exponent=Estimate.of(best[4], sample[:, 4] if sample is not None and moves else None),
         **_corner_estimates(best, sample, last),
-        rms=scale * float(np.sqrt(np.mean(residuals**2))),
+        rms=float(np.sqrt(np.mean(residuals**2))),
         misfit=misfit,
         at_bound=at_bound,
     )

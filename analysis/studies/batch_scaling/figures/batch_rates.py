@@ -17,7 +17,7 @@ from analysis.tables.sweep import SweepTables
 TITLE = "Best learning rate against batch size"
 CAPTION = (
     "Hollow points are not resolved: the best rate ends its grid, or has a neighbour that diverged. The dotted lines "
-    f"are one plane c·(B·S)^a·T^b, fitted to the resolved points within {NEAR_BEST:.0%} of their budget's lowest "
+    f"are one plane c·(B·S)^a·T^b, fitted to the resolved points within {NEAR_BEST:g} nats of their budget's lowest "
     "loss. Theory expects a = 1 and b = −1; the dashed grey line has slope 1."
 )
 
@@ -45,7 +45,7 @@ def _points(found: OptimizerScaling) -> list[dict[str, Any]]:
             "low": cell.lr.low,
             "high": cell.lr.high,
             "resolved": cell.resolved,
-            "used": cell.resolved and cell.loss.value <= lowest[cell.tokens] + NEAR_BEST * abs(lowest[cell.tokens]),
+            "used": cell.resolved and cell.loss.value <= lowest[cell.tokens] + NEAR_BEST,
         }
         for cell in found.cells
     ]
