@@ -85,7 +85,7 @@ def test_a_failed_trial_is_status_1_and_in_the_json(call, spec_file, monkeypatch
     def boom(*arguments):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(job, "train", boom)
+    monkeypatch.setattr(job, "Run", boom)
     done = call("run", spec_file([2**-5]), "--preset", "smoke", "--executor", "inline", "--stack", "1", "--json")
     found = json.loads(done.out)
     assert done.code == 1
