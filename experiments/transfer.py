@@ -56,7 +56,7 @@ SPEC = TransferExperiment(
             seeds=(11, 12),
         ),
         "laptop": TransferPreset(
-            about="four methods, three targets, three searches of 16 trials, two seeds; half an hour on two cores",
+            about="four methods, three targets, three searches of 16 trials, two seeds; an hour on two cores",
             fixed=SMALL,
             methods=methods(32),
             proxy={"width": 32, "tokens": 2**16, "batch_size": 8},
