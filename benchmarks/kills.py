@@ -22,37 +22,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from scionlab.runs.store import RunStore
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-STEPS = 1200
-MODEL = """
-import os
-import time
+from processes import slow_model  # type: ignore[import-not-found]  # noqa: E402
 
-from torch import nn
+from scionlab.runs.store import RunStore  # noqa: E402
 
-
-class Net(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.embed = nn.Embedding(256, width)
-        self.hidden = nn.Linear(width, width)
-        self.drop = nn.Dropout(0.5)
-        self.head = nn.Linear(width, 256)
-        self.of = os.path.join(os.environ["STEPS_OF"], str(width))
-
-    def forward(self, tokens):
-        if self.training:
-            time.sleep(0.02)
-            with open(f"{self.of}-{os.getpid()}", "ab", buffering=0) as file:
-                file.write(b".")
-        x = self.embed(tokens)
-        return self.head(x + self.drop(self.hidden(x).relu()))
-
-
-def build(width, depth):
-    return Net(width)
-"""
+STEPS, STEP_S = 1200, 0.02  # of each trial, and seconds a step at least
 # A width tells the trial; each has another part of a run's state.
 SPEC = f"""
 from scionlab.spec import Experiment, Preset, Stage, Trial
@@ -92,7 +69,7 @@ class Sweep:
     def __init__(self, folder: Path) -> None:
         self.folder, self.steps_of = folder, folder / "steps"
         self.steps_of.mkdir(parents=True)
-        (folder / "slow_model.py").write_text(MODEL)
+        (folder / "slow_model.py").write_text(slow_model(STEP_S))
         (folder / "slow.py").write_text(SPEC)
         self.store = RunStore(folder / "results" / "runs")
         self.drivers: set[int] = set()  # all so far; each tries the models on a batch before it trains

@@ -10,46 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from processes import FOREGROUND, slow_model
 from stores import numbers
 
 from scionlab.runs.status import statuses
 from scionlab.runs.store import RunStore
 from scionlab.sweep.job import DIED
 
-# A test run in the background ignores Ctrl-C, and its children would inherit that.
-FOREGROUND = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from scionlab.cli import main; main()"
-)
 STEPS = 600
 TRIED = 20  # forward passes at most by which a call tries the model before it trains
-# A step takes at least 5 ms, so that the trial takes some seconds on any machine. Every process counts its own.
-MODEL = """
-import os
-import time
-
-from torch import nn
-
-
-class Net(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.embed = nn.Embedding(256, width)
-        self.hidden = nn.Linear(width, width)
-        self.drop = nn.Dropout(0.5)
-        self.head = nn.Linear(width, 256)
-
-    def forward(self, tokens):
-        if self.training:
-            time.sleep(0.005)
-            with open(os.path.join(os.environ["STEPS_OF"], str(os.getpid())), "ab", buffering=0) as file:
-                file.write(b".")
-        x = self.embed(tokens)
-        return self.head(x + self.drop(self.hidden(x).relu()))
-
-
-def build(width, depth):
-    return Net(width)
-"""
+STEP_S = 0.005  # at least, so that the trial takes some seconds on any machine
 SPEC = """
 from scionlab.spec import Experiment, Preset, Trial
 
@@ -68,7 +38,7 @@ class World:
         self.folder, self.steps_of = folder, folder / "steps"
         self.steps_of.mkdir()
         self.env = env | {"STEPS_OF": str(self.steps_of)}
-        (folder / "slow_model.py").write_text(MODEL)
+        (folder / "slow_model.py").write_text(slow_model(STEP_S))
         (folder / "slow.py").write_text(SPEC.format(steps=STEPS, text=text))
         self.store = RunStore(folder / "results" / "runs")
 
@@ -98,7 +68,8 @@ class World:
 
     def worker(self):
         """The process that trains: no other gets beyond trying the model."""
-        return next((int(path.name) for path in self.steps_of.iterdir() if path.stat().st_size > TRIED), None)
+        training = (path for path in self.steps_of.iterdir() if path.stat().st_size > TRIED)
+        return next((int(path.name.split("-")[1]) for path in training), None)
 
     def kept_step(self):
         """The step that the trial's checkpoint is of, if there is one."""

@@ -5,15 +5,11 @@ import time
 
 import pandas as pd
 import pytest
+from processes import FOREGROUND
 from stores import numbers
 
 from scionlab.runs.status import statuses
 from scionlab.runs.store import RunStore
-
-# A test run in the background ignores Ctrl-C, and its children would inherit that.
-FOREGROUND = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from scionlab.cli import main; main()"
-)
 
 
 def start_sweep(spec, results, env, cwd):
