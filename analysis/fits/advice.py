@@ -128,8 +128,8 @@ def advise(judgements: Iterable[Judgement], source: Source) -> Advice:
         for text in sentences(judgement.lacks):
             lines.setdefault(text, []).append(judgement.of)
     lacking = [lacks for judgement in judged if (lacks := _addable(judgement.lacks)).missing]
-    here = all_of([lacks for lacks in lacking if not _asks_for_larger(lacks)])
-    larger = all_of([lacks for lacks in lacking if _asks_for_larger(lacks)])
+    here = all_of([lacks for lacks in lacking if not _of_a_larger(lacks)])
+    larger = all_of([lacks for lacks in lacking if _of_a_larger(lacks)])
     steps = list(dict.fromkeys(filter(None, (_step(here, source), _step(larger, source)))))
     return Advice(
         outcomes=tuple(_outcome(judgement, source) for judgement in judged),
@@ -164,12 +164,8 @@ def sentences(lacks: Lacks) -> list[str]:
     return list(found.values())
 
 
-def _asks_for_larger(lacks: Lacks) -> bool:
-    """Whether something is missing that a larger preset has more of, and no option of `scionlab run` adds."""
-    return bool(_of_a_larger(lacks))
-
-
 def _of_a_larger(lacks: Lacks) -> set[Missing]:
+    """What is missing that a larger preset has more of, and no option of `scionlab run` adds."""
     return {kind for kind in lacks.missing if kind in OF_A_LARGER}
 
 

@@ -127,9 +127,13 @@ def _within(squares: Floats, freedoms: Floats) -> Floats:
     """
     beside = np.abs(np.subtract.outer(np.arange(len(squares)), np.arange(len(squares)))) <= NEIGHBOURS
     squares, freedoms = beside @ squares, beside @ freedoms
-    variances, _ = moderated(squares, freedoms)
+    return _relative(moderated(squares, freedoms)[0], freedoms)
+
+
+def _relative(variances: Floats, freedoms: Floats) -> Floats:
+    """Variances divided by their mean by degrees of freedom; all 1 where that is 0, or nothing is known."""
     mean = float(np.average(variances, weights=freedoms)) if freedoms.any() else 0.0
-    return variances / mean if mean > 0 else np.ones_like(squares)
+    return variances / mean if mean > 0 else np.ones_like(variances)
 
 
 def _by_group(groups: Sequence[Any], squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
@@ -156,9 +160,7 @@ def _levels(
         share = (len(mine) - 1) / len(mine) if paired else 1.0
         for i in mine:
             squares[i], freedoms[i] = np.sum((found[i] - common) ** 2), share * (len(found[i]) - 1)
-    at_place, _ = _by_group(places, squares, freedoms)
-    mean = float(np.average(at_place, weights=freedoms)) if freedoms.any() else 0.0
-    relative = at_place / mean if mean > 0 else np.ones(len(curves))
+    relative = _relative(_by_group(places, squares, freedoms)[0], freedoms)
     variances, freedom = _by_group(groups, squares / relative, freedoms)
     variances = variances * relative
     pools = [Pool(float(np.sqrt(v)), float(f)) for v, f in zip(variances, freedom, strict=True)]

@@ -99,6 +99,7 @@ Stack = Annotated[
     int | None,
     typer.Option(min=1, help="trials of one shape trained together as one model; default: what is fastest"),
 ]
+CHECKPOINT_MINUTES = 5.0  # the default of the next
 CheckpointMinutes = Annotated[
     float,
     typer.Option(

@@ -7,6 +7,7 @@ import typer
 
 from scionlab.cli.completion import complete_experiment, complete_optimizer
 from scionlab.cli.options import (
+    CHECKPOINT_MINUTES,
     HERE,
     CheckpointMinutes,
     Compile,
@@ -75,7 +76,7 @@ def run(
     ] = None,
     compile: Compile = "auto",
     stack: Stack = None,
-    checkpoint_minutes: CheckpointMinutes = 5.0,
+    checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
     track: Track = None,
     without_gpu: WithoutGpu = False,
     dry_run: DryRun = False,

@@ -10,6 +10,7 @@ import typer
 
 from scionlab.cli.completion import choices
 from scionlab.cli.options import (
+    CHECKPOINT_MINUTES,
     CheckpointMinutes,
     DryRun,
     Executor,
@@ -118,7 +119,7 @@ def transfer(
     workers: Workers = None,
     compile: Compile = "auto",
     stack: Stack = None,
-    checkpoint_minutes: CheckpointMinutes = 5.0,
+    checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
     track: Track = None,
     without_gpu: WithoutGpu = False,
     dry_run: DryRun = False,

@@ -143,7 +143,7 @@ def below(quantity: Quantity, results: Results, limit: float = 0.0) -> tuple[Out
     outcome = judge(known, quantity.may_fall, quantity.may_rise)
     if not outcome.open:
         return outcome, SETTLED
-    doubts = Lacks.of([DOUBTS[kind] for kind, _ in quantity.doubts])
+    doubts = missing_by(quantity.doubts)
     if not judge(known).open or (np.isnan(known.value) and doubts.missing):
         return outcome, doubts
     return outcome, doubts | more_seeds(results.n_seeds, known, judge)
@@ -157,6 +157,11 @@ def judge(claim: Claim, results: Results) -> Judged:
 def _arms(claim: Claim, results: Results) -> tuple[int, int] | None:
     of, than = (results.design.arm(str(name)) for name in (claim.of, claim.than))
     return None if of is None or than is None else (of, than)
+
+
+def missing_by(doubts: Iterable[tuple[str, str]]) -> Lacks:
+    """What would settle doubts, which are pairs of their kind and of whose they are."""
+    return Lacks.of([DOUBTS[kind] for kind, _ in doubts])
 
 
 def _missing(claim: Claim, what: str, why: str, missing: Missing = Missing.PLACES) -> Judged:

@@ -8,7 +8,7 @@ from analysis.fits.intervals import RESAMPLES, Estimate
 from analysis.fits.outcomes import SETTLED, Lacks, Outcome
 from analysis.fits.seeds import more_seeds
 from analysis.fits.simultaneous import simultaneous
-from analysis.studies.comparison.claims import DOUBTS, Results, judge
+from analysis.studies.comparison.claims import Results, judge, missing_by
 from analysis.studies.comparison.design import Cell, Design, arrange, cells_of
 from analysis.studies.comparison.result import CellResult, Comparison, Rank, Ranking
 from analysis.studies.comparison.settings import ComparisonSettings
@@ -160,7 +160,7 @@ def _tied(difference: Estimate) -> bool:
 
 def _lacks(cost: Quantity, first: Quantity, difference: Estimate | None, results: Results) -> Lacks:
     """What an arm lacks that may be as good as the first: values beyond its grid, or seeds to tell it apart."""
-    doubts = Lacks.of([DOUBTS[kind] for kind, _ in (*cost.doubts, *(first.doubts if first.may_rise else ()))])
+    doubts = missing_by((*cost.doubts, *(first.doubts if first.may_rise else ())))
     if difference is None or not _tied(difference):
         return doubts
     return doubts | more_seeds(results.n_seeds, difference, lambda d: Outcome.TIED if _tied(d) else Outcome.WORSE)
