@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from scionlab.spec.trial import Trial
+from scionlab.spec.trial import ADDED_LATER, Trial
 
 # Part of every trial's identity. Raise it when a change to the code changes the numbers a trial gives.
 NUMERICS_VERSION = 1
@@ -27,9 +27,10 @@ def trial_id(
     of the caller's enters by its name and by the hash of its code, and so does what else the numbers follow from, by
     `code`.
     """
-    if "auto" in (trial.device, trial.dtype):
+    if "auto" in (trial.device, trial.dtype) or trial.warmup is None:
         raise AssertionError("trial_id needs a resolved trial")
-    fields = trial.model_dump(exclude={"data"})
+    as_before = {name for name, before in ADDED_LATER.items() if getattr(trial, name) == before}
+    fields = trial.model_dump(exclude={"data", *as_before})
     fields |= {"data_sha256": data_sha256, "numerics": NUMERICS_VERSION}
     if model_sha256 is not None:
         fields["model_sha256"] = model_sha256

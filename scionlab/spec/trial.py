@@ -22,8 +22,8 @@ from pydantic import (
 
 from scionlab.errors import from_validation
 
-# Fields that came after trials had been stored, and what those trials did: there they are not written, so that the
-# stored ones keep their ids.
+# Fields that came after trials had been stored, and what those trials did: there they are no part of the identity, so
+# that the stored ones keep their ids.
 ADDED_LATER: Mapping[str, Any] = {
     "stages": (),
     "probe": 0,
@@ -224,8 +224,9 @@ class Trial(Value):
 
     @model_serializer(mode="wrap")
     def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        as_before = {name for name, before in ADDED_LATER.items() if getattr(self, name) in (before, None)}
-        return {name: value for name, value in handler(self).items() if name not in as_before}
+        # What was done before may be another value than today's default (`warmup`): then it is written.
+        at_default = {name for name in ADDED_LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in handler(self).items() if name not in at_default}
 
     def _budgets(self) -> list[tuple[int, "Trial | Stage"]]:
         """The tokens asked for in every stage, the first included, and who says what is done with them."""

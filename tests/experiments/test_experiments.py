@@ -68,7 +68,7 @@ def test_trials_fit_their_method_model_and_data_and_differ(name, preset):
         if key not in seen:  # the model is built of these alone
             seen.add(key)
             assert architecture(resolve(trial), shapes[trial.data]).n_params > 0
-    cpu = [trial.replace(device="cpu", dtype="float32") for trial in trials[:200]]
+    cpu = [resolve(trial.replace(device="cpu", dtype="float32")) for trial in trials[:200]]
     assert len({trial_id(trial, "0") + trial.data for trial in cpu}) == len(cpu)
 
 

@@ -45,6 +45,7 @@ def fields(draw):
         "tokens": tokens,
         "device": "cpu",
         "dtype": draw(st.sampled_from(["float32", "bfloat16"])),
+        "warmup": 0.0,
     }
     free = {
         "options": options,
@@ -198,7 +199,7 @@ axes = st.fixed_dictionaries(
         "optimizer": st.lists(st.sampled_from(["adam", "scion", "muon"]), min_size=1, max_size=3, unique=True),
     },
 )
-FIXED = {"optimizer": "adam", "lr": 0.1, "width": 16, "device": "cpu", "dtype": "float32"}
+FIXED = {"optimizer": "adam", "lr": 0.1, "width": 16, "device": "cpu", "dtype": "float32", "warmup": 0.0}
 
 
 @quick

@@ -113,7 +113,7 @@ def test_later_stages_are_a_column(store, tiny):
     assert json.loads(row["stages"]) == stages
     assert (row["batch_size"], row["seq_len"], row["lr"]) == (4, 16, 2**-5)
     assert (row["steps"], row["steps_done"], row["tokens"]) == (10, 10, 1024)
-    assert Trial.model_validate_json(row["spec"]).replace(warmup=cell.trial.warmup) == cell.trial
+    assert Trial.model_validate_json(row["spec"]) == cell.trial
     assert row["flops"] == cell.flops
 
 
