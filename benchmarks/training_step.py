@@ -41,7 +41,7 @@ def _case(optimizer: str, width: int, device: str, peak: float, quick: bool) -> 
     runs = {name: Run(trial, load(trial.data), compiled=name == "compiled") for name in ("eager", "compiled")}
     variants = {name: run.advance for name, run in runs.items()}
     seconds = interleaved(variants, 3 if quick else 25, device)
-    compiler = runs["compiled"].gradients.compiler
+    compiler = runs["compiled"].oracle.compiler
     took = f"{compiler.seconds:.1f} s to compile" if compiler.compiled else compiler.note
     case = f"{optimizer}, width {width}, depth {trial.depth}, {trial.batch_size} × {trial.seq_len}, {device}"
     rows = compared(case, seconds, {"eager": None, "compiled": "eager"})

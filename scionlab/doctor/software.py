@@ -53,7 +53,7 @@ def torch_works() -> Iterator[Finding]:
 
 def compiler() -> Finding:
     """A C++ compiler, which torch.compile needs on the CPU."""
-    from scionlab.training.gradients import CXX
+    from scionlab.training.graphs import CXX
 
     path = shutil.which(CXX)
     if path:

@@ -5,7 +5,7 @@ batch, `gradients` how they are found, `feed` where batches come from, and `log`
 """
 
 from scionlab.training.check import check_own
-from scionlab.training.gradients import ARCHITECTURE
+from scionlab.training.graphs import ARCHITECTURE
 from scionlab.training.log import MAX_CURVE_ROWS, OnRow, Outcome
 from scionlab.training.prepare import build, resolve
 from scionlab.training.run import Run, train

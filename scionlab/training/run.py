@@ -1,6 +1,6 @@
 """One trial → one summary row, its curve and its layers: a pure function of the trial and its data; no disk, no Ray.
 
-    for k in 0 … K − 1:   g ← ∇ loss of batch k;   every optimizer steps with γ·schedule(k)
+    for k in 0 … K − 1:   the method steps on batch k, with γ·schedule(k) and gradients of the oracle
 
 A trial may have stages that differ in batch size, sequence length and γ: averages and moments go on from one to the
 next, and the schedule runs once over all of them, by tokens. Between two steps a `Run` can be saved and loaded.
@@ -15,35 +15,34 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from scionlab.errors import UserError
-from scionlab.optim import ScionLight, geometry, recipe
+from scionlab.optim import geometry, recipe
+from scionlab.optim.method import Method
 from scionlab.optim.recipes.conditional import network_norm
 from scionlab.optim.schedule import schedule_of
 from scionlab.problems.data import Batches, Source
 from scionlab.spec import PlannedStage, Trial
 from scionlab.training.clipping import Clipping
 from scionlab.training.feed import Feed
-from scionlab.training.gradients import Gradients
 from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.measure.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, probe_steps
 from scionlab.training.measure.watch import WATCH_EXAMPLES, Watch, watch_steps
+from scionlab.training.oracle import ModelOracle
 from scionlab.training.passes import Clock, Passes, known
 from scionlab.training.prepare import build, flops_per_step, identity, watched
 
 # Raise it when a saved run holds other things.
-STATE_VERSION = 1
-# What a saved run holds besides its trial, model, optimizers and place in the text.
+STATE_VERSION = 2
+# What a saved run holds besides its trial, model, method and place in the text.
 PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "validations", "seen_before")
 
 
 def train(trial: Trial, corpus: Source, compiled: bool = False, on_row: OnRow | None = None) -> Outcome:
     """Train a resolved trial. Ends early with status `diverged` on a loss that is not finite or too large.
 
-    `compiled` takes the gradients from a compiled graph (`scionlab.training.gradients`); `on_row` hears of every row
+    `compiled` takes the gradients from a compiled graph (`scionlab.training.graphs`); `on_row` hears of every row
     of the curve as it is logged.
     """
     run = Run(trial, corpus, compiled, on_row)
@@ -87,17 +86,17 @@ class Run:
             self.model, self.claims = build(trial, corpus.shape)
             self.model.to(self.device)
             self.passes = Passes(self.model, corpus, trial)
-            self.gradients = Gradients(self.passes, compiled)
+            self.oracle = ModelOracle(self.passes, compiled)
             self.clipping = Clipping(trial, self.claims) if trial.clip_norm else None
             averaged = get_ema_multi_avg_fn(trial.ema)
             self.average = AveragedModel(self.model, multi_avg_fn=averaged) if trial.ema else None
-            self.optimizers: list[Optimizer] = []
+            self.method = self._method()
             self.windows = self._training_windows(0)
             self.validation = corpus.held_out(trial.val_tokens, trial.val_seq_len)
             self.watch = Watch(self.model, watched(self.model, self.claims, trial), self._watched_batch)
             if self.watch_steps:
                 self.layers += self.watch.measure({"step": 0, "tokens": 0})
-            self._enter_stage()
+            self._open_feed()
 
     @property
     def finished(self) -> bool:
@@ -135,7 +134,7 @@ class Run:
         done = {"steps_done": self.step, "tokens": self.tokens, "epochs": epochs, "flops": self.flops}
         if self.clipping is not None:
             done["clipped_share"] = self.clipping.clipped / self.step
-        how = {**self.gradients.compiler.columns(), "stack": 0}
+        how = {**self.oracle.compiler.columns(), "stack": 0}
         summary = self.log.summary(self.corpus.shape, (val_loss, accuracy), {**done, **how}, self.clock.seconds)
         return Outcome(summary, rows, self.layers)
 
@@ -145,14 +144,12 @@ class Run:
             "version": STATE_VERSION,
             "trial_id": identity(self.trial, self.corpus),
             "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedulers": [scheduler.state_dict() for scheduler in self.schedulers],
+            "method": self.method.state_dict(),
             "buffers": dict(self.model.named_buffers()),  # also those that a module keeps out of its state
             "windows": self.feed.places[0],
             "pending": self.pending,
             "ema": None if self.average is None else self.average.state_dict(),
             "clipping": None if self.clipping is None else self.clipping.state_dict(),
-            "averages": [light.gradient_buffers() for light in self._light()],
             "watch": self.watch.state_dict(),
             "seconds": self.clock.seconds,
             "initial_loss": self.log.initial_loss,
@@ -181,12 +178,7 @@ class Run:
         self.model.load_state_dict(state["model"])
         for name, buffer in self.model.named_buffers():
             buffer.copy_(state["buffers"][name])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
-            scheduler.load_state_dict(saved)
-        for light, averages in zip(self._light(), state["averages"], strict=True):
-            light.load_gradient_buffers(averages)
+        self.method.load_state_dict(state["method"])
         self.watch.load_state_dict(state["watch"])
         if self.average is not None:
             self.average.load_state_dict(state["ema"])
@@ -214,29 +206,28 @@ class Run:
         now, trial = self._now, self.trial
         return self.corpus.training(now.batch_size, now.seq_len, trial.seed, stage, trial.train_limit)
 
-    def _light(self) -> list[ScionLight]:
-        """The optimizers whose averages live in the gradients."""
-        return [optimizer for optimizer in self.optimizers if isinstance(optimizer, ScionLight)]
+    def _method(self) -> Method:
+        """The method at the rate of the stage under way, before its first step."""
+        method = recipe(self.trial).method(self.claims, self._now.lr, self.trial.momentum, self.trial.width)
+        method.clip = None if self.clipping is None else self.clipping.step
+        return method
 
     def _enter_stage(self) -> None:
-        """Restart the hyperparameters: optimizers at the stage's rate keep their averages and moments."""
-        trial, stage, shape, unit = self.trial, self._now, self.shape, self.unit
-        start = sum(earlier.tokens for earlier in self._before)
-        fresh = recipe(trial).optimizers(self.claims, stage.lr, trial.momentum, trial.width)
-        for new, old in zip(fresh, self.optimizers, strict=False):  # none before the first stage
-            new.state.update(old.state)
+        """Restart the hyperparameters: a method at the stage's rate keeps its averages and moments."""
+        before, self.method = self.method, self._method()
+        self.method.take_over(before)
+        self._open_feed()
 
-        def factor(k: int) -> float:
-            return shape((start + k * stage.step_tokens) / unit)
-
-        self.optimizers, self.schedulers = fresh, [LambdaLR(optimizer, factor) for optimizer in fresh]
+    def _open_feed(self) -> None:
+        """Batches of the stage under way, from where the run is in them."""
+        stage = self._now
         if stage.seq_len != self.windows.seq_len:
             self.seen_before += self.windows.epochs
             self.windows = self._training_windows(self.stage)
         self.windows.batch_size = stage.batch_size
         left = stage.steps - (self.step - sum(earlier.steps for earlier in self._before))
         self.feed = Feed([self.windows], self.passes, left)
-        self.step_flops = flops_per_step(trial, stage, self.corpus.shape)
+        self.step_flops = flops_per_step(self.trial, stage, self.corpus.shape)
 
     def advance(self) -> bool:
         """One step and what is measured around it; False if the run has diverged."""
@@ -272,20 +263,11 @@ class Run:
         return Probe(self.passes.evaluated_loss, parameters, norm, self.passes.to_device(windows))
 
     def _step(self) -> Tensor:
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
         batch = self.feed.next()[0]
-        with self.passes.draws(self.step):
-            loss = self.gradients.add(batch)
-        if self.clipping is not None:
-            self.clipping.step()
-        if self.trial.momentum_schedule == "vanishing":
-            for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-                group["momentum"] = 1 / math.sqrt(self.step)
-        for optimizer, scheduler in zip(self.optimizers, self.schedulers, strict=True):
-            optimizer.step()
-            scheduler.step()
-        return loss
+        vanishing = self.trial.momentum_schedule == "vanishing"
+        self.method.set_rates(self.shape(self.tokens / self.unit), 1 / math.sqrt(self.step) if vanishing else None)
+        self.oracle.step = self.step
+        return self.method.step(self.oracle, batch)
 
     def _watched_batch(self) -> tuple[Tensor, Tensor]:
         """The model's output and the loss on the first validation examples."""

@@ -21,13 +21,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scionlab.errors import UserError
 from scionlab.optim import recipe
+from scionlab.optim.method import OneGradient
 from scionlab.optim.schedule import FIELDS, schedule_of
 from scionlab.optim.steps.stacked import StackedMethod, stackable
 from scionlab.problems.data import Batches, Source
 from scionlab.spec import Trial
 from scionlab.training.feed import Feed
-from scionlab.training.gradients import Compiler, loss_and_gradients, shape_key
 from scionlab.training.log import Log, OnRow, Outcome, Row
+from scionlab.training.oracle import StackedOracle
 from scionlab.training.passes import Clock, Passes, known, threads
 from scionlab.training.prepare import build, flops_per_step
 from scionlab.training.run import Run
@@ -57,7 +58,8 @@ def can_stack(trial: Trial, corpus: Source) -> bool:
     if stack_key(trial) is None or not corpus.traceable:
         return False
     _, claims = build(trial, corpus.shape)
-    return all(map(stackable, recipe(trial).optimizers(claims, trial.lr, trial.momentum, trial.width)))
+    method = recipe(trial).method(claims, trial.lr, trial.momentum, trial.width)
+    return type(method) is OneGradient and all(map(stackable, method.optimizers))
 
 
 def train_stack(
@@ -107,8 +109,7 @@ class Stack:
         on_rows: Sequence[OnRow | None] | None = None,
     ) -> None:
         self.trials, self.corpus, self.first = trials, corpus, trials[0]
-        self.clock, self.compiler = Clock(), Compiler(compiled)
-        self.step = 0
+        self.clock, self.step = Clock(), 0
         listeners = on_rows or [None] * len(trials)
         self.logs = [Log(trial, on_row) for trial, on_row in zip(trials, listeners, strict=True)]
         self.ended: list[Row | None] = [None] * len(trials)  # what was done until then
@@ -116,21 +117,20 @@ class Stack:
         self.norms: list[Tensor] = []  # of the gradients, (N,) a step since the last row, where they are clipped
         self.clipped = torch.zeros(len(trials), dtype=torch.int64)
         with self._at_work():
-            self._build()
+            self._build(compiled)
         self.step_flops = flops_per_step(self.first, self.first.plan[0], corpus.shape)
 
-    def _build(self) -> None:
+    def _build(self, compiled: bool) -> None:
         """Every trial's start and method as it would be alone, put together; and the streams of batches."""
         device, steps = torch.device(self.first.device), self.first.steps
         networks, methods = [], []
         for trial in self.trials:
             model, claims = build(trial, self.corpus.shape)
-            methods.append(recipe(trial).optimizers(claims, trial.lr, trial.momentum, trial.width))
+            methods.append(recipe(trial).method(claims, trial.lr, trial.momentum, trial.width).optimizers)
             networks.append(dict(model.named_parameters()))
         self.method = StackedMethod(networks, methods, device)
         self.passes = Passes(model.to(device), self.corpus, self.first)
-        self.buffers = dict(model.named_buffers())
-        self.stacked = torch.vmap(loss_and_gradients(self.passes), in_dims=(0, None, 0))
+        self.oracle = StackedOracle(self.passes, self.method.weights, compiled)
         seeds = sorted({trial.seed for trial in self.trials})
         streams = [self._stream(seed) for seed in seeds]
         self.stream_of = torch.tensor([seeds.index(trial.seed) for trial in self.trials], device=device)
@@ -165,22 +165,15 @@ class Stack:
     def advance(self) -> None:
         """One step of every trial."""
         with self._at_work():
-            gradients, losses = self._gradients(self.feed.next()[self.stream_of])
+            reading = self.oracle.at(self.feed.next()[self.stream_of])
             vanishing = self.first.momentum_schedule == "vanishing"
             momentum = 1 / math.sqrt(self.step + 1) if vanishing else None
-            if self.first.clip_norm:
-                gradients = self._clipped(gradients)
+            gradients = self._clipped(reading.gradients) if self.first.clip_norm else reading.gradients
             self.method.step(gradients, self.rates[self.step], momentum)
-            self.pending.append(losses)
+            self.pending.append(reading.loss)
             self.step += 1
             if self.logs[0].due(self.step):
                 self._log()
-
-    def _gradients(self, batch: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Of every trial on its own batch: gradients by name, (N, …), and losses (N,)."""
-        arguments = self.method.weights, self.buffers, batch
-        found = self.compiler.call(shape_key(self.passes, batch, "stack"), lambda: self.stacked, *arguments)
-        return self.stacked(*arguments) if found is None else found
 
     def _clipped(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         """Every trial's gradients, scaled down as `Clipping` does."""
@@ -238,7 +231,7 @@ class Stack:
             (loss, accuracy) if ended is None else (None, None)
             for loss, accuracy, ended in zip(losses, accuracies, self.ended, strict=True)
         ]
-        seconds, compiler = self.clock.seconds / len(self.trials), self.compiler.columns()
+        seconds, compiler = self.clock.seconds / len(self.trials), self.oracle.compiler.columns()
         how = {**compiler, "compile_s": compiler["compile_s"] / len(self.trials), "stack": len(self.trials)}
         done = [(ended or self._done() | self._clipping(n)) | how for n, ended in enumerate(self.ended)]
         return [

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 from torch.optim import Optimizer
 
+from scionlab.optim.method import Method, OneGradient
 from scionlab.roles.roles import Claim
 
 
@@ -43,6 +44,11 @@ class Recipe(BaseModel, ABC):
         """Names of the options that change nothing, given the others; none by default."""
         return frozenset()
 
+    @property
+    def gradients_per_step(self) -> int:
+        """How many gradients of its batch a step takes, as `method` asks for them; budgets and FLOPs count them."""
+        return 1
+
     def output_scale(self, width: int) -> float:
         """Constant factor on the logits."""
         return 1.0
@@ -58,6 +64,10 @@ class Recipe(BaseModel, ABC):
     @abstractmethod
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
         """The optimizers that together update every parameter."""
+
+    def method(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> Method:
+        """How they come to their gradients: one of every batch, by default."""
+        return OneGradient(self.optimizers(claims, lr, momentum, width))
 
 
 class Gaussian(Recipe):

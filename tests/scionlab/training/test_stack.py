@@ -14,7 +14,7 @@ from scionlab.optim import Scion
 from scionlab.optim.steps.stacked import StackedMethod
 from scionlab.problems.data import load
 from scionlab.spec import Trial
-from scionlab.training import Outcome, gradients, stack_key, train, train_stack
+from scionlab.training import Outcome, graphs, stack_key, train, train_stack
 
 SMALL = {"width": 16, "depth": 1, "head_dim": 8, "batch_size": 4, "seq_len": 16, "val_tokens": 64, "val_seq_len": 16}
 TEXT = ["scion", "uscion", "adam", "adam-mup", "muon", "signum", "normalized-sgd", "almond"]
@@ -129,7 +129,7 @@ def test_the_numbers_of_a_trial_do_not_depend_on_its_company(optimizer):
 
 
 def test_a_stack_may_be_compiled(monkeypatch):
-    monkeypatch.setattr(gradients, "_GRAPHS", {})
+    monkeypatch.setattr(graphs, "_GRAPHS", {})
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function, **options: real(function, backend="aot_eager", **options))
     asked = texts("scion", *RATES)

@@ -164,15 +164,15 @@ def test_averages_and_moments_go_on_and_rates_are_the_stages(optimizer):
     state = training.Run(staged(optimizer, (4, 4, 16, 2**-9), schedule="constant"), CORPUS)
     for _ in range(4):
         state.advance()
-    before = [dict(o.state) for o in state.optimizers]
+    before = [dict(o.state) for o in state.method.optimizers]
     kept = [{p: {k: v.clone() for k, v in s.items()} for p, s in o.items()} for o in before]
     state.stage = 1
     state._enter_stage()
-    for optimizer_state, held in zip((o.state for o in state.optimizers), kept, strict=True):
+    for optimizer_state, held in zip((o.state for o in state.method.optimizers), kept, strict=True):
         assert set(optimizer_state) == set(held)
         assert all(torch.equal(optimizer_state[p][k], v) for p, s in held.items() for k, v in s.items())
     fresh = recipe(state.trial).optimizers(state.claims, 2**-9, 0.1, 16)
-    rates = [[group["lr"] for group in o.param_groups] for o in (*state.optimizers, *fresh)]
+    rates = [[group["lr"] for group in o.param_groups] for o in (*state.method.optimizers, *fresh)]
     assert rates[: len(fresh)] == rates[len(fresh) :]
 
 
@@ -191,8 +191,8 @@ def test_rates_follow_the_schedule_over_all_tokens_times_the_stages_own_rate():
         used = []
         while not state.finished:
             for _ in range(state._now.steps):
-                used.append(state.optimizers[0].param_groups[0]["lr"])
                 state.advance()
+                used.append(state.method.groups[0]["lr"])
             state.stage += 1
             if not state.finished:
                 state._enter_stage()

@@ -74,12 +74,12 @@ def test_optimizers_learn_with_tied_weights(optimizer):
 def test_scion_keeps_every_parameter_in_its_ball_throughout_training():
     torch.set_num_threads(1)  # as in a trial
     state = training.Run(trial("scion", steps=40, lr=0.1), CORPUS)
-    (optimizer,) = state.optimizers
+    (optimizer,) = state.method.optimizers
     spectral = {id(p) for group in optimizer.param_groups if group["norm"] == "spectral" for p in group["params"]}
     assert len(spectral) == 12
     before = [parameter.detach().clone() for parameter, _, _ in optimizer.norms()]
     for _ in range(40):
-        state._step()
+        state.advance()
         for parameter, norm, radius in optimizer.norms():
             # Newton-Schulz overshoots the ball by its band; the others only by float32 rounding, 40 times
             assert norm <= radius * (BAND[1] if id(parameter) in spectral else 1 + 1e-5)

@@ -10,7 +10,7 @@ from trainings import CORPUS, numbers, trial
 from scionlab import training
 from scionlab.problems.data import load
 from scionlab.spec import Trial
-from scionlab.training import gradients
+from scionlab.training import graphs
 
 SMALL = {"width": 16, "depth": 1, "head_dim": 8, "batch_size": 4, "seq_len": 16, "val_tokens": 64, "val_seq_len": 16}
 # what says how a trial was trained, and how long that took
@@ -22,7 +22,7 @@ ROUNDING = 2e-5
 
 @pytest.fixture(autouse=True)
 def no_graphs(monkeypatch):
-    monkeypatch.setattr(gradients, "_GRAPHS", {})
+    monkeypatch.setattr(graphs, "_GRAPHS", {})
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def same(found: training.Outcome, expected: training.Outcome, tolerance: float =
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of the compiler are its own
-@pytest.mark.skipif(shutil.which(gradients.CXX) is None, reason="there is no C++ compiler")
+@pytest.mark.skipif(shutil.which(graphs.CXX) is None, reason="there is no C++ compiler")
 def test_compiled_code_gives_the_numbers_of_eager_mode_and_the_same_bits_every_time():
     first, again, eager = train("scion"), train("scion"), train("scion", compiled=False)
     assert first.summary["compile_note"] is None
@@ -156,8 +156,8 @@ def test_denormal_numbers_are_zero_in_a_graph_and_nowhere_else(traced):
         return not bool(torch.tensor(1e-40) * 1.0 > 0)
 
     seen = []
-    compiler = gradients.Compiler(compiled=True)
-    gradients._GRAPHS["key"] = lambda: seen.append(flushed())
+    compiler = graphs.Compiler(compiled=True)
+    graphs._GRAPHS["key"] = lambda: seen.append(flushed())
     compiler.call("key", lambda: None)
     assert seen == [True]
     assert not flushed()

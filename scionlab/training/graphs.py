@@ -1,4 +1,4 @@
-"""How a step's loss and gradients are found: operation by operation (eager), or by one compiled graph.
+"""Loss and gradients of a batch by one compiled graph, where eager mode finds them operation by operation.
 
 A graph is compiled once for a shape: architecture, batch and precision. Weights are among its inputs, so all trials of
 that shape in a process use it, whatever their method; other processes find its code in PyTorch's cache on disk
@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -118,45 +117,3 @@ def shape_key(passes: Passes, batch: Tensor, *more: Hashable) -> Hashable:
     """What a graph depends on."""
     fields = tuple(getattr(passes.trial, name) for name in ARCHITECTURE)
     return *fields, type(passes.source), passes.source.shape, tuple(batch.shape), *more
-
-
-class Gradients:
-    """Of one run's model: adds to every weight's `grad`, by a graph or in eager mode."""
-
-    def __init__(self, passes: Passes, compiled: bool = False) -> None:
-        self.passes, self.compiler = passes, Compiler(compiled and passes.source.traceable)
-        self.parameters = dict(passes.model.named_parameters())
-        self.weights = {name: parameter.detach() for name, parameter in self.parameters.items()}
-        self.buffers = dict(passes.model.named_buffers())
-        self.may_be_unused = passes.trial.has_own_model
-
-    def add(self, batch: Tensor) -> Tensor:
-        """Add the gradients of a batch's loss, and return the loss, 0-d."""
-        make = partial(loss_and_gradients, self.passes)
-        found = self.compiler.call(shape_key(self.passes, batch), make, self.weights, self.buffers, batch)
-        if found is None:
-            loss = self.passes.loss(batch)
-            loss.backward()
-            return loss.detach()
-        gradients, loss = found
-        unused = self._unused(batch, gradients)
-        for name, parameter in self.parameters.items():
-            if name in unused:
-                continue
-            parameter.grad = gradients[name] if parameter.grad is None else parameter.grad.add_(gradients[name])
-        return loss
-
-    def _unused(self, batch: Tensor, gradients: Weights) -> set[str]:
-        """Parameters that this batch's loss does not depend on, as of an expert that no token is sent to.
-
-        Eager mode leaves them without a gradient, and methods leave them as they are; a graph gives zeros, by which
-        they would decay. Where there are zeros, a pass in eager mode tells. Built-in models use all they have.
-        """
-        zeros = [name for name, gradient in gradients.items() if not gradient.any()] if self.may_be_unused else []
-        if not zeros:
-            return set()
-        weights = {name: weight.detach().requires_grad_() for name, weight in self.weights.items()}
-        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}  # statistics are gathered once
-        loss = self.passes.loss(batch, {**weights, **buffers})
-        found = torch.autograd.grad(loss, [weights[name] for name in zeros], allow_unused=True)
-        return {name for name, gradient in zip(zeros, found, strict=True) if gradient is None}

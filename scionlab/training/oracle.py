@@ -1,0 +1,106 @@
+"""The oracles of `scionlab.optim.method`: the only places of training that differentiate.
+
+`ModelOracle` is one model's, in eager mode or by a compiled graph, of a whole batch or of micro-batches one after the
+other; `StackedOracle` is that of N networks with a leading axis. The methods cannot tell them apart.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from scionlab.optim.method import Reading, Weights
+from scionlab.training.graphs import Compiler, loss_and_gradients, shape_key
+from scionlab.training.passes import Passes
+
+
+class ModelOracle:
+    """Loss and gradients of one run's model.
+
+    `step` is the number of the step under way, of which what the model draws follows. With `micro_batch` a batch of
+    more examples is read in parts of so many: their losses and gradients are averaged, which is the same up to
+    rounding, and memory is that of a part.
+    """
+
+    def __init__(self, passes: Passes, compiled: bool = False, micro_batch: int = 0) -> None:
+        self.passes, self.compiler = passes, Compiler(compiled and passes.source.traceable)
+        self.micro_batch, self.calls, self.step = micro_batch, 0, 0
+        self.weights: Weights = dict(passes.model.named_parameters())
+        self.detached = {name: weight.detach() for name, weight in self.weights.items()}
+        self.buffers = dict(passes.model.named_buffers())
+        self.may_be_unused = passes.trial.has_own_model
+
+    def at(self, batch: Tensor, weights: Weights | None = None, *, statistics: bool = True) -> Reading:
+        """The mean loss of a batch and its gradients at `weights`, by default the model's own."""
+        self.calls += 1
+        buffers = self.buffers if statistics else {name: buffer.clone() for name, buffer in self.buffers.items()}
+        with self.passes.draws(self.step):
+            if not 0 < self.micro_batch < len(batch):
+                return self._read(batch, weights, buffers)
+            parts = batch.split(self.micro_batch)
+            return averaged((len(part) / len(batch), self._read(part, weights, buffers)) for part in parts)
+
+    def _read(self, batch: Tensor, weights: Weights | None, buffers: Weights) -> Reading:
+        make = partial(loss_and_gradients, self.passes)
+        points = {**self.detached, **{name: weight.detach() for name, weight in (weights or {}).items()}}
+        found = self.compiler.call(shape_key(self.passes, batch), make, points, buffers, batch)
+        if found is not None:
+            gradients, loss = found
+            unused = self._unused(batch, points, gradients)
+            return Reading(loss, {name: gradients[name] for name in points if name not in unused})
+        if weights is None and buffers is self.buffers:
+            return differentiated(self.passes.loss(batch), self.weights)
+        points = {name: point.requires_grad_() for name, point in points.items()}
+        return differentiated(self.passes.loss(batch, {**points, **buffers}), points)
+
+    def _unused(self, batch: Tensor, points: Weights, gradients: Weights) -> set[str]:
+        """Parameters that this batch's loss does not depend on, as of an expert that no token is sent to.
+
+        A graph gives zeros for them, by which they would decay. Where there are zeros, a pass in eager mode tells.
+        Built-in models use all they have.
+        """
+        zeros = [name for name, gradient in gradients.items() if not gradient.any()] if self.may_be_unused else []
+        if not zeros:
+            return set()
+        leaves = {name: point.detach().requires_grad_() for name, point in points.items()}
+        buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}  # statistics are gathered once
+        found = differentiated(self.passes.loss(batch, {**leaves, **buffers}), {name: leaves[name] for name in zeros})
+        return set(zeros) - found.gradients.keys()
+
+
+class StackedOracle:
+    """Losses (N,) and gradients (N, …) of N networks of one shape, each on a batch of its own, (N, B, …)."""
+
+    def __init__(self, passes: Passes, weights: Weights, compiled: bool = False) -> None:
+        self.passes, self.compiler = passes, Compiler(compiled)
+        self.weights, self.buffers, self.calls = weights, dict(passes.model.named_buffers()), 0
+        self.graph = torch.vmap(loss_and_gradients(passes), in_dims=(0, None, 0))
+
+    def at(self, batch: Tensor, weights: Weights | None = None, *, statistics: bool = True) -> Reading:
+        """Every network's mean loss and gradients; there are no statistics, as built-in models gather none."""
+        self.calls += 1
+        arguments = {**self.weights, **(weights or {})}, self.buffers, batch
+        found = self.compiler.call(shape_key(self.passes, batch, "stack"), lambda: self.graph, *arguments)
+        gradients, losses = self.graph(*arguments) if found is None else found
+        return Reading(losses, gradients)
+
+
+def differentiated(loss: Tensor, points: Weights) -> Reading:
+    """The reading of a loss that was computed at these points; those it does not depend on have no gradient."""
+    found = torch.autograd.grad(loss, list(points.values()), allow_unused=True)
+    gradients = {name: gradient for name, gradient in zip(points, found, strict=True) if gradient is not None}
+    return Reading(loss.detach(), gradients)
+
+
+def averaged(readings: Iterable[tuple[float, Reading]]) -> Reading:
+    """The reading of a batch from its parts' shares of the examples and readings, of which one is held at a time."""
+    loss: Tensor | None = None
+    gradients: dict[str, Tensor] = {}
+    for share, reading in readings:
+        loss = reading.loss * share if loss is None else loss.add_(reading.loss, alpha=share)
+        for name, gradient in reading.gradients.items():
+            gradients[name] = gradient * share if name not in gradients else gradients[name].add_(gradient, alpha=share)
+    if loss is None:
+        raise AssertionError("averaged: there is no part")
+    return Reading(loss, gradients)
