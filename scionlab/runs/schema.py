@@ -114,6 +114,12 @@ RUNS = Table(
             NOT_SAID,
         ),
         Column(
+            "gradient_calls",
+            INT,
+            "gradients of batches that the method took; more than `steps_done` where a step takes several",
+            "older than this column (one a step), or failed",
+        ),
+        Column(
             "flops",
             REAL,
             "forward and backward floating-point operations of the steps taken, without probes",

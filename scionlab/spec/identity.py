@@ -23,11 +23,11 @@ def trial_id(
     """16 hex digits of a hash of everything that changes the trial's numbers.
 
     The text enters by its content (`Corpus.split_sha256`), not by its name or path. `trial` must be resolved:
-    device, dtype, warm-up and the optimizer's options explicit, so that a changed default is a changed trial. A model
-    of the caller's enters by its name and by the hash of its code, and so does what else the numbers follow from, by
-    `code`.
+    device, dtype, warm-up, calls a step and the optimizer's options explicit, so that a changed default is a changed
+    trial. A model of the caller's enters by its name and by the hash of its code, and so does what else the numbers
+    follow from, by `code`.
     """
-    if "auto" in (trial.device, trial.dtype) or trial.warmup is None:
+    if "auto" in (trial.device, trial.dtype) or None in (trial.warmup, trial.calls_per_step):
         raise AssertionError("trial_id needs a resolved trial")
     as_before = {name for name, before in ADDED_LATER.items() if getattr(trial, name) == before}
     fields = trial.model_dump(exclude={"data", *as_before})

@@ -41,6 +41,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "ema": 0.0,
     "validate_every": 0,
     "divergence_scale": 1.0,
+    "calls_per_step": 1,
 }
 
 
@@ -134,6 +135,13 @@ class Trial(Value):
 
     data: str = "sotu"
     tokens: int = Field(default=2**18, gt=0, le=10**15, description="token budget; rounded to whole steps")
+    calls_per_step: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="how often a step's tokens count against the budget; None: once for every gradient that the method "
+        "takes of them",
+    )
     batch_size: int = Field(default=16, gt=0, le=2**20)
     seq_len: int = Field(default=64, gt=0, le=2**20)
     train_limit: int = Field(default=0, ge=0, le=10**15, description="tokens of training data used, 0 for all")
@@ -215,7 +223,8 @@ class Trial(Value):
                 f"and stay below tokens {self.tokens}"
             )
         for budget, stage in self._budgets():
-            if self.stages and round(budget / (stage.batch_size * stage.seq_len)) < 1:
+            step = stage.batch_size * stage.seq_len * (self.calls_per_step or 1)
+            if self.stages and round(budget / step) < 1:
                 raise ValueError(
                     f"stages: a stage of {budget} tokens is less than half a step of batch_size {stage.batch_size} × "
                     f"seq_len {stage.seq_len}"
@@ -246,9 +255,13 @@ class Trial(Value):
 
     @property
     def plan(self) -> tuple[PlannedStage, ...]:
-        """All stages, the first included; each takes its tokens/(batch_size·seq_len) steps, rounded, at least one."""
+        """All stages, the first included, in whole steps.
+
+        Each takes its tokens/(batch_size·seq_len·calls_per_step) steps, rounded, at least one.
+        """
+        calls = self.calls_per_step or 1
         return tuple(
-            PlannedStage(by.batch_size, by.seq_len, by.lr, max(1, round(budget / (by.batch_size * by.seq_len))))
+            PlannedStage(by.batch_size, by.seq_len, by.lr, max(1, round(budget / (by.batch_size * by.seq_len * calls))))
             for budget, by in self._budgets()
         )
 
@@ -259,7 +272,7 @@ class Trial(Value):
 
     @property
     def exact_tokens(self) -> int:
-        """Steps · batch_size · seq_len, summed over the stages: what the trial really consumes."""
+        """Steps · batch_size · seq_len, summed over the stages: what the trial really sees."""
         return sum(stage.tokens for stage in self.plan)
 
     def replace(self, **changes: Any) -> "Trial":

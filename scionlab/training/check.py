@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from scionlab.errors import UserError
 from scionlab.optim import asked, recipe
+from scionlab.optim.method import Method
 from scionlab.optim.schedule import FIELDS
 from scionlab.own.finding import described, told
 from scionlab.problems.data import Source, is_own
@@ -16,11 +17,14 @@ from scionlab.problems.data.own import IGNORED, OwnData
 from scionlab.problems.own_model import function_of
 from scionlab.roles.roles import Claim
 from scionlab.spec import Trial
+from scionlab.training.oracle import ModelOracle
 from scionlab.training.passes import Passes, threads, validation_batch
 from scionlab.training.prepare import build, data_of
 
 # Examples of a training batch that are tried.
 EXAMPLES = 2
+# Steps of an own optimizer that are tried: the first may take other gradients than those after it.
+TRIED_STEPS = 2
 # Fields in which trials may differ and still be tried once. Of stages, the first is tried.
 SAME = {"lr", "seed", "momentum", "momentum_schedule", *FIELDS, "divergence_factor", "divergence_scale", "tokens"}
 
@@ -51,7 +55,7 @@ def _try(trial: Trial, data: Source, batch: Tensor) -> None:
                 f"model: {trial.model!r} returned a model with {name!r} on {tensor.device}; it must be on the CPU, "
                 "from where it is moved"
             )
-    optimizers = _optimizers(trial, claims)
+    method = _method(trial, claims)
     passes = Passes(model.to(trial.device), data, trial)
     with passes.draws(0):
         loss = _loss(passes, passes.to_device(batch))
@@ -65,7 +69,7 @@ def _try(trial: Trial, data: Source, batch: Tensor) -> None:
             f"parameter {unused[0]!r}; freeze it with requires_grad_(False), or set 0"
         )
     if trial.has_own_optimizer:
-        _try_step(trial, optimizers, parameters, gradients)
+        _try_steps(trial, method, passes, passes.to_device(batch))
 
 
 @torch.no_grad()
@@ -97,34 +101,45 @@ def _check_validation(passes: Passes, examples: Tensor) -> None:
         )
 
 
-def _optimizers(trial: Trial, claims: Sequence[Claim]) -> list[Optimizer]:
-    """The trial's optimizers, which check norms and radii; together they must have every parameter once."""
-    with asked(trial.optimizer):
+def _method(trial: Trial, claims: Sequence[Claim]) -> Method:
+    """The trial's method, whose optimizers check norms and radii; together they must have every parameter once."""
+    name = trial.optimizer
+    with asked(name):
         made = recipe(trial).optimizers(claims, trial.lr, trial.momentum, trial.width)
-    if not isinstance(made, list | tuple) or not all(isinstance(one, Optimizer) for one in made):
+        if not isinstance(made, list | tuple) or not all(isinstance(one, Optimizer) for one in made):
+            raise UserError(
+                f"optimizer: optimizers of {name!r} returned {described(made)}; it must return a list of "
+                "torch.optim.Optimizer"
+            )
+        method = recipe(trial).method(claims, trial.lr, trial.momentum, trial.width)
+    if not isinstance(method, Method):
         raise UserError(
-            f"optimizer: optimizers of {trial.optimizer!r} returned {described(made)}; it must return a list of "
-            "torch.optim.Optimizer"
+            f"optimizer: method of {name!r} returned {described(method)}; it must return a scionlab.optim.method.Method"
         )
-    had = Counter(id(p) for optimizer in made for group in optimizer.param_groups for p in group["params"])
+    had = Counter(id(p) for group in method.groups for p in group["params"])
     for claim in claims:
         if had[id(claim.parameter)] != 1:
             raise UserError(
-                f"optimizer: the optimizers of {trial.optimizer!r} have parameter {claim.names[0]!r} "
+                f"optimizer: the optimizers of {name!r} have parameter {claim.names[0]!r} "
                 f"{had[id(claim.parameter)]} times; together they must have each once"
             )
-    return list(made)
+    return method
 
 
-def _try_step(
-    trial: Trial, optimizers: Iterable[Optimizer], parameters: Sequence[Tensor], gradients: Sequence[Tensor | None]
-) -> None:
-    """Take one step of an own optimizer with a model that nobody keeps."""
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+def _try_steps(trial: Trial, method: Method, passes: Passes, batch: Tensor) -> None:
+    """Take steps of an own optimizer with a model that nobody keeps; the second takes as many gradients as it says."""
+    oracle, declared = ModelOracle(passes), recipe(trial).gradients_per_step
     with asked(trial.optimizer):
-        for optimizer in optimizers:
-            optimizer.step()
+        for _ in range(TRIED_STEPS):
+            before = oracle.calls
+            loss = method.step(oracle, batch)
+    if not isinstance(loss, Tensor) or loss.ndim:
+        raise UserError(f"optimizer: step of {trial.optimizer!r} returned {described(loss)}; it must return the loss")
+    if (taken := oracle.calls - before) != declared:
+        raise UserError(
+            f"optimizer: a step of {trial.optimizer!r} took {taken} gradients, and its gradients_per_step is "
+            f"{declared}; budgets count these, so they must be equal"
+        )
 
 
 def _loss(passes: Passes, batch: Tensor) -> Tensor:

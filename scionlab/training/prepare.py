@@ -24,7 +24,7 @@ from scionlab.training.unread import without_unread
 
 
 def resolve(trial: Trial) -> Trial:
-    """The trial with nothing left to chance: device, dtype, warm-up and every option of its optimizer made explicit.
+    """The trial with nothing left to chance: device, dtype, and what follows from its optimizer, made explicit.
 
     What it does not read is at its default (`scionlab.training.unread`).
 
@@ -61,7 +61,9 @@ def resolve(trial: Trial) -> Trial:
             "the gradients: only 0 is"
         )
     warmup = method.warmup if trial.warmup is None else trial.warmup
-    return without_unread(trial.replace(device=device, dtype=dtype, warmup=warmup), method)
+    calls = method.gradients_per_step if trial.calls_per_step is None else trial.calls_per_step
+    explicit = trial.replace(device=device, dtype=dtype, warmup=warmup, calls_per_step=calls)
+    return without_unread(explicit, method)
 
 
 def data_of(trial: Trial) -> Source:
@@ -100,11 +102,15 @@ def architecture(trial: Trial, shape: DataShape) -> Architecture:
 
 def train_flops(trial: Trial, shape: DataShape) -> int:
     """Forward and backward floating-point operations of all steps of the trial."""
-    return sum(stage.steps * flops_per_step(trial, stage, shape) for stage in trial.plan)
+    calls = recipe(trial).gradients_per_step
+    return sum(stage.steps * calls * flops_per_call(trial, stage, shape) for stage in trial.plan)
 
 
-def flops_per_step(trial: Trial, stage: PlannedStage, shape: DataShape) -> int:
-    """Forward and backward floating-point operations of one step; attention's share grows with the stage's seq_len."""
+def flops_per_call(trial: Trial, stage: PlannedStage, shape: DataShape) -> int:
+    """Forward and backward floating-point operations of a gradient of one step's batch.
+
+    Attention's share grows with the stage's seq_len.
+    """
     of_this_length = trial.model_copy(update={"seq_len": stage.seq_len})
     return architecture(of_this_length, shape).train_flops_per_token * stage.step_tokens
 

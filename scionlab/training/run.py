@@ -31,7 +31,7 @@ from scionlab.training.measure.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, 
 from scionlab.training.measure.watch import WATCH_EXAMPLES, Watch, watch_steps
 from scionlab.training.oracle import ModelOracle
 from scionlab.training.passes import Clock, Passes, known
-from scionlab.training.prepare import build, flops_per_step, identity, watched
+from scionlab.training.prepare import build, flops_per_call, identity, watched
 
 # Raise it when a saved run holds other things.
 STATE_VERSION = 2
@@ -132,6 +132,7 @@ class Run:
         rows = sorted([*self.log.curve, *self.validations, *self.probes], key=lambda row: row["step"])
         epochs = self.seen_before + self.feed.epochs
         done = {"steps_done": self.step, "tokens": self.tokens, "epochs": epochs, "flops": self.flops}
+        done["gradient_calls"] = self.oracle.calls
         if self.clipping is not None:
             done["clipped_share"] = self.clipping.clipped / self.step
         how = {**self.oracle.compiler.columns(), "stack": 0}
@@ -152,6 +153,7 @@ class Run:
             "clipping": None if self.clipping is None else self.clipping.state_dict(),
             "watch": self.watch.state_dict(),
             "seconds": self.clock.seconds,
+            "calls": self.oracle.calls,
             "initial_loss": self.log.initial_loss,
             "curve": self.log.curve,
             **{name: getattr(self, name) for name in PROGRESS},
@@ -167,11 +169,8 @@ class Run:
         state = copy.deepcopy(state)
         for name in PROGRESS:
             setattr(self, name, state[name])
-        self.clock.seconds, self.log.initial_loss, self.log.curve = (
-            state["seconds"],
-            state["initial_loss"],
-            state["curve"],
-        )
+        self.clock.seconds, self.oracle.calls = state["seconds"], state["calls"]
+        self.log.initial_loss, self.log.curve = state["initial_loss"], state["curve"]
         self.windows = self._training_windows(self.stage)
         self.windows.load_state_dict(state["windows"])
         self._enter_stage()
@@ -227,15 +226,16 @@ class Run:
         self.windows.batch_size = stage.batch_size
         left = stage.steps - (self.step - sum(earlier.steps for earlier in self._before))
         self.feed = Feed([self.windows], self.passes, left)
-        self.step_flops = flops_per_step(self.trial, stage, self.corpus.shape)
+        self.call_flops = flops_per_call(self.trial, stage, self.corpus.shape)
 
     def advance(self) -> bool:
         """One step and what is measured around it; False if the run has diverged."""
         self.step += 1
         probe = self._probe() if self.step in self.probe_steps else None
+        calls = self.oracle.calls
         self.pending.append(self._step())
         self.tokens += self._now.step_tokens
-        self.flops += self.step_flops
+        self.flops += (self.oracle.calls - calls) * self.call_flops
         if self.average is not None:
             self.average.update_parameters(self.model)
         if self._validation_due:

@@ -30,7 +30,7 @@ from scionlab.training.feed import Feed
 from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.oracle import StackedOracle
 from scionlab.training.passes import Clock, Passes, known, threads
-from scionlab.training.prepare import build, flops_per_step
+from scionlab.training.prepare import build, flops_per_call
 from scionlab.training.run import Run
 
 CLIP_EPS = 1e-6  # PyTorch's, in `clip_grad_norm_`
@@ -81,7 +81,8 @@ def train_stack(
 def seconds_per_step(trials: Sequence[Trial], corpus: Source, steps: int) -> float:
     """Seconds of one step of a trial alone, or of a stack, in eager mode: the median of `steps` after a first one."""
     first = trials[0]
-    short = [trial.replace(tokens=(steps + 1) * trial.batch_size * trial.seq_len) for trial in trials]
+    step = first.batch_size * first.seq_len * (first.calls_per_step or 1)
+    short = [trial.replace(tokens=(steps + 1) * step) for trial in trials]
     run = Run(short[0], corpus) if len(short) == 1 else Stack(short, corpus)
     with threads(first):
         run.advance()
@@ -118,7 +119,7 @@ class Stack:
         self.clipped = torch.zeros(len(trials), dtype=torch.int64)
         with self._at_work():
             self._build(compiled)
-        self.step_flops = flops_per_step(self.first, self.first.plan[0], corpus.shape)
+        self.call_flops = flops_per_call(self.first, self.first.plan[0], corpus.shape)
 
     def _build(self, compiled: bool) -> None:
         """Every trial's start and method as it would be alone, put together; and the streams of batches."""
@@ -186,7 +187,8 @@ class Stack:
     def _done(self) -> Row:
         steps = self.step
         tokens = steps * self.first.batch_size * self.first.seq_len
-        return {"steps_done": steps, "tokens": tokens, "epochs": self.feed.epochs, "flops": steps * self.step_flops}
+        done = {"steps_done": steps, "tokens": tokens, "epochs": self.feed.epochs, "flops": steps * self.call_flops}
+        return done | {"gradient_calls": steps}  # methods that take more than one a step are trained alone
 
     def _log(self) -> None:
         """Append a row to every curve, and end those trials that have diverged."""

@@ -22,6 +22,8 @@ class Recipe(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     # Options that came after trials had been stored, as `scionlab.spec.ADDED_LATER`; their defaults are fixed for good.
     ADDED_LATER: ClassVar[frozenset[str]] = frozenset()
+    # How many gradients of its batch a step takes, as `method` asks for them: budgets and operations count them.
+    gradients_per_step: ClassVar[int] = 1
     # Share of a run over which the rate rises, where the trial does not say.
     warmup: ClassVar[float] = 0.0
     # Part of the identity of this method's trials, as `scionlab.spec.NUMERICS_VERSION` is of all: raise it when a
@@ -43,11 +45,6 @@ class Recipe(BaseModel, ABC):
     def unread(self) -> frozenset[str]:
         """Names of the options that change nothing, given the others; none by default."""
         return frozenset()
-
-    @property
-    def gradients_per_step(self) -> int:
-        """How many gradients of its batch a step takes, as `method` asks for them; budgets and FLOPs count them."""
-        return 1
 
     def output_scale(self, width: int) -> float:
         """Constant factor on the logits."""

@@ -14,7 +14,7 @@ from scionlab.spec.grid import extend, extend_preset, log2_range, trials
 from scionlab.spec.loading import experiment_names, load_experiment
 
 SHA = "a" * 64
-FIXED = {"optimizer": "adam", "width": 16, "device": "cpu", "dtype": "float32", "warmup": 0.0}
+FIXED = {"optimizer": "adam", "width": 16, "device": "cpu", "dtype": "float32", "warmup": 0.0, "calls_per_step": 1}
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 
 rate_axes = st.sets(st.integers(-16, 0), min_size=2, max_size=5).map(

@@ -13,7 +13,7 @@ from scionlab.spec import ADDED_LATER, Experiment, PlannedStage, Preset, Stage, 
 SHA = "a" * 64
 BASE = {
     **{"optimizer": "adam", "lr": 0.01, "width": 32, "device": "cpu", "dtype": "float32", "options": {"eps": 1e-8}},
-    "warmup": 0.0,
+    **{"warmup": 0.0, "calls_per_step": 1},
 }
 # another allowed value for every field that changes a trial's numbers; the data enters by its hash
 OTHER = {
@@ -54,6 +54,7 @@ OTHER = {
     "validate_every": 2**10,
     "divergence_scale": 2.0,
     "initialization": "model",
+    "calls_per_step": 2,
 }
 # The identity of BASE. Trials already in stores keep theirs only while this does; a new field goes to ADDED_LATER.
 GOLDEN_ID = "81909671fa7114fe"
@@ -132,10 +133,10 @@ def test_identity_is_the_same_in_another_process():
     assert found == {trial_id(trial(), SHA) + "\n"}
 
 
-@pytest.mark.parametrize("field", ["device", "dtype", "warmup"])
-def test_identity_is_of_resolved_trials_only(field):
+@pytest.mark.parametrize("open_", [{"device": "auto"}, {"dtype": "auto"}, {"warmup": None}, {"calls_per_step": None}])
+def test_identity_is_of_resolved_trials_only(open_):
     with pytest.raises(AssertionError, match="resolved"):
-        trial_id(trial(**{field: None if field == "warmup" else "auto"}), SHA)
+        trial_id(trial(**open_), SHA)
 
 
 STAGE = {"from_tokens": 2**16, "batch_size": 8, "seq_len": 32, "lr": 0.02}

@@ -46,6 +46,7 @@ def fields(draw):
         "device": "cpu",
         "dtype": draw(st.sampled_from(["float32", "bfloat16"])),
         "warmup": 0.0,
+        "calls_per_step": 1,
     }
     free = {
         "options": options,
@@ -199,7 +200,10 @@ axes = st.fixed_dictionaries(
         "optimizer": st.lists(st.sampled_from(["adam", "scion", "muon"]), min_size=1, max_size=3, unique=True),
     },
 )
-FIXED = {"optimizer": "adam", "lr": 0.1, "width": 16, "device": "cpu", "dtype": "float32", "warmup": 0.0}
+FIXED = {
+    **{"optimizer": "adam", "lr": 0.1, "width": 16, "device": "cpu", "dtype": "float32"},
+    **{"warmup": 0.0, "calls_per_step": 1},
+}
 
 
 @quick
