@@ -60,7 +60,9 @@ def values(runs: pd.DataFrame, key: str, field: str) -> "pd.Series[Any]":
             f"{field}: {key!r} is in none of the runs; it must be one of their columns, a field of a trial, or "
             "options.NAME for an option of its optimizer"
         )
-    shown = [np.nan if value is None else json.dumps(value) if isinstance(value, list) else value for value in found]
+    shown = [
+        np.nan if value is None else json.dumps(value) if isinstance(value, list | dict) else value for value in found
+    ]
     return pd.Series(shown, index=runs.index, name=key)
 
 

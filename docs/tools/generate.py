@@ -67,8 +67,10 @@ def _varied(preset: Preset) -> list[tuple[str, str]]:
 
 def _flat(trial: Trial) -> dict[str, Any]:
     """Fields, options each on their own, and how many stages come after the first."""
-    fields = {name: getattr(trial, name) for name in Trial.model_fields if name not in ("options", "stages")}
+    apart = ("options", "sampler_options", "stages")
+    fields = {name: getattr(trial, name) for name in Trial.model_fields if name not in apart}
     fields |= {f"options.{name}": value for name, value in trial.options.items()}
+    fields |= {f"sampler_options.{name}": value for name, value in trial.sampler_options.items()}
     fields["stages"] = len(trial.stages)
     return fields
 

@@ -21,8 +21,8 @@ def export(
     what: Annotated[
         str,
         typer.Option(
-            help="runs, curves, layers, sweeps or tunings",
-            autocompletion=choices("runs", "curves", "layers", "sweeps", "tunings"),
+            help="runs, curves, layers, scores, sweeps or tunings",
+            autocompletion=choices("runs", "curves", "layers", "scores", "sweeps", "tunings"),
         ),
     ] = "runs",
     preset: Annotated[

@@ -23,11 +23,29 @@ Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Examples (B, …) of a step, and what each counts in the loss, `weights` (B,): Σ wᵢ ℓᵢ/B; None is all 1."""
+
+    examples: Tensor
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def split(self, size: int) -> "list[Batch]":
+        """In parts of so many examples; the last may have fewer."""
+        parts = self.examples.split(size)
+        weights = [None] * len(parts) if self.weights is None else self.weights.split(size)
+        return [Batch(part, of_part) for part, of_part in zip(parts, weights, strict=True)]
+
+
+@dataclass(frozen=True)
 class Reading:
     """What an oracle says of a batch: the mean `loss`, 0-d, and its `gradients` by parameter name.
 
     A parameter that the loss does not depend on has no gradient, which is not a gradient of zeros: methods leave it as
-    it is. Of a stack of N networks the loss is (N,) and the gradients are (N, …).
+    it is. Of a game, the loss is the first player's, and a parameter's gradient is of its own player's loss. Of a stack
+    of N networks the loss is (N,) and the gradients are (N, …).
     """
 
     loss: Tensor
@@ -40,8 +58,8 @@ class Oracle(Protocol):
     weights: Weights
     calls: int
 
-    def at(self, batch: Tensor, weights: Weights | None = None, *, statistics: bool = True) -> Reading:
-        """The mean loss of a batch (B, …) and its gradients at `weights`, by default the model's own.
+    def at(self, batch: Batch, weights: Weights | None = None, *, statistics: bool = True) -> Reading:
+        """The mean loss of a batch and its gradients at `weights`, by default the model's own.
 
         Weights that are not named are the model's own. All readings of one step see the same random draws, as of
         dropout. Without `statistics`, what modules gather of their batches, as BatchNorm does, stays as it is.
@@ -65,7 +83,7 @@ class Method(ABC):
             group["initial_lr"] = group["lr"]
 
     @abstractmethod
-    def step(self, oracle: Oracle, batch: Tensor) -> Tensor:
+    def step(self, oracle: Oracle, batch: Batch) -> Tensor:
         """Move the weights by one step on a batch; the loss before it, 0-d."""
 
     @property
@@ -123,7 +141,7 @@ class Method(ABC):
 class OneGradient(Method):
     """One gradient, and the optimizers' step by it: what PyTorch's optimizers are made for."""
 
-    def step(self, oracle: Oracle, batch: Tensor) -> Tensor:
+    def step(self, oracle: Oracle, batch: Batch) -> Tensor:
         """Move the weights by one step on a batch; the loss before it, 0-d."""
         reading = oracle.at(batch)
         self.update(oracle, reading.gradients)

@@ -59,6 +59,7 @@ EXPORTS: dict[str, Callable[[RunStore, Ids], pd.DataFrame]] = {
     "runs": _runs,
     "curves": lambda store, ids: _named(store, store.curves(ids), ids),
     "layers": lambda store, ids: _named(store, store.layers(ids), ids),
+    "scores": lambda store, ids: _named(store, store.scores(ids), ids),
     "sweeps": _sweeps,
     "tunings": _tunings,
 }

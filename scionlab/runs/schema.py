@@ -82,6 +82,7 @@ RUNS = Table(
             "older than this column: `constant`",
         ),
         Column("schedule", STR, "shape of the learning rate over the run"),
+        Column("sampler", STR, "who chose the examples", "older than this column: `shuffled`"),
         Column("warmup", REAL, "share of the run over which the rate rises", "older than this column: 0"),
         Column("clip_norm", REAL, "norm that gradients are scaled down to; 0: never", "older than this column: 0"),
         Column("clipped_share", REAL, "share of the steps at which they were", "the trial does not clip, or failed"),
@@ -220,6 +221,21 @@ LAYERS = Table(
     ),
 )  # fmt: skip
 
+SCORES = Table(
+    "scores",
+    "trial_id",
+    "one row per validation, group and metric, in long form, where the data have groups: classes of images, or players",
+    (
+        TRIAL,
+        VERSION,
+        Column("step", INT, "optimizer steps taken so far"),
+        Column("split", STR, "what is scored: `validation`"),
+        Column("group", STR, "name of the class, or of the player"),
+        Column("metric", STR, "`loss` (nats, of single examples on average), `accuracy`, or `examples`, how many"),
+        Column("value", REAL, "its value (may be infinite)"),
+    ),
+)
+
 OLDER = "older than this column"
 SWEEPS = Table(
     "sweeps",
@@ -308,7 +324,7 @@ TUNINGS = Table(
     ),
 )
 
-TABLES = (RUNS, CURVES, LAYERS, SWEEPS, TUNINGS, IMPORTS)
+TABLES = (RUNS, CURVES, LAYERS, SCORES, SWEEPS, TUNINGS, IMPORTS)
 
 
 def data_dictionary() -> str:

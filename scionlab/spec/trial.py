@@ -42,6 +42,8 @@ ADDED_LATER: Mapping[str, Any] = {
     "validate_every": 0,
     "divergence_scale": 1.0,
     "calls_per_step": 1,
+    "sampler": "shuffled",
+    "sampler_options": {},
 }
 
 
@@ -145,6 +147,13 @@ class Trial(Value):
     batch_size: int = Field(default=16, gt=0, le=2**20)
     seq_len: int = Field(default=64, gt=0, le=2**20)
     train_limit: int = Field(default=0, ge=0, le=10**15, description="tokens of training data used, 0 for all")
+    sampler: str = Field(
+        default="shuffled",
+        pattern=r"^shuffled$|:",
+        description="who chooses a step's examples: shuffled, every one once an epoch, or MODULE:SAMPLER, which may "
+        "listen to how they did (`scionlab.problems.data.sampler`)",
+    )
+    sampler_options: dict[str, float | int | str | bool] = {}
     val_tokens: int = Field(default=2**15, gt=0, le=2**40)
     val_seq_len: int = Field(default=64, gt=0, le=2**20)
     stages: tuple[Stage, ...] = ()
@@ -183,7 +192,7 @@ class Trial(Value):
         default="method", description="who fills the weights: the method, or the model, whose start is then kept"
     )
 
-    @field_validator("optimizer", "model", "data", "options")
+    @field_validator("optimizer", "model", "data", "options", "sampler", "sampler_options")
     @classmethod
     def _check_texts(cls, value: Any) -> Any:
         texts = [text for pair in value.items() for text in pair] if isinstance(value, dict) else [value]
@@ -207,6 +216,10 @@ class Trial(Value):
             raise ValueError(f"tied: True is not allowed: whether weights are shared is up to model {self.model!r}")
         if self.val_tokens % self.val_seq_len:
             raise ValueError(f"val_tokens: {self.val_tokens} is not a multiple of val_seq_len {self.val_seq_len}")
+        if self.sampler_options and not self.has_own_sampler:
+            raise ValueError(
+                f"sampler_options: {self.sampler_options} is not allowed: sampler 'shuffled' has no options"
+            )
         if self.schedule == "trapezoid" and (self.warmup or 0) + self.decay_fraction > 1:
             raise ValueError(
                 f"warmup: {self.warmup} and decay_fraction {self.decay_fraction} are not allowed: they are more than "
@@ -247,6 +260,11 @@ class Trial(Value):
     def has_own_model(self) -> bool:
         """Whether the model is a function of the caller's, MODULE:FUNCTION."""
         return ":" in self.model
+
+    @property
+    def has_own_sampler(self) -> bool:
+        """Whether a sampler of the caller's, MODULE:SAMPLER, chooses the examples."""
+        return self.sampler != "shuffled"
 
     @property
     def has_own_optimizer(self) -> bool:

@@ -22,7 +22,7 @@ from scionlab.sweep.plan import Cell
 from scionlab.sweep.poison import PoisonedError, poison
 from scionlab.sweep.tasks import Task
 from scionlab.training import Outcome, Run, train_stack
-from scionlab.training.prepare import data_of
+from scionlab.training.prepare import data_of, identity
 
 NODES_DIED = "the nodes that this trial was started on died, or could not be reached any more, {tries} times"
 POISONED = "the GPU was lost to this trial in {tries} worker processes; CUDA said: {said}"
@@ -76,7 +76,7 @@ def run_task(
     seconds = (time.perf_counter() - began) / len(task.cells)
     for cell, outcome in zip(task.cells, outcomes, strict=True):
         row = {**describe(cell), **outcome.summary, "error": error, "started_at": started_at}
-        store.write_run(row, outcome.curve, outcome.layers)
+        store.write_run(row, outcome.curve, outcome.layers, outcome.scores)
         if error is None and not task.stacked:
             store.checkpoints.remove(cell.trial_id)
     return [
@@ -133,6 +133,8 @@ def _data(task: Task) -> Source:
         if cell.optimizer_sha256 != optimizer_sha256(cell.trial):
             name = cell.trial.optimizer
             raise UserError(f"optimizer: {name!r} has changed since the sweep began; start the sweep again")
+        if cell.trial.has_own_sampler and identity(cell.trial, corpus) != cell.trial_id:
+            raise UserError(f"sampler: {cell.trial.sampler!r} has changed since the sweep began; start the sweep again")
     return corpus
 
 
@@ -147,7 +149,7 @@ def describe(cell: Cell) -> dict[str, Any]:
     trial = cell.trial
     columns = (
         "optimizer model width depth head_dim tied residual batch_size seq_len lr momentum momentum_schedule schedule "
-        "warmup clip_norm seed device dtype val_tokens data"
+        "warmup clip_norm sampler seed device dtype val_tokens data"
     )
     device = f", {torch.cuda.get_device_name()}" if trial.device == "cuda" else ""
     return {

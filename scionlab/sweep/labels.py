@@ -36,7 +36,8 @@ def trial_labels(trials: Mapping[str, Trial], names: bool = True) -> dict[str, s
 
 
 def _fields(trial: Trial) -> dict[str, str]:
-    fields = trial.model_dump(exclude={"optimizer", "options"}) | trial.options
+    fields = trial.model_dump(exclude={"optimizer", "options", "sampler_options"})
+    fields |= trial.sampler_options | trial.options
     return {name: _short(fields[name]) for name in dict.fromkeys([*FIRST, *fields])}
 
 

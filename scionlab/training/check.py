@@ -1,4 +1,4 @@
-"""The caller's models, data, optimizers and rules, tried on one batch before anything runs: one sentence a mistake."""
+"""What is the caller's own in a trial, tried on one batch before anything runs: one sentence a mistake."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from scionlab.errors import UserError
 from scionlab.optim import asked, recipe
-from scionlab.optim.method import Method
+from scionlab.optim.method import Batch, Method
 from scionlab.optim.schedule import FIELDS
 from scionlab.own.finding import described, told
 from scionlab.problems.data import Source, is_own
@@ -19,7 +19,7 @@ from scionlab.roles.roles import Claim
 from scionlab.spec import Trial
 from scionlab.training.oracle import ModelOracle
 from scionlab.training.passes import Passes, threads, validation_batch
-from scionlab.training.prepare import build, data_of
+from scionlab.training.prepare import build, data_of, training_batches
 
 # Examples of a training batch that are tried.
 EXAMPLES = 2
@@ -30,18 +30,20 @@ SAME = {"lr", "seed", "momentum", "momentum_schedule", *FIELDS, "divergence_fact
 
 
 def check_own(trials: Iterable[Trial]) -> None:
-    """Try every resolved trial that has a model, data, optimizer or rules of the caller's, alike ones once.
+    """Try every resolved trial that has a model, data, sampler, optimizer or rules of the caller's, alike ones once.
 
     Raises UserError for the first that does not work.
     """
     own = (
-        trial for trial in trials if trial.has_own_model or trial.has_own_optimizer or is_own(trial.data) or trial.rules
+        trial
+        for trial in trials
+        if trial.has_own_model or trial.has_own_optimizer or trial.has_own_sampler or is_own(trial.data) or trial.rules
     )
     first: dict[tuple[object, ...], Tensor] = {}  # batches that trials share: to open a loader may take long
     for trial in {trial.model_dump_json(exclude=SAME): trial for trial in own}.values():
-        data, key = data_of(trial), (trial.data, trial.batch_size, trial.seq_len, trial.seed)
+        data, key = data_of(trial), (trial.data, trial.sampler, trial.batch_size, trial.seq_len, trial.seed)
         if key not in first:
-            first[key] = data.training(trial.batch_size, trial.seq_len, trial.seed).next_batch()[:EXAMPLES].clone()
+            first[key] = training_batches(trial, data, trial.batch_size, trial.seq_len).next_batch()[:EXAMPLES].clone()
         with threads(trial):
             _try(trial, data, first[key])
 
@@ -68,6 +70,10 @@ def _try(trial: Trial, data: Source, batch: Tensor) -> None:
             f"probe: {trial.probe} is not allowed with model {trial.model!r}: the loss does not depend on its "
             f"parameter {unused[0]!r}; freeze it with requires_grad_(False), or set 0"
         )
+    if trial.has_own_sampler:
+        with torch.no_grad(), passes.draws(0):
+            outputs, targets, _ = passes.forward(passes.to_device(batch))
+            data.per_example(outputs, targets)  # raises where single examples have no loss
     if trial.has_own_optimizer:
         _try_steps(trial, method, passes, passes.to_device(batch))
 
@@ -132,7 +138,7 @@ def _try_steps(trial: Trial, method: Method, passes: Passes, batch: Tensor) -> N
     with asked(trial.optimizer):
         for _ in range(TRIED_STEPS):
             before = oracle.calls
-            loss = method.step(oracle, batch)
+            loss = method.step(oracle, Batch(batch))
     if not isinstance(loss, Tensor) or loss.ndim:
         raise UserError(f"optimizer: step of {trial.optimizer!r} returned {described(loss)}; it must return the loss")
     if (taken := oracle.calls - before) != declared:

@@ -2,10 +2,12 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from scionlab.optim.method import Batch
 from scionlab.problems.data import Batches
 from scionlab.training.passes import Passes
 
@@ -13,28 +15,38 @@ from scionlab.training.passes import Passes
 # one, and the GPU is busy meanwhile; on a CPU there is nothing to copy.
 AHEAD = {"cuda": 16, "cpu": 1}
 
-Places = list[dict[str, int]]
+Places = list[dict[str, Any]]
 
 
 class Feed:
     """Batches of a stage of `steps` steps, from one stream or from several in parallel.
 
-    `next` gives (streams, B, …), and `epochs` is how often the data have been seen with it. No stream is drawn from
-    beyond the stage. `places` are the streams' states after the batches that were taken, not those drawn ahead.
+    `next` gives examples (streams, B, …), and `epochs` is how often the data have been seen with it. No stream is drawn
+    from beyond the stage, and one that listens not ahead. `places` are the streams' states after the batches that were
+    taken, not those drawn ahead.
     """
 
     def __init__(self, streams: Sequence[Batches], passes: Passes, steps: int) -> None:
         self.streams, self.passes, self.left = streams, passes, steps
         self.epochs = streams[0].epochs
-        self._ready: deque[tuple[Tensor, float, Places]] = deque()
+        self._ready: deque[tuple[Tensor, Tensor | None, float, Places]] = deque()
         self._taken: Places = []
+        self.ahead = 1 if streams[0].listens else AHEAD[passes.device.type]
 
     def next(self) -> Tensor:
-        """The batches of the next step."""
+        """The examples of the next step, of every stream."""
+        return self._next()[0]
+
+    def next_batch(self) -> Batch:
+        """The batch of the next step, of a single stream, with its weights."""
+        examples, weights = self._next()
+        return Batch(examples[0], weights)
+
+    def _next(self) -> tuple[Tensor, Tensor | None]:
         if not self._ready:
-            self._fill(max(1, min(self.left, AHEAD[self.passes.device.type])))
-        batch, self.epochs, self._taken = self._ready.popleft()
-        return batch
+            self._fill(max(1, min(self.left, self.ahead)))
+        examples, weights, self.epochs, self._taken = self._ready.popleft()
+        return examples, weights
 
     @property
     def places(self) -> Places:
@@ -43,13 +55,15 @@ class Feed:
 
     def _fill(self, count: int) -> None:
         self._taken = _places(self.streams)
-        drawn, epochs, places = [], [], []
+        drawn, weights, epochs, places = [], [], [], []
         for _ in range(count):
             drawn.append(torch.stack([stream.next_batch() for stream in self.streams]))
+            own = self.streams[0].weights
+            weights.append(None if own is None else self.passes.to_device(own))
             epochs.append(self.streams[0].epochs)
             places.append(_places(self.streams) if count > 1 else [])
         self.left -= count
-        self._ready.extend(zip(self.passes.to_device(torch.stack(drawn)), epochs, places, strict=True))
+        self._ready.extend(zip(self.passes.to_device(torch.stack(drawn)), weights, epochs, places, strict=True))
 
 
 def _places(streams: Sequence[Batches]) -> Places:

@@ -22,11 +22,12 @@ OnRow = Callable[[Mapping[str, Any]], None]
 
 @dataclass
 class Outcome:
-    """What a trial gives back: `summary` (columns of the runs table), `curve` and `layers` (rows of their tables)."""
+    """What a trial gives back: `summary` (columns of the runs table), and rows of `curve`, `layers` and `scores`."""
 
     summary: Row
     curve: list[Row] = field(default_factory=list)
     layers: list[Row] = field(default_factory=list)
+    scores: list[Row] = field(default_factory=list)
 
 
 class Log:

@@ -4,13 +4,14 @@
 other; `StackedOracle` is that of N networks with a leading axis. The methods cannot tell them apart.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from scionlab.optim.method import Reading, Weights
+from scionlab.optim.method import Batch, Reading, Weights
+from scionlab.problems.data import PerExample
 from scionlab.training.graphs import Compiler, loss_and_gradients, shape_key
 from scionlab.training.passes import Passes
 
@@ -18,22 +19,26 @@ from scionlab.training.passes import Passes
 class ModelOracle:
     """Loss and gradients of one run's model.
 
-    `step` is the number of the step under way, of which what the model draws follows. With `micro_batch` a batch of
-    more examples is read in parts of so many: their losses and gradients are averaged, which is the same up to
-    rounding, and memory is that of a part.
+    `step` is the number of the step under way, of which what the model draws follows. Where a sampler `listens`, what
+    the single examples of the last reading came to is kept as `heard`. With `micro_batch` a batch of more examples is
+    read in parts of so many: their losses and gradients are averaged, which is the same up to rounding, and memory is
+    that of a part.
     """
 
-    def __init__(self, passes: Passes, compiled: bool = False, micro_batch: int = 0) -> None:
-        self.passes, self.compiler = passes, Compiler(compiled and passes.source.traceable)
-        self.micro_batch, self.calls, self.step = micro_batch, 0, 0
+    def __init__(self, passes: Passes, compiled: bool = False, micro_batch: int = 0, listens: bool = False) -> None:
+        may_compile = passes.source.traceable and not passes.source.players
+        self.passes, self.compiler = passes, Compiler(compiled and may_compile and not listens)
+        self.micro_batch, self.listens, self.calls, self.step = micro_batch, listens, 0, 0
+        self.heard: PerExample | None = None
         self.weights: Weights = dict(passes.model.named_parameters())
         self.detached = {name: weight.detach() for name, weight in self.weights.items()}
         self.buffers = dict(passes.model.named_buffers())
         self.may_be_unused = passes.trial.has_own_model
 
-    def at(self, batch: Tensor, weights: Weights | None = None, *, statistics: bool = True) -> Reading:
+    def at(self, batch: Batch, weights: Weights | None = None, *, statistics: bool = True) -> Reading:
         """The mean loss of a batch and its gradients at `weights`, by default the model's own."""
         self.calls += 1
+        self.heard = None
         buffers = self.buffers if statistics else {name: buffer.clone() for name, buffer in self.buffers.items()}
         with self.passes.draws(self.step):
             if not 0 < self.micro_batch < len(batch):
@@ -41,18 +46,38 @@ class ModelOracle:
             parts = batch.split(self.micro_batch)
             return averaged((len(part) / len(batch), self._read(part, weights, buffers)) for part in parts)
 
-    def _read(self, batch: Tensor, weights: Weights | None, buffers: Weights) -> Reading:
-        make = partial(loss_and_gradients, self.passes)
+    def _read(self, batch: Batch, weights: Weights | None, buffers: Weights) -> Reading:
         points = {**self.detached, **{name: weight.detach() for name, weight in (weights or {}).items()}}
-        found = self.compiler.call(shape_key(self.passes, batch), make, points, buffers, batch)
-        if found is not None:
-            gradients, loss = found
-            unused = self._unused(batch, points, gradients)
-            return Reading(loss, {name: gradients[name] for name in points if name not in unused})
+        if batch.weights is None:
+            make, key = partial(loss_and_gradients, self.passes), shape_key(self.passes, batch.examples)
+            if (found := self.compiler.call(key, make, points, buffers, batch.examples)) is not None:
+                gradients, loss = found
+                unused = self._unused(batch.examples, points, gradients)
+                return Reading(loss, {name: gradients[name] for name in points if name not in unused})
         if weights is None and buffers is self.buffers:
-            return differentiated(self.passes.loss(batch), self.weights)
-        points = {name: point.requires_grad_() for name, point in points.items()}
-        return differentiated(self.passes.loss(batch, {**points, **buffers}), points)
+            return self._differentiate(batch, self.weights, None)
+        points = {name: point.detach().requires_grad_() for name, point in points.items()}
+        return self._differentiate(batch, points, {**points, **buffers})
+
+    def _differentiate(self, batch: Batch, points: Weights, tensors: Weights | None) -> Reading:
+        """In eager mode: at `points`, which are among the `tensors` that take the place of the model's own."""
+        passes, source = self.passes, self.passes.source
+        outputs, targets, loss = passes.forward(batch.examples, tensors)
+        if batch.weights is None and not self.listens:
+            if source.players:
+                return field(source.losses(outputs, targets), points, source.players)
+            return differentiated(loss, points)
+        examples = source.per_example(outputs, targets)
+        if self.listens:
+            self._hear(examples)
+        return differentiated(loss if batch.weights is None else (batch.weights * examples.losses).mean(), points)
+
+    def _hear(self, examples: PerExample) -> None:
+        """Keep what a reading's examples came to; of a batch in parts, behind those of the parts before."""
+        parts = [examples] if self.heard is None else [self.heard, examples]
+        errors = [part.errors for part in parts if part.errors is not None]
+        losses = torch.cat([part.losses.detach() for part in parts])
+        self.heard = PerExample(losses, torch.cat(errors) if errors else None)
 
     def _unused(self, batch: Tensor, points: Weights, gradients: Weights) -> set[str]:
         """Parameters that this batch's loss does not depend on, as of an expert that no token is sent to.
@@ -77,11 +102,11 @@ class StackedOracle:
         self.weights, self.buffers, self.calls = weights, dict(passes.model.named_buffers()), 0
         self.graph = torch.vmap(loss_and_gradients(passes), in_dims=(0, None, 0))
 
-    def at(self, batch: Tensor, weights: Weights | None = None, *, statistics: bool = True) -> Reading:
+    def at(self, batch: Batch, weights: Weights | None = None, *, statistics: bool = True) -> Reading:
         """Every network's mean loss and gradients; there are no statistics, as built-in models gather none."""
         self.calls += 1
-        arguments = {**self.weights, **(weights or {})}, self.buffers, batch
-        found = self.compiler.call(shape_key(self.passes, batch, "stack"), lambda: self.graph, *arguments)
+        arguments = {**self.weights, **(weights or {})}, self.buffers, batch.examples
+        found = self.compiler.call(shape_key(self.passes, batch.examples, "stack"), lambda: self.graph, *arguments)
         gradients, losses = self.graph(*arguments) if found is None else found
         return Reading(losses, gradients)
 
@@ -91,6 +116,19 @@ def differentiated(loss: Tensor, points: Weights) -> Reading:
     found = torch.autograd.grad(loss, list(points.values()), allow_unused=True)
     gradients = {name: gradient for name, gradient in zip(points, found, strict=True) if gradient is not None}
     return Reading(loss.detach(), gradients)
+
+
+def field(losses: Mapping[str, Tensor], points: Weights, players: Mapping[str, tuple[str, ...]]) -> Reading:
+    """The reading of a game: of every player's loss the gradients by its own parameters, at these points.
+
+    `players` say how the names of each one's parameters begin.
+    """
+    gradients: dict[str, Tensor] = {}
+    for player, begins in players.items():
+        own = {name: point for name, point in points.items() if name.startswith(begins)}
+        found = torch.autograd.grad(losses[player], list(own.values()), retain_graph=True, allow_unused=True)
+        gradients |= {name: gradient for name, gradient in zip(own, found, strict=True) if gradient is not None}
+    return Reading(losses[next(iter(players))].detach(), gradients)
 
 
 def averaged(readings: Iterable[tuple[float, Reading]]) -> Reading:

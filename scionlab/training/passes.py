@@ -103,20 +103,30 @@ class Passes:
         """Mean loss of a batch, 0-d."""
         return self.forward(batch, weights)[2]
 
-    def totals(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
-        """(2,), float64: the loss summed over the examples, and how many are classified correctly, NaN if none is."""
+    def totals(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Of a batch, in float64: (2,), the loss summed over the examples and how many are classified correctly; and
+        (G, 3), the same of every group, and how many examples it has.
+
+        What is not known is NaN; without groups, G is 0.
+        """
         outputs, targets, loss = self.forward(batch, weights)
         correct = self.source.correct(outputs, targets)
         right = torch.full_like(loss, math.nan) if correct is None else correct
-        return torch.stack([loss.double() * len(batch), right.double()])
+        whole = torch.stack([loss.double() * len(batch), right.double()])
+        return whole, self.source.tally(outputs, targets) if self.source.groups else whole.new_empty(0, 3)
 
     @torch.no_grad()
-    def validate(self, examples: Tensor, totals: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Mean loss and accuracy over the examples, (2,), or (…, 2) where the `totals` of a batch are so.
+    def validate(
+        self, examples: Tensor, totals: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Over the examples: mean loss and accuracy, (2,), and the same with the count of every group, (G, 3).
 
-        By default they are its own. Batches have `validation_batch` examples.
+        With `totals` of a batch that have further axes in front, (…, 2) and (…, G, 3); by default they are its own.
+        Batches have `validation_batch` examples.
         """
         count = totals or self.totals
         with self.evaluating():
             parts = [count(self.to_device(part)) for part in examples.split(validation_batch(self.trial))]
-        return torch.as_tensor(sum(parts)) / len(examples)
+        whole, groups = (torch.as_tensor(sum(of_parts)) for of_parts in zip(*parts, strict=True))
+        counts = groups[..., 2:]
+        return whole / len(examples), torch.cat([groups[..., :2] / counts, counts], dim=-1)

@@ -13,7 +13,9 @@ from scionlab.optim.steps.scion import ScionLight
 from scionlab.own.hashing import code_sha256
 from scionlab.own.randomness import STREAMS_VERSION
 from scionlab.problems import own_model as own
-from scionlab.problems.data import DataShape, Sizes, Source, is_own, load_sized
+from scionlab.problems.data import Batches, DataShape, Sizes, Source, is_own, load_sized
+from scionlab.problems.data.base import ShuffledBatches
+from scionlab.problems.data.sampler import make_sampler, sampler_class
 from scionlab.problems.data.windows import LIMIT_VERSION
 from scionlab.problems.models import MODELS, Architecture
 from scionlab.roles.presets import role_preset
@@ -38,6 +40,8 @@ def resolve(trial: Trial) -> Trial:
         raise unknown("model", trial.model, [*MODELS, "MODULE:FUNCTION"])
     if trial.roles != "auto":
         role_preset(trial.roles, "roles")
+    if trial.has_own_sampler:
+        sampler_class(trial.sampler)
     device = trial.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -71,6 +75,16 @@ def data_of(trial: Trial) -> Source:
     return load_sized(trial.data, Sizes(trial.batch_size, trial.seq_len, trial.val_tokens, trial.val_seq_len))
 
 
+def training_batches(trial: Trial, data: Source, batch_size: int, seq_len: int, stage: int = 0) -> Batches:
+    """The trial's training batches of these sizes: in the data's own order, or as its sampler chooses them."""
+    batches = data.training(batch_size, seq_len, trial.seed, stage, trial.train_limit)
+    if trial.has_own_sampler:
+        groups = batches.groups if isinstance(batches, ShuffledBatches) else None
+        chosen = make_sampler(trial.sampler, trial.sampler_options, batches.n_windows, groups, trial.seed)
+        batches.choose_by(chosen)
+    return batches
+
+
 def identity(trial: Trial, data: Source) -> str:
     """The id of a resolved trial on these data; data of the caller's enter by their code, too."""
     seen = data.split_sha256
@@ -85,6 +99,7 @@ def _code(trial: Trial) -> dict[str, str | int]:
         "method": recipe_class(trial.optimizer).NUMERICS,
         "optimizer_sha256": own.optimizer_sha256(trial),
         "start_sha256": own.start_sha256(trial),
+        "sampler_sha256": code_sha256(trial.sampler.partition(":")[0]) if trial.has_own_sampler else None,
         "limited": LIMIT_VERSION if trial.train_limit else 0,
         "streams": STREAMS_VERSION if trial.has_own_model or is_own(trial.data) else 0,
     }

@@ -31,12 +31,13 @@ from scionlab.training.measure.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, 
 from scionlab.training.measure.watch import WATCH_EXAMPLES, Watch, watch_steps
 from scionlab.training.oracle import ModelOracle
 from scionlab.training.passes import Clock, Passes, known
-from scionlab.training.prepare import build, flops_per_call, identity, watched
+from scionlab.training.prepare import build, flops_per_call, identity, training_batches, watched
+from scionlab.training.scores import score_rows
 
 # Raise it when a saved run holds other things.
 STATE_VERSION = 2
 # What a saved run holds besides its trial, model, method and place in the text.
-PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "validations", "seen_before")
+PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "scores", "validations", "seen_before")
 
 
 def train(trial: Trial, corpus: Source, compiled: bool = False, on_row: OnRow | None = None) -> Outcome:
@@ -76,6 +77,7 @@ class Run:
         self.probes: list[Row] = []
         self.validations: list[Row] = []
         self.layers: list[Row] = []
+        self.scores: list[Row] = []
         self.pending: list[Tensor] = []  # losses stay on the device until a log point
         self.probe_steps = probe_steps(trial.probe, self.steps)
         self.watch_steps = watch_steps(trial.watch, self.steps)
@@ -86,12 +88,12 @@ class Run:
             self.model, self.claims = build(trial, corpus.shape)
             self.model.to(self.device)
             self.passes = Passes(self.model, corpus, trial)
-            self.oracle = ModelOracle(self.passes, compiled)
+            self.windows = self._training_windows(0)
+            self.oracle = ModelOracle(self.passes, compiled and not trial.has_own_sampler, listens=self.windows.listens)
             self.clipping = Clipping(trial, self.claims) if trial.clip_norm else None
             averaged = get_ema_multi_avg_fn(trial.ema)
             self.average = AveragedModel(self.model, multi_avg_fn=averaged) if trial.ema else None
             self.method = self._method()
-            self.windows = self._training_windows(0)
             self.validation = corpus.held_out(trial.val_tokens, trial.val_seq_len)
             self.watch = Watch(self.model, watched(self.model, self.claims, trial), self._watched_batch)
             if self.watch_steps:
@@ -137,7 +139,7 @@ class Run:
             done["clipped_share"] = self.clipping.clipped / self.step
         how = {**self.oracle.compiler.columns(), "stack": 0}
         summary = self.log.summary(self.corpus.shape, (val_loss, accuracy), {**done, **how}, self.clock.seconds)
-        return Outcome(summary, rows, self.layers)
+        return Outcome(summary, rows, self.layers, self.scores)
 
     def state_dict(self) -> dict[str, Any]:
         """A copy of all that decides how the run goes on: tensors and plain values."""
@@ -203,7 +205,7 @@ class Run:
     def _training_windows(self, stage: int) -> Batches:
         """Training batches of the stage under way, from the beginning of the order that has this number."""
         now, trial = self._now, self.trial
-        return self.corpus.training(now.batch_size, now.seq_len, trial.seed, stage, trial.train_limit)
+        return training_batches(trial, self.corpus, now.batch_size, now.seq_len, stage)
 
     def _method(self) -> Method:
         """The method at the rate of the stage under way, before its first step."""
@@ -263,11 +265,14 @@ class Run:
         return Probe(self.passes.evaluated_loss, parameters, norm, self.passes.to_device(windows))
 
     def _step(self) -> Tensor:
-        batch = self.feed.next()[0]
+        batch = self.feed.next_batch()
         vanishing = self.trial.momentum_schedule == "vanishing"
         self.method.set_rates(self.shape(self.tokens / self.unit), 1 / math.sqrt(self.step) if vanishing else None)
         self.oracle.step = self.step
-        return self.method.step(self.oracle, batch)
+        loss = self.method.step(self.oracle, batch)
+        if self.oracle.heard is not None:
+            self.windows.heard(self.oracle.heard)
+        return loss
 
     def _watched_batch(self) -> tuple[Tensor, Tensor]:
         """The model's output and the loss on the first validation examples."""
@@ -291,8 +296,11 @@ class Run:
     def validate(self) -> tuple[float, float | None]:
         """Mean loss over the fixed validation set, in batches of about the training batch's size, and the accuracy.
 
-        Of the average of the weights, where the trial takes one.
+        Of the average of the weights, where the trial takes one. Adds the groups' rows to the scores.
         """
         passes = self.passes if self.average is None else Passes(self.average.module, self.corpus, self.trial)
-        loss, accuracy = passes.validate(self.validation).tolist()
+        whole, groups = passes.validate(self.validation)
+        self.scores = [row for row in self.scores if row["step"] != self.step]  # the last step may have had its own
+        self.scores += score_rows(self.corpus, self.step, groups)
+        loss, accuracy = whole.tolist()
         return loss, known(accuracy)

@@ -21,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scionlab.errors import UserError
 from scionlab.optim import recipe
-from scionlab.optim.method import OneGradient
+from scionlab.optim.method import Batch, OneGradient
 from scionlab.optim.schedule import FIELDS, schedule_of
 from scionlab.optim.steps.stacked import StackedMethod, stackable
 from scionlab.problems.data import Batches, Source
@@ -32,6 +32,7 @@ from scionlab.training.oracle import StackedOracle
 from scionlab.training.passes import Clock, Passes, known, threads
 from scionlab.training.prepare import build, flops_per_call
 from scionlab.training.run import Run
+from scionlab.training.scores import score_rows
 
 CLIP_EPS = 1e-6  # PyTorch's, in `clip_grad_norm_`
 # Fields in which the trials of a stack may differ, besides those options of their method that are fractional numbers.
@@ -42,10 +43,10 @@ def stack_key(trial: Trial) -> str | None:
     """A hash of what resolved trials that can share a stack agree in; None for one that cannot.
 
     What is measured within a run, stages, averages of weights and a network's dual norm are trained alone, and so are
-    models and optimizers of the caller's own, which may do anything.
+    models, optimizers and samplers of the caller's own, which may do anything.
     """
     measured = trial.probe or trial.watch or trial.validate_every
-    own = trial.has_own_model or trial.has_own_optimizer
+    own = trial.has_own_model or trial.has_own_optimizer or trial.has_own_sampler
     if measured or own or trial.stages or trial.ema or (trial.clip_norm and trial.clip_by == "dual"):
         return None
     fields = trial.model_dump(exclude=FREE)
@@ -166,7 +167,7 @@ class Stack:
     def advance(self) -> None:
         """One step of every trial."""
         with self._at_work():
-            reading = self.oracle.at(self.feed.next()[self.stream_of])
+            reading = self.oracle.at(Batch(self.feed.next()[self.stream_of]))
             vanishing = self.first.momentum_schedule == "vanishing"
             momentum = 1 / math.sqrt(self.step + 1) if vanishing else None
             gradients = self._clipped(reading.gradients) if self.first.clip_norm else reading.gradients
@@ -215,28 +216,24 @@ class Stack:
     def _clipping(self, n: int) -> Row:
         return {"clipped_share": int(self.clipped[n]) / self.step} if self.first.clip_norm else {}
 
-    def _validate(self) -> tuple[list[float | None], list[float | None]]:
-        """Of every trial: mean loss over the validation set, and accuracy."""
+    def _validate(self) -> tuple[list[float], list[float | None], list[Tensor]]:
+        """Of every trial: mean loss over the validation set, accuracy, and the scores of groups (G, 3)."""
         stacked = torch.vmap(self.passes.totals, in_dims=(None, 0))
-        scores = self.passes.validate(self.validation, lambda batch: stacked(batch, self.method.weights))
-        losses, accuracies = scores.T.tolist()
-        return losses, [known(accuracy) for accuracy in accuracies]
+        whole, groups = self.passes.validate(self.validation, lambda batch: stacked(batch, self.method.weights))
+        losses, accuracies = whole.T.tolist()
+        return losses, [known(accuracy) for accuracy in accuracies], list(groups)
 
     def outcomes(self) -> list[Outcome]:
         """Validate the finished trials, and sum each up."""
-        losses: list[float | None] = [None] * len(self.trials)
-        accuracies = losses
         with self._at_work():
-            if None in self.ended:
-                losses, accuracies = self._validate()
-        scores = [
-            (loss, accuracy) if ended is None else (None, None)
-            for loss, accuracy, ended in zip(losses, accuracies, self.ended, strict=True)
-        ]
+            scores = list(zip(*self._validate(), strict=True)) if None in self.ended else []
         seconds, compiler = self.clock.seconds / len(self.trials), self.oracle.compiler.columns()
         how = {**compiler, "compile_s": compiler["compile_s"] / len(self.trials), "stack": len(self.trials)}
-        done = [(ended or self._done() | self._clipping(n)) | how for n, ended in enumerate(self.ended)]
-        return [
-            Outcome(log.summary(self.corpus.shape, score, columns, seconds), log.curve)
-            for log, score, columns in zip(self.logs, scores, done, strict=True)
-        ]
+        found = []
+        for n, ended in enumerate(self.ended):
+            loss, accuracy, groups = scores[n] if ended is None else (None, None, None)
+            done = (ended or self._done() | self._clipping(n)) | how
+            summary = self.logs[n].summary(self.corpus.shape, (loss, accuracy), done, seconds)
+            rows = [] if groups is None else score_rows(self.corpus, self.step, groups)
+            found.append(Outcome(summary, self.logs[n].curve, scores=rows))
+        return found

@@ -129,4 +129,4 @@ class Attempt:
     def _write(self, outcome: Outcome, error: str | None) -> None:
         started_at = datetime.fromisoformat(self.progress.started_at)
         row = {**describe(self.cell), **outcome.summary, "error": error, "started_at": started_at}
-        self.store.write_run(row, outcome.curve, outcome.layers)
+        self.store.write_run(row, outcome.curve, outcome.layers, outcome.scores)

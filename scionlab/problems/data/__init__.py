@@ -3,7 +3,7 @@
 To add one, write a function that gives a `Source` and add its line to `sources.SOURCES`.
 """
 
-from scionlab.problems.data.base import Batches, DataShape, Sizes, Source
+from scionlab.problems.data.base import Batches, DataShape, PerExample, Sizes, Source
 from scionlab.problems.data.images import Images
 from scionlab.problems.data.noise import Noise
 from scionlab.problems.data.sources import is_own, load, load_sized
@@ -16,6 +16,7 @@ __all__ = [
     "DataShape",
     "Images",
     "Noise",
+    "PerExample",
     "Sizes",
     "Source",
     "TrainingWindows",

@@ -1,4 +1,4 @@
-"""The contract of data: what a trial is trained and validated on, and what its loss is.
+"""The contract of a problem: what a trial is trained and validated on, what its loss is, and how it is scored.
 
     inputs, targets = data.unpack(batch)        loss = data.loss(model(inputs), targets)
 
@@ -9,14 +9,28 @@ be split, pinned and moved whatever it holds. A loss is the mean over them, in n
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scionlab.errors import UserError
+from scionlab.problems.data.sampler import Sampler
 
-Kind = Literal["text", "image", "noise"]
+Kind = Literal["text", "image", "noise", "game"]
+
+
+@dataclass(frozen=True)
+class PerExample:
+    """What single examples of a batch come to: their losses (B,), and whether they are wrong (B,), as 0 and 1.
+
+    `errors` is None where nothing is classified.
+    """
+
+    losses: Tensor
+    errors: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -52,10 +66,25 @@ class Batches(ABC):
     seq_len: int
     n_windows: int
     epoch: int
+    # Of the batch last drawn: what the loss weighs its examples by, (B,); None where all count the same.
+    weights: Tensor | None = None
 
     @abstractmethod
     def next_batch(self) -> Tensor:
         """The next batch."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether the next batch depends on how the last one did: then none is drawn ahead of its step."""
+        return False
+
+    def heard(self, examples: PerExample) -> None:
+        """How the batch last drawn did, at the weights that the step was taken by."""
+        return
+
+    def choose_by(self, sampler: Sampler) -> None:
+        """Let a sampler choose the examples. UserError where they cannot be chosen one by one."""
+        raise UserError("sampler: is not allowed with these data: their batches come in an order of their own")
 
     @property
     @abstractmethod
@@ -63,18 +92,19 @@ class Batches(ABC):
         """How often the training set has been seen so far."""
 
     @abstractmethod
-    def state_dict(self) -> dict[str, int]:
-        """The place in the order, as plain numbers; the order itself follows from them."""
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the order, as plain values; the order itself follows from them."""
 
     @abstractmethod
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a place in the order of the same data, window length, limit and seed."""
 
 
 class ShuffledBatches(Batches):
     """Examples without replacement within an epoch, in an order drawn anew from (seed, epoch, stage).
 
-    Holds one permutation: memory does not depend on the number of batches drawn.
+    Holds one permutation: memory does not depend on the number of batches drawn. A sampler takes the order's place;
+    its epochs are examples drawn over examples there are.
     """
 
     def __init__(self, n_windows: int, batch_size: int, seq_len: int, seed: int, stage: int = 0) -> None:
@@ -87,6 +117,28 @@ class ShuffledBatches(Batches):
         )
         self.epoch, self._position = -1, n_windows  # as at the end of an epoch before the first
         self._order = np.empty(0, dtype=np.int64)
+        self.sampler: Sampler | None = None
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The group of every example, (n_windows,) integers, as its class; None where there are none."""
+        return None
+
+    @property
+    def listens(self) -> bool:
+        """Whether a sampler listens."""
+        return self.sampler is not None and self.sampler.listens
+
+    def choose_by(self, sampler: Sampler) -> None:
+        """Let a sampler choose the examples."""
+        self.sampler = sampler
+        self.epoch, self._position = 0, 0
+
+    def heard(self, examples: PerExample) -> None:
+        """How the batch last drawn did, for the sampler."""
+        if self.sampler is not None:
+            errors = None if examples.errors is None else examples.errors.double().cpu().numpy()
+            self.sampler.heard(examples.losses.double().cpu().numpy(), errors)
 
     @abstractmethod
     def _gather(self, indices: np.ndarray) -> Tensor:
@@ -94,7 +146,14 @@ class ShuffledBatches(Batches):
 
     def next_batch(self) -> Tensor:
         """The next batch."""
-        return self._gather(self._draw(self.batch_size))
+        return self._gather(self._draw(self.batch_size) if self.sampler is None else self._chosen(self.sampler))
+
+    def _chosen(self, sampler: Sampler) -> np.ndarray:
+        """The indices that the sampler chooses; keeps their weights."""
+        drawn = sampler.checked_draw(self.batch_size)
+        self.weights = None if drawn.weights is None else torch.from_numpy(drawn.weights).float()
+        self._position += self.batch_size
+        return drawn.indices
 
     def _draw(self, count: int) -> np.ndarray:
         """The next `count` indices; opens a new epoch whenever the old one is used up."""
@@ -119,14 +178,17 @@ class ShuffledBatches(Batches):
         """How often the training set has been seen so far."""
         return self.epoch + self._position / self.n_windows
 
-    def state_dict(self) -> dict[str, int]:
-        """The place in the order, as plain numbers; the order itself follows from them."""
-        return {"stage": self.stage, "epoch": self.epoch, "position": self._position}
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the order, as plain values; the order itself follows from them."""
+        state = {"stage": self.stage, "epoch": self.epoch, "position": self._position}
+        return state if self.sampler is None else {**state, "sampler": self.sampler.state_dict()}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a place in the order of the same data, window length, limit and seed."""
         self.stage, self.epoch, self._position = state["stage"], state["epoch"], state["position"]
-        if self.epoch >= 0:
+        if self.sampler is not None:
+            self.sampler.load_state_dict(state["sampler"])
+        elif self.epoch >= 0:
             self._order = self._permutation()
 
 
@@ -138,6 +200,10 @@ class Source(ABC):
     # Whether `unpack`, `loss` and `correct` are operations of PyTorch throughout, so that they can be compiled, and
     # batched over trials.
     traceable: ClassVar[bool] = True
+    # Of a game: by player, how the names of its parameters begin. Empty: one player has them all.
+    players: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # Names of the groups that validation is scored by, besides the whole.
+    groups: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -175,7 +241,30 @@ class Source(ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss over the batch, a 0-d tensor."""
+        """Mean loss over the batch, a 0-d tensor; of a game, its first player's."""
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        """Of a game: the loss of every player, 0-d, whose gradient by that player's parameters is taken."""
+        raise AssertionError("losses: there are no players")
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
+        """Of every example its loss, and whether it is wrong; the mean of the losses is `loss`, up to rounding."""
+        raise UserError(f"data: {self.name!r} has no losses of single examples, which a sampler or groups need")
+
+    def group_of(self, targets: Tensor) -> Tensor:
+        """The index in `groups` of every example, (B,) int64."""
+        raise AssertionError("group_of: there are no groups")
+
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(G, 3), float64: of every group the losses, the right answers and the examples of a batch, summed.
+
+        What is right is NaN where nothing is classified.
+        """
+        examples = self.per_example(outputs, targets)
+        losses = examples.losses.double()
+        right = torch.full_like(losses, torch.nan) if examples.errors is None else 1 - examples.errors.double()
+        members = F.one_hot(self.group_of(targets), len(self.groups)).double()
+        return (torch.stack([losses, right, torch.ones_like(losses)]) @ members).T
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """How many of the batch are classified correctly, a 0-d tensor; None where nothing is classified."""

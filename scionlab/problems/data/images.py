@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scionlab.errors import UserError
-from scionlab.problems.data.base import DataShape, ShuffledBatches, Source, one_token
+from scionlab.problems.data.base import DataShape, PerExample, ShuffledBatches, Source, one_token
 from scionlab.problems.data.packages import package_folder
 
 N_CLASSES = 10
@@ -57,6 +57,8 @@ class Images(Source):
 
     Batches are (B, C·H·W + 1), float32: standardized pixels, and the label in the last column.
     """
+
+    groups = tuple(map(str, range(N_CLASSES)))
 
     name: str
     sha256: str
@@ -117,6 +119,15 @@ class Images(Source):
         """How many have their largest logit at their class."""
         return (outputs.argmax(dim=-1) == targets).sum()
 
+    def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
+        """Every image's cross-entropy, and whether its largest logit is not at its class."""
+        losses = F.cross_entropy(outputs.float(), targets, reduction="none")
+        return PerExample(losses, (outputs.argmax(dim=-1) != targets).double())
+
+    def group_of(self, targets: Tensor) -> Tensor:
+        """The classes."""
+        return targets
+
 
 class ImageBatches(ShuffledBatches):
     """Batches of `Images`; an epoch sees every image once."""
@@ -125,6 +136,11 @@ class ImageBatches(ShuffledBatches):
         n_images = min(limit or len(images.train), len(images.train))
         super().__init__(n_images, batch_size, 1, seed, stage)
         self.images = images
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The images' classes."""
+        return self.images.train.labels[: self.n_windows]
 
     def _gather(self, indices: np.ndarray) -> Tensor:
         return self.images.rows(self.images.train, indices)

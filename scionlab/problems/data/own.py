@@ -23,7 +23,7 @@ from scionlab.errors import UserError
 from scionlab.own.finding import accepts, described, find, find_function, told
 from scionlab.own.hashing import code_sha256
 from scionlab.own.randomness import Stream, Use
-from scionlab.problems.data.base import DataShape, Sizes, Source
+from scionlab.problems.data.base import DataShape, PerExample, Sizes, Source
 from scionlab.problems.data.own_batches import OwnBatches
 from scionlab.problems.data.packed import Form, Packing, Pair
 
@@ -235,6 +235,19 @@ class OwnData(Source):
         if real:
             return F.mse_loss(outputs.float(), targets.float())
         return F.cross_entropy(outputs.float().flatten(0, -2), targets.flatten().long(), ignore_index=IGNORED)
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
+        """Of every example the mean over its targets that count; UserError where the caller has a loss of batches."""
+        if self.own_loss is not None:
+            return super().per_example(outputs, targets)
+        if targets.is_floating_point():
+            return PerExample((outputs.float() - targets.float()).square().flatten(1).mean(1))
+        classes = targets.long().flatten()
+        each = F.cross_entropy(outputs.float().flatten(0, -2), classes, ignore_index=IGNORED, reduction="none")
+        counted = (targets != IGNORED).reshape(len(targets), -1)
+        losses = each.view(len(targets), -1).sum(1) / counted.sum(1).clamp(min=1)
+        wrong = None if targets.ndim != 1 else (outputs.argmax(dim=-1) != targets).double()
+        return PerExample(losses, wrong)
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """How many have their largest output at their class, where every example has one class."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scionlab.errors import UserError
-from scionlab.problems.data.base import DataShape, ShuffledBatches, Source
+from scionlab.problems.data.base import DataShape, PerExample, ShuffledBatches, Source
 
 VOCAB_SIZE = 256
 # The probe's windows have a seed of their own, beyond those of trials: they are the same whatever a trial's seed.
@@ -66,6 +66,10 @@ class Corpus(Source):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of the next byte, in nats; `outputs` are logits (B, S, 256)."""
         return F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten())
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
+        """Every window's mean cross-entropy."""
+        return PerExample(F.cross_entropy(outputs.float().transpose(1, 2), targets, reduction="none").mean(1))
 
 
 class TrainingWindows(ShuffledBatches):

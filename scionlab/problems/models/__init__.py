@@ -101,14 +101,14 @@ SIZES: dict[str, tuple[str, ...]] = {
 }
 # The kind of data each model is for.
 READS = {"gpt": "text", "mlp": "image", "cnn": "image", "quadratic": "noise"}
-KINDS = {"text": "text", "image": "images", "noise": "noise"}
+KINDS = {"text": "text", "image": "images", "noise": "noise", "game": "a game"}
 
 
 def _fits(trial: Trial, shape: DataShape) -> None:
     """Raise UserError for a model whose data are of another kind, or tied without two matrices to tie."""
     reads = READS[trial.model]
     if reads != shape.kind:
-        fitting = " or ".join(name for name, kind in READS.items() if kind == shape.kind)
+        fitting = " or ".join(name for name, kind in READS.items() if kind == shape.kind) or "its own MODULE:FUNCTION"
         raise UserError(
             f"model: {trial.model!r} reads {KINDS[reads]}, but data {trial.data!r} is {KINDS[shape.kind]}; "
             f"use {fitting}"

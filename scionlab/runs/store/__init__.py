@@ -3,6 +3,7 @@
     results/runs/runs/<trial_id>.parquet      the summary row; its presence says that the trial is complete
     results/runs/curves/<trial_id>.parquet    its curve, written before the row
     results/runs/layers/<trial_id>.parquet    its layers, if it watched them, likewise
+    results/runs/scores/<trial_id>.parquet    its scores by group, if its data have groups, likewise
     results/runs/*/compacted.parquet          the same of many trials, sorted by trial_id, after a compaction
     results/runs/sweeps/<sweep_id>.parquet    which trials a sweep asked for
     results/runs/tunings/<study>.parquet      the trials of a search, also those that were ended early
@@ -24,7 +25,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from scionlab.errors import UserError
-from scionlab.runs.schema import CURVES, IMPORTS, LAYERS, RUNS, SCHEMA_VERSION, SWEEPS, TABLES, TUNINGS, Table
+from scionlab.runs.schema import CURVES, IMPORTS, LAYERS, RUNS, SCHEMA_VERSION, SCORES, SWEEPS, TABLES, TUNINGS, Table
 from scionlab.runs.store.checkpoints import Checkpoints
 from scionlab.runs.store.compaction import Compaction, alone, compact
 from scionlab.runs.store.damage import Damaged, unwritable
@@ -97,6 +98,10 @@ class RunStore:
         """One row per measured step and parameter of the trials that watched them, ordered by trial and step."""
         return self._read(LAYERS, trial_ids, columns)
 
+    def scores(self, trial_ids: Collection[str] | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """One row per validation, group and metric of the trials whose data have groups, ordered by trial and step."""
+        return self._read(SCORES, trial_ids, columns)
+
     def sweeps(self) -> pd.DataFrame:
         """One row per call of a sweep, oldest first."""
         return self._read(SWEEPS).sort_values(["started_at", "sweep_id"], ignore_index=True)
@@ -124,13 +129,18 @@ class RunStore:
         return set(table["trial_id"].to_pylist())
 
     def write_run(
-        self, row: Mapping[str, Any], curve: Iterable[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]] = ()
+        self,
+        row: Mapping[str, Any],
+        curve: Iterable[Mapping[str, Any]],
+        layers: Sequence[Mapping[str, Any]] = (),
+        scores: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Add a trial, replacing an earlier failed try. UserError where it cannot be written, as of every `write_`."""
         keys = {"trial_id": row["trial_id"]}
         self._write(CURVES, row["trial_id"], [{**keys, **point} for point in curve])
-        if layers:
-            self._write(LAYERS, row["trial_id"], [{**keys, **layer} for layer in layers])
+        for table, rows in ((LAYERS, layers), (SCORES, scores)):
+            if rows:
+                self._write(table, row["trial_id"], [{**keys, **one} for one in rows])
         self._write(RUNS, row["trial_id"], [row])
 
     def write_sweep(self, row: Mapping[str, Any]) -> None:
@@ -160,7 +170,7 @@ class RunStore:
         try:
             with alone(self.root):
                 finished = self.finished()
-                return [compact(self.root / table.name, table, finished) for table in (CURVES, LAYERS, RUNS)]
+                return [compact(self.root / table.name, table, finished) for table in (CURVES, LAYERS, SCORES, RUNS)]
         except OSError as error:
             raise UserError(f"results: cannot compact {str(self)!r}: {error.strerror or error}") from None
 
@@ -175,7 +185,7 @@ class RunStore:
     def check_writable(self) -> None:
         """Raise UserError unless files can be made below `root`; leaves nothing behind but the folders."""
         try:
-            for table in (RUNS, CURVES, LAYERS, SWEEPS, TUNINGS):
+            for table in (RUNS, CURVES, LAYERS, SCORES, SWEEPS, TUNINGS):
                 self.place.below(table.name).check_writable()
         except OSError as error:
             raise UserError(f"results: cannot write to {str(self)!r}: {error.strerror or error}") from None

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from scionlab.optim.method import Batch
 from scionlab.problems.data import load
 from scionlab.spec import Trial
 from scionlab.training.oracle import ModelOracle, StackedOracle
@@ -47,7 +48,7 @@ def own_passes():
 
 def batch_of(passes, seed=0):
     trial = passes.trial
-    return passes.source.training(trial.batch_size, trial.seq_len, seed).next_batch()
+    return Batch(passes.source.training(trial.batch_size, trial.seq_len, seed).next_batch())
 
 
 def moved(passes, seed=1):
@@ -71,7 +72,7 @@ def test_where_the_weights_are_it_is_the_backward_pass_bit_for_bit(tied):
     passes = passes_of(tied=tied)
     batch = batch_of(passes)
     reading = ModelOracle(passes).at(batch)
-    loss = passes.loss(batch)
+    loss = passes.loss(batch.examples)
     loss.backward()
     assert torch.equal(reading.loss, loss.detach())
     named = dict(passes.model.named_parameters())
@@ -179,12 +180,12 @@ def test_the_memory_of_parts_is_that_of_one():
 
 def test_a_stack_reads_every_network_on_its_own_batch():
     one, other = passes_of(seed=0), passes_of(seed=1)
-    batches = torch.stack([batch_of(one, 0), batch_of(other, 1)])
+    batches = [batch_of(one, 0), batch_of(other, 1)]
     alone = [ModelOracle(passes).at(batch) for passes, batch in zip((one, other), batches, strict=True)]
     weights = [{name: p.detach() for name, p in passes.model.named_parameters()} for passes in (one, other)]
     stack = StackedOracle(one, {name: torch.stack([w[name] for w in weights]) for name in weights[0]})
     with sdpa_kernel(SDPBackend.MATH):  # as in a stack
-        found = stack.at(batches)
+        found = stack.at(Batch(torch.stack([batch.examples for batch in batches])))
     for n, reading in enumerate(alone):
         torch.testing.assert_close(found.loss[n], reading.loss, **ROUNDING)
         for name, gradient in reading.gradients.items():

@@ -111,7 +111,7 @@ def test_a_second_compaction_has_nothing_to_do(pair):
     store, _ = pair
     store.compact()
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*.parquet")}
-    assert [table.merged for table in store.compact()] == [0, 0, 0]
+    assert [table.merged for table in store.compact()] == [0, 0, 0, 0]
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*.parquet")} == before
 
 
@@ -421,9 +421,10 @@ def test_the_command_says_what_it_did(pair, clean_environment):
     results = store.root.parent
     command = [sys.executable, "-m", "scionlab", "compact", "--results", str(results)]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment, check=True)
-    curves, layers, runs = done.stdout.splitlines()
+    curves, layers, scores, runs = done.stdout.splitlines()
     assert curves.startswith("curves: 3 small files merged, 1 left; 14 rows in ")
     assert layers.startswith("layers: 2 small files merged, 1 left; 6 rows in ")
+    assert scores.startswith("scores: 0 small files merged")
     assert runs.startswith("runs: 3 small files merged, 1 left; 4 rows in ")
     assert_same(store, twin)
     missing = subprocess.run([*command[:-1], str(results / "no")], capture_output=True, text=True, check=False)
