@@ -81,3 +81,20 @@ def test_a_floor_stops_the_rows_of_rare_tokens():
     *_, free = train(floor=0.0, constrained=False, steps=40, seed=0)
     *_, floored = train(floor=1e-2, constrained=False, steps=40, seed=0)
     assert 1 < floored < free
+
+
+def test_numbers_that_are_others_are_named(tmp_path, capsys):
+    from benchmarks import golden
+
+    file, what = tmp_path / "golden.json", ["--how", "eager", "--only", "coordinates"]
+    assert golden.main(["write", str(file), *what]) == 0
+    kept = json.loads(file.read_text())
+    assert golden.main(["compare", str(file)]) == 0
+    changed = sorted(kept["numbers"]["eager"])[0]
+    kept["numbers"]["eager"][changed] = "0"
+    file.write_text(json.dumps(kept))
+    assert golden.main(["compare", str(file)]) == 1
+    count = sum(map(len, kept["numbers"].values()))
+    printed = capsys.readouterr().out
+    assert f"eager {changed}: 0 before, " in printed
+    assert f"{count - 1} of {count} are equal bit for bit" in printed
