@@ -19,7 +19,7 @@ def nats(data: pd.DataFrame) -> str:
 
 def examples(data: pd.DataFrame) -> str:
     """What a token of the table is."""
-    return {"image": "images", "byte": "tokens"}.get(_per(data), "examples")
+    return {"image": "images", "byte": "tokens", "token": "tokens"}.get(_per(data), "examples")
 
 
 def _per(data: pd.DataFrame) -> str:

@@ -195,4 +195,4 @@ def _nats(runs: pd.DataFrame) -> str:
 
 
 def _examples(runs: pd.DataFrame) -> str:
-    return {"image": "images", "byte": "tokens"}.get(unit(runs), "examples")
+    return {"image": "images", "byte": "tokens", "token": "tokens"}.get(unit(runs), "examples")

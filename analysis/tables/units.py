@@ -1,17 +1,19 @@
-"""What losses are averaged over: bytes of text, or images."""
+"""What losses are averaged over: bytes of text, tokens, or images."""
 
 import pandas as pd
 
 IMAGES = ("digits", "mnist", "cifar10")
+TOKENS = "tokens"  # shards, whose tokens are of any tokenizer
 PROBLEMS = "noise"  # made-up problems, whose loss has no unit
 
 
 def unit(runs: pd.DataFrame) -> str:
-    """`byte`, `image`, or `` where there is none."""
+    """`byte`, `token`, `image`, or `` where there is none."""
     if "data" not in runs:
         return "byte"
     source = str(runs["data"].iloc[0]).partition(":")[0]
-    return "image" if source in IMAGES else "" if source == PROBLEMS else "byte"
+    known = {**dict.fromkeys(IMAGES, "image"), TOKENS: "token", PROBLEMS: ""}
+    return known.get(source, "byte")
 
 
 def nats(runs: pd.DataFrame) -> str:

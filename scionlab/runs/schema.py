@@ -96,6 +96,12 @@ RUNS = Table(
         Column("initial_loss", REAL, "training loss of the first batch, nats per token", NO_RESULT),
         Column("val_loss", REAL, "validation loss after the last step, nats per token", "diverged or failed"),
         Column(
+            "val_loss_per_byte",
+            REAL,
+            "the same in nats per byte of text: val_loss × tokens ÷ bytes of the whole validation text",
+            "not text, its bytes are not known, diverged or failed, or the row is older than this column",
+        ),
+        Column(
             "val_accuracy",
             REAL,
             "share of the validation images whose class is the most likely one after the last step",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scionlab.problems.data import DataShape
+from scionlab.problems.data import Source
 from scionlab.spec import Trial
 from scionlab.training.prepare import architecture
 
@@ -68,24 +68,26 @@ class Log:
         tail = self.curve[-max(1, round(TAIL_SHARE * len(self.curve))) :]
         return sum(row["train_loss"] for row in tail) / len(tail)
 
-    def summary(self, shape: DataShape, scores: tuple[float | None, float | None], done: Row, seconds: float) -> Row:
+    def summary(self, source: Source, scores: tuple[float | None, float | None], done: Row, seconds: float) -> Row:
         """The runs table's columns of results.
 
-        `scores` are validation loss and accuracy, None where there is none; `done` are steps_done, epochs and flops of
-        the steps taken, with the tokens seen.
+        `source` is what was trained on; `scores` are validation loss and accuracy, None where there is none; `done` are
+        steps_done, epochs and flops of the steps taken, with the tokens seen.
         """
-        counts = architecture(self.trial, shape)
+        counts = architecture(self.trial, source.shape)
         val_loss, accuracy = scores
+        per_token = source.bytes_per_token
         ok = val_loss is not None and math.isfinite(val_loss)
         return {
             "status": "ok" if ok else "diverged",
             "n_params": counts.n_params,
             "n_params_hidden": counts.n_params_hidden,
-            "vocab_size": shape.n_outputs,
+            "vocab_size": source.shape.n_outputs,
             "steps": self.trial.steps,
             "initial_loss": self.initial_loss,
             "train_loss": self._train_loss(),
             "val_loss": val_loss if ok else None,
+            "val_loss_per_byte": val_loss / per_token if val_loss is not None and ok and per_token else None,
             "val_accuracy": accuracy if ok else None,
             "wall_time_s": seconds,
             "tokens_per_s": done["tokens"] / seconds,

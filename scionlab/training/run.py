@@ -138,7 +138,7 @@ class Run:
         if self.clipping is not None:
             done["clipped_share"] = self.clipping.clipped / self.step
         how = {**self.oracle.compiler.columns(), "stack": 0}
-        summary = self.log.summary(self.corpus.shape, (val_loss, accuracy), {**done, **how}, self.clock.seconds)
+        summary = self.log.summary(self.corpus, (val_loss, accuracy), {**done, **how}, self.clock.seconds)
         return Outcome(summary, rows, self.layers, self.scores)
 
     def state_dict(self) -> dict[str, Any]:

@@ -233,7 +233,7 @@ class Stack:
         for n, ended in enumerate(self.ended):
             loss, accuracy, groups = scores[n] if ended is None else (None, None, None)
             done = (ended or self._done() | self._clipping(n)) | how
-            summary = self.logs[n].summary(self.corpus.shape, (loss, accuracy), done, seconds)
+            summary = self.logs[n].summary(self.corpus, (loss, accuracy), done, seconds)
             rows = [] if groups is None else score_rows(self.corpus, self.step, groups)
             found.append(Outcome(summary, self.logs[n].curve, scores=rows))
         return found

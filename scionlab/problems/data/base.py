@@ -9,7 +9,7 @@ be split, pinned and moved whatever it holds. A loss is the mean over them, in n
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -100,6 +100,12 @@ class Batches(ABC):
         """Go on from a place in the order of the same data, window length, limit and seed."""
 
 
+class Order(Protocol):
+    """A permutation that can be read in parts: an array of it, or what computes one."""
+
+    def __getitem__(self, places: slice, /) -> np.ndarray: ...
+
+
 class ShuffledBatches(Batches):
     """Examples without replacement within an epoch, in an order drawn anew from (seed, epoch, stage).
 
@@ -116,7 +122,7 @@ class ShuffledBatches(Batches):
             stage,
         )
         self.epoch, self._position = -1, n_windows  # as at the end of an epoch before the first
-        self._order = np.empty(0, dtype=np.int64)
+        self._order: Order = np.empty(0, dtype=np.int64)
         self.sampler: Sampler | None = None
 
     @property
@@ -169,7 +175,7 @@ class ShuffledBatches(Batches):
             count -= len(take)
         return np.concatenate(drawn)
 
-    def _permutation(self) -> np.ndarray:
+    def _permutation(self) -> Order:
         # numpy reads (seed, epoch, 0) as (seed, epoch): stage 0 has the order of runs without stages
         return np.random.default_rng((self.seed, self.epoch, self.stage)).permutation(self.n_windows)
 
@@ -214,6 +220,11 @@ class Source(ABC):
     @abstractmethod
     def shape(self) -> DataShape:
         """What a model must fit."""
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Bytes of text that a token of the validation set stands for, on average; None where that is not known."""
+        return None
 
     def check_repeats(self) -> None:
         """Raise UserError where what is validated on is another when it is read again; built-in data are the same."""

@@ -12,11 +12,13 @@ from scionlab.problems.data.corpus import TEXTS, text_file
 from scionlab.problems.data.images import IMAGES
 from scionlab.problems.data.noise import noise
 from scionlab.problems.data.own import own_data
+from scionlab.problems.data.shards import token_shards
 
 SOURCES: dict[str, Callable[[], Source]] = {**TEXTS, **IMAGES}
 # What comes before the colon, how the rest is called, and what it gives.
 PREFIXES: dict[str, tuple[str, Callable[[str], Source]]] = {
     "path": ("FILE", text_file),
+    "tokens": ("GLOB", token_shards),
     "cifar10": ("FOLDER", cifar10),
     "noise": ("KIND", noise),
 }

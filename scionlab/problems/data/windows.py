@@ -47,6 +47,11 @@ class Corpus(Source):
         """256 bytes to predict."""
         return DataShape("text", VOCAB_SIZE)
 
+    @property
+    def bytes_per_token(self) -> float:
+        """1: a token is a byte."""
+        return 1.0
+
     def training(self, batch_size: int, seq_len: int, seed: int, stage: int = 0, limit: int = 0) -> "TrainingWindows":
         """Training windows of `limit` tokens of the text, 0 for all."""
         return TrainingWindows(self, batch_size, seq_len, seed, stage, limit)

@@ -94,7 +94,7 @@ def draw(data: pd.DataFrame) -> Figure:
         axis.annotate(note, (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", size=8)
         style.log2_ticks(axis)
         axis.set_xlabel(LABELS[first["along"]])
-    style.label_left(figure, axes, "validation loss (nats per byte)")
+    style.label_left(figure, axes, "validation loss (nats)")
     style.legend(figure, spare, _handles(data))
     return figure
 

@@ -61,7 +61,7 @@ def draw(data: pd.DataFrame) -> Figure:
             for at in rows["restarts_at"].iloc[0].split():
                 axis.axvline(float(at) / 1000, color=colour, linestyle=":", linewidth=1)
             axis.set_xlabel("thousand tokens")
-    whole.set_ylabel("training loss (nats per byte)")
+    whole.set_ylabel("training loss (nats)")
     whole.set_ylim(lowest - 0.05 * HEADROOM, lowest + HEADROOM)
     tail = data[data["tokens"] > 2 / 3 * last]["train_loss"]
     end.set_xlim(2 / 3 * last / 1000, last / 1000)
