@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from scionlab import homes
-from scionlab.cli import compact, doctor, explain, export, foreign, plan, results, run, status, tune
+from scionlab.cli import compact, doctor, explain, export, foreign, plan, results, run, status, tokenize, tune
 from scionlab.cli.options import EXIT_CODES, app, err
 from scionlab.errors import UserError
 from scionlab.own.packages import own_analysis_first
@@ -30,6 +30,7 @@ __all__ = [
     "results",
     "run",
     "status",
+    "tokenize",
     "tune",
 ]
 

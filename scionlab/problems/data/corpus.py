@@ -63,14 +63,14 @@ def text_file(path_text: str) -> Corpus:
         raise UserError(f"data: {data!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not text.strip():
         raise UserError(f"data: {data!r} is empty; it must hold some text")
-    documents = _documents(text)
+    documents = cut_documents(text)
     names = [hashlib.sha256(document.strip()).hexdigest() for document in documents]
     if len(set(names)) < FEWEST_DOCUMENTS:  # next to nothing but repetition: there is nothing to hold apart
         names = [f"piece {i}" for i in range(len(documents))]
     return _assemble(data, list(zip(names, documents, strict=True)), separator=b"")
 
 
-def _documents(text: bytes) -> list[bytes]:
+def cut_documents(text: bytes) -> list[bytes]:
     """What a file holds: parts between blank lines, or where these are few, its lines, or pieces of one.
 
     A document of more than a 64th of the text is cut into such pieces, at line ends where it has any.

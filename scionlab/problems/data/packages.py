@@ -1,10 +1,12 @@
-"""Data that come inside an installed package, read as files.
+"""Data that come inside an installed package, read as files, and packages that are extras.
 
-The package is found but not imported: its own import may take seconds or build tables that are not needed here.
+A package of data is found but not imported: its own import may take seconds or build tables that are not needed here.
 """
 
+import importlib
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 from scionlab.errors import UserError
 
@@ -15,3 +17,11 @@ def package_folder(data: str, package: str, install: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"data: {data!r} needs the package {package}, which is not installed; run `{install}`")
     return Path(spec.submodule_search_locations[0])
+
+
+def imported(what: str, package: str, install: str) -> ModuleType:
+    """An installed package; a UserError that says how to install it otherwise. `what` needs it."""
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise UserError(f"{what} needs the package {package}, which is not installed; run `{install}`") from None

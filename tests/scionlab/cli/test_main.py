@@ -13,7 +13,7 @@ from scionlab.cli import app, completion
 from scionlab.spec.loading import experiment_names
 
 COMMANDS = ("run", "status", "fit", "figures", "report", "plan", "import", "export", "explain", "doctor", "compact")
-COMMANDS += ("tune", "transfer")
+COMMANDS += ("tune", "transfer", "tokenize")
 
 
 def command_named(name):
