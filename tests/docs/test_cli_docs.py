@@ -43,6 +43,7 @@ def world(tmp_path, spec_file, text_file):
     spec_file([2**-5], name="my_experiment.py")
     (tmp_path / "my_transfer.py").write_text(SEARCHES.format(text=text_file))
     fill(tmp_path / "results" / "runs")
+    (tmp_path / "my_text.txt").write_text(text_file.read_text())
     (tmp_path / "runs.csv").write_text("D,bs,log2_lr,loss\n1e6,8,-7,3.0\n1e6,8,-6,3.1\n")
 
 

@@ -33,6 +33,7 @@ RUN_BY = {
     "README.md": "test_readme.py",
     "docs/library.md": "test_library.py",
     "docs/own-model.md": "test_own_page.py",
+    "docs/tokens.md": "test_tokens_page.py",
 }
 WITH_EXAMPLES = [name for name, path in PAGES.items() if "```python" in path.read_text() and name not in RUN_BY]
 COMMANDS = typer.main.get_command(app).commands

@@ -86,6 +86,7 @@ class TokenShards(Source):
 
     def __init__(self, name: str, manifest: Manifest, folder: Path) -> None:
         self.name, self.manifest, self.sha256 = name, manifest, manifest.sha256
+        self.vocabulary = manifest.vocabulary
         self.train, self.validation = (manifest.files(split, folder) for split in (manifest.train, manifest.val))
 
     @property
@@ -122,7 +123,7 @@ class TokenShards(Source):
         return windows.take(Permutation(len(windows), (PROBE_SEED,))[:count])
 
     def _windows(self, files: Sequence[ShardFile], seq_len: int, least: int, which: str, what: str) -> Windows:
-        windows = Windows(files, seq_len, self.manifest.vocabulary)
+        windows = Windows(files, seq_len, self.vocabulary)
         if len(windows) < least:
             tokens = sum(file.tokens for file in files)
             held = f"{tokens:,} {which} tokens ({len(windows)} windows of {seq_len} within a file)"
@@ -135,10 +136,10 @@ class TokenShards(Source):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of the next token, in nats; `outputs` are logits (B, S, V), V not below the vocabulary."""
-        if outputs.shape[-1] < self.manifest.vocabulary:
+        if outputs.shape[-1] < self.vocabulary:
             raise UserError(
                 f"the model tells {outputs.shape[-1]} tokens apart, but the vocabulary of data {self.name!r} has "
-                f"{self.manifest.vocabulary} (padded: {self.manifest.padded})"
+                f"{self.vocabulary} (padded: {self.manifest.padded})"
             )
         return F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten())
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -89,13 +90,14 @@ class Writer:
         self.shards.append(Shard(name=self._name, tokens=self._tokens, sha256=self._digest.hexdigest()))
 
     def close(self) -> None:
-        """The file under way is the last one."""
+        """Leave the file under way as it is."""
         if self._file is not None:
-            self._end()
+            self._file.close()
 
     def finished(self) -> Split:
-        """What was written; UserError where that is nothing."""
-        self.close()
+        """What was written, the file under way the last; UserError where that is nothing."""
+        if self._file is not None:
+            self._end()
         if not self.shards:
             what = "validation" if self.split == "val" else "training"
             raise UserError(f"texts: no document is for {what}; give more text, or another val_share")
@@ -127,15 +129,14 @@ def tokenize(asked: Asked, to: Path) -> Manifest:
 def _written(asked: Asked, made: Tokenizer, folder: Path) -> Manifest:
     dtype = "uint16" if made.vocabulary <= 2**16 else "uint32"
     writers = [Writer(folder, split, dtype, asked.shard_tokens) for split in ("train", "val")]
-    try:
+    with ExitStack() as left:
+        for writer in writers:
+            left.callback(writer.close)
         for batch in _batches(asked.documents()):
             for document, tokens in zip(batch, made.encode(batch), strict=True):
                 whole = tokens if made.end is None else np.append(tokens.astype(np.int64), made.end)
                 writers[held_out(document, asked.val_share)].add(whole, len(document))
         train, val = (writer.finished() for writer in writers)
-    finally:
-        for writer in writers:
-            writer.close()
     return Manifest(
         dtype="uint16" if dtype == "uint16" else "uint32",
         vocabulary=made.vocabulary,

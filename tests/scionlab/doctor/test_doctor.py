@@ -34,6 +34,7 @@ def test_an_installation_that_passes_its_tests_has_no_problem(call, tmp_path):
         "tensorboard",
         "wandb",
         "mnist",
+        "tokenize",
         "memory",
         "text",
         "results",
