@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmarks are not installed
 
+from benchmarks import shards  # noqa: E402
 from benchmarks.__main__ import BENCHMARKS, main  # noqa: E402
 from benchmarks.timing import compared, interleaved  # noqa: E402
 
@@ -34,6 +35,13 @@ def test_a_benchmark_writes_its_rows_with_where_they_come_from(tmp_path):
         else:
             assert row["ratio"] == pytest.approx(values[row["against"]] / row["value"], rel=1e-12)  # roundings
         assert row["variant"] in done.stdout
+
+
+def test_the_benchmark_of_shards_finds_memory_flat_and_goes_on_with_the_same_batch():
+    rows = {row["variant"]: row for row in shards.measure(quick=True)}
+    for variant in ("without a manifest", "with a manifest"):
+        assert rows[f"{variant}: memory after 200 batches"]["value"] < 8  # MB, of 26 that were read
+        assert rows[f"{variant}: first batch, cold"]["unit"] == "s"
 
 
 def test_a_name_that_is_none_is_refused(tmp_path, capsys):

@@ -78,7 +78,10 @@ class FromTiktoken(Tokenizer):
 
     def __init__(self, encoding: Any, name: str) -> None:
         self.encoding, self.name, self.vocabulary = encoding, name, encoding.n_vocab
-        self.end = encoding._special_tokens.get(END)
+        try:
+            self.end = encoding.eot_token
+        except KeyError:
+            self.end = None
 
     def encode(self, documents: Sequence[bytes]) -> list[np.ndarray]:
         """By `encode_ordinary_batch`."""

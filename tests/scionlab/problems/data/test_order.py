@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from scionlab.problems.data.order import SMALL, Permutation, permutation
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 3000), key=st.tuples(st.integers(0, 2**31), st.integers(0, 9), st.integers(0, 9)))
 def test_every_number_is_there_once(n, key):
     assert sorted(Permutation(n, key)[:].tolist()) == list(range(n))

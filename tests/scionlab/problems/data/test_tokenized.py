@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from token_files import counting, headed, raw
 
 from scionlab.errors import UserError
-from scionlab.problems.data import load, tokenized
+from scionlab.problems.data import load, shard_files, tokenized
 from scionlab.problems.data.documents import documents, held_out
 from scionlab.problems.data.manifest import read_manifest
 from scionlab.problems.data.shards import token_shards
@@ -104,7 +104,7 @@ def test_files_may_be_documents(tmp_path):
     assert len(list(documents(paths, "parts"))) > 60
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12), shard_tokens=st.integers(1, 50))
 def test_files_together_are_what_was_added(tmp_path_factory, lengths, shard_tokens):
     ends = np.cumsum(lengths).tolist()
@@ -188,7 +188,7 @@ def test_what_tiktoken_is_asked_for(monkeypatch):
     """With a package of that name that says what it was asked."""
 
     class Encoding:
-        n_vocab, _special_tokens = 1000, {"<|endoftext|>": 999}
+        n_vocab, eot_token = 1000, 999
 
         def encode_ordinary_batch(self, texts):
             return [[len(text)] for text in texts]
@@ -302,12 +302,16 @@ def test_shards_of_others_can_be_given_a_manifest(tmp_path):
         index(paths, folder, {})
 
 
-def test_a_manifest_is_refused_for_a_token_that_blocks_do_not_show(tmp_path):
+@pytest.mark.parametrize("place", [20_000, 10_757])  # the second just behind the beginning of a piece
+@pytest.mark.parametrize("write", [raw, headed])
+def test_a_manifest_is_refused_for_a_token_that_blocks_do_not_show(tmp_path, monkeypatch, write, place):
+    monkeypatch.setattr(shard_files, "READ_BYTES", 2048)
     tokens = np.zeros(200_000, dtype=np.uint16)
-    tokens[20_000] = 700
-    raw(tmp_path / "train.bin", tokens)
-    raw(tmp_path / "val.bin", np.zeros(9, dtype=np.uint16))
+    tokens[place] = 700
+    write(tmp_path / "train.bin", tokens)
+    write(tmp_path / "val.bin", np.zeros(9, dtype=np.uint16))
     assert token_shards(f"{tmp_path}/*.bin,vocabulary=700").shape.n_outputs == 700
     with pytest.raises(UserError, match=r"train.bin' has token 700, beyond the vocabulary of 700"):
         index([tmp_path / "train.bin", tmp_path / "val.bin"], tmp_path, {"vocabulary": "700"})
     assert not (tmp_path / "manifest.json").exists()
+    assert index([tmp_path / "train.bin", tmp_path / "val.bin"], tmp_path, {"vocabulary": "701"}).vocabulary == 701
