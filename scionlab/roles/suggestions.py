@@ -19,6 +19,7 @@ _POSITIONS = re.compile(r"wpe|pos(ition)?(al)?(_?(emb|embed|embedding|embeddings
 # Logarithms of rates, skip factors and time steps of state-space models, whose start is part of the model.
 _STATE_SPACE = re.compile(r"[ABCD]|[AD]_\w+|log_\w+|\w+_log|dt_\w+|inv_dt")
 _BIAS = re.compile(r"(\w+_)?bias(_\w+)?")
+_GATE_AND_UP = re.compile(r"(\w+_)?(gate_?up|up_?gate)(_(proj|weights?))?")
 
 
 def examples(unclaimed: Sequence[Use], others: Iterable[str]) -> tuple[str, ...]:
@@ -65,14 +66,20 @@ def _all(parameter: Tensor, value: float) -> bool:
 def _experts(use: Use) -> str:
     """A stack of matrices beside the one that comes before or after it, where only one layout fits both.
 
-    One leads from d to 2 f, fused with a gate, the other from f back to d. Without a gate both layouts fit.
+    One leads from d to 2 f, fused with a gate, the other from f back to d. Without a gate both layouts fit. What is
+    called gate and up holds two matrices side by side where the output's axis is first; where it is last, some models
+    interleave their columns, and the name does not tell.
     """
     if isinstance(use.module, nn.Bilinear):
         return "other"
     stacks = [p for p in use.module.parameters(recurse=False) if p.ndim == 3 and p.shape[0] == use.parameter.shape[0]]
     pairs = [pair for pair in permutations(stacks, 2) if any(p is use.parameter for p in pair)]
     fitting = [layout for layout, out in (("out_in", 1), ("in_out", 2)) if any(_fits(*pair, out) for pair in pairs)]
-    return f"hidden,layout={fitting[0]},batch=1" if len(fitting) == 1 else "other"
+    if len(fitting) != 1:
+        return "other"
+    leading = any(up is use.parameter and _fits(up, down, 1) for up, down in pairs)
+    fused = leading and _GATE_AND_UP.fullmatch(use.attribute)
+    return f"hidden,layout={fitting[0]}{',blocks=2' if fused else ''},batch=1"
 
 
 def _fits(up: Tensor, down: Tensor, out: int) -> bool:

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from scionlab.geometry import layer_of
+from scionlab.optim.recipes.conditional import ScionRecipe
 from scionlab.roles.roles import UnclaimedError, assign_roles
 from scionlab.roles.rules import Rule
 
@@ -76,16 +78,35 @@ def test_what_is_suggested(module, name, part):
     assert suggested(module) == {name: part}
 
 
-@pytest.mark.parametrize(
-    ("gate_up", "down", "layout"),
-    [
-        ((4, 96, 32), (4, 32, 48), "out_in"),  # transformers' Mixtral, Qwen3-MoE
-        ((4, 32, 96), (4, 48, 32), "in_out"),  # its GPT-OSS and Llama 4
-    ],
-)
-def test_experts_are_a_batch_where_one_layout_fits_the_pair(gate_up, down, layout):
-    found = suggested(holding("Experts", gate_up_proj=torch.randn(gate_up), down_proj=torch.randn(down)))
-    assert found == dict.fromkeys(["gate_up_proj", "down_proj"], f"hidden,layout={layout},batch=1")
+@pytest.mark.parametrize("name", ["gate_up_proj", "gate_up", "up_gate", "gateup_weight", "mlp_gate_up"])
+def test_gate_and_up_of_experts_are_two_blocks_where_the_name_says_so(name):
+    """As in transformers' Mixtral and Qwen3-MoE, whose first half of the rows is the gate."""
+    model = holding("Experts", **{name: torch.randn(4, 96, 32), "down_proj": torch.randn(4, 32, 48)})
+    found = suggested(model)
+    assert found == {name: "hidden,layout=out_in,blocks=2,batch=1", "down_proj": "hidden,layout=out_in,batch=1"}
+    claims = assign_roles(model, [f"{key}={part}" for key, part in found.items()])
+    gate, up = getattr(model, name).detach()[:, :48], getattr(model, name).detach()[:, 48:]
+    layer = layer_of(ScionRecipe(norm_hidden="spectral-exact").group(claims[0]))
+    spectra = [torch.linalg.svdvals(half).amax() * (32 / 48) ** 0.5 for half in (gate, up)]
+    torch.testing.assert_close(layer.measure(getattr(model, name).detach()), max(spectra))
+
+
+@pytest.mark.parametrize("name", ["w13", "gate_proj", "up_proj", "gate", "update_gate_proj", "gate_update"])
+def test_fused_experts_of_another_name_are_one_matrix_each(name):
+    found = suggested(holding("Experts", **{name: torch.randn(4, 96, 32), "down_proj": torch.randn(4, 32, 48)}))
+    assert found == dict.fromkeys([name, "down_proj"], "hidden,layout=out_in,batch=1")
+
+
+def test_a_name_alone_makes_no_blocks():
+    """What is called gate and up but leads back to d."""
+    found = suggested(holding("Experts", first=torch.randn(4, 96, 32), gate_up=torch.randn(4, 32, 48)))
+    assert found == dict.fromkeys(["first", "gate_up"], "hidden,layout=out_in,batch=1")
+
+
+def test_gate_and_up_along_the_last_axis_are_not_cut():
+    """GPT-OSS interleaves their columns, Llama 4 does not, and both call them the same."""
+    found = suggested(holding("Experts", gate_up_proj=torch.randn(4, 32, 96), down_proj=torch.randn(4, 48, 32)))
+    assert found == dict.fromkeys(["gate_up_proj", "down_proj"], "hidden,layout=in_out,batch=1")
 
 
 @pytest.mark.parametrize(
