@@ -83,10 +83,10 @@ def _one(entries: Mapping[str, Any], optimizer: str | None, path: Path) -> str:
     if not entries:
         raise UserError(f"results: {str(path)!r} holds no optimizer")
     if optimizer is None and len(entries) > 1:
-        raise UserError(f"optimizer: {str(path)!r} holds several; choose one of {listed(sorted(entries))}")
+        raise UserError(f"only-optimizer: {str(path)!r} holds several; choose one of {listed(sorted(entries))}")
     name = next(iter(entries)) if optimizer is None else optimizer
     if name not in entries:
-        raise unknown("optimizer", name, entries)
+        raise unknown("only-optimizer", name, entries)
     return name
 
 

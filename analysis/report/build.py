@@ -92,7 +92,7 @@ def render(
             charts=charts,
             vega=assets.vega() if charts else "",
             datatables=assets.datatables(),
-            export="" if imported else _command("export", tables, results, "--to", f"{tables.experiment}.csv"),
+            export="" if imported else _command("export", tables, results, "--output", f"{tables.experiment}.csv"),
             about=_about(tables),
             grid=grid,
             advice=advice,

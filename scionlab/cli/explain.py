@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from scionlab.cli.options import Json, app, err, out
+from scionlab.cli.options import Json, app, err, one_name, out
 from scionlab.errors import UserError
 from scionlab.own.finding import find, told
 
@@ -68,9 +68,7 @@ def explain(
     from scionlab.roles.presets import role_preset
     from scionlab.roles.roles import UnclaimedError
 
-    if roles and preset and roles != preset:
-        raise UserError(f"roles: {roles!r} and --preset {preset!r} are two; name one")
-    chosen = roles or preset or DEFAULT
+    chosen = one_name(roles, preset, "roles", "--preset") or DEFAULT
     source = role_preset(chosen, "roles").source
     made = load_model(model, () if width is None else (width, depth))
     try:

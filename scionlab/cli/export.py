@@ -14,9 +14,11 @@ from scionlab.homes import expanded
 
 @app.command()
 def export(
-    to: Annotated[str, typer.Option(metavar="FILE", help="a .csv or .parquet file, or - for CSV on stdout")],
     experiment: Annotated[
         str | None, typer.Argument(help="trials of this experiment; default: all", autocompletion=complete_stored)
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="FILE", help="a .csv or .parquet file, or - for CSV on stdout; required")
     ] = None,
     what: Annotated[
         str,
@@ -32,6 +34,7 @@ def export(
     results: Runs = HERE,
     as_json: Json = False,
     option: ByOption = None,
+    to: Annotated[str | None, typer.Option(hidden=True)] = None,  # the first name of --output
 ) -> None:
     """Write a tidy table: a row per run, or per logged step of each run, with every field of the trial in a column.
 
@@ -39,25 +42,28 @@ def export(
 
     Examples:
 
-      scionlab export --to runs.csv
+      scionlab export --output runs.csv
 
-      scionlab export width --what curves --preset laptop --to curves.parquet
+      scionlab export width --what curves --preset laptop --output curves.parquet
 
-      scionlab export --to - --results /data/results | column -ts,
+      scionlab export --output - --results /data/results | column -ts,
     """
     from scionlab.runs.export import export as table_of
     from scionlab.runs.export import write_table
 
-    if to == "-" and as_json:
-        raise UserError("to: '-' is not allowed with --json: both write to stdout")
-    to = expanded(to, "to")
+    file = one_name(output, to, "output", "--to")
+    if not file:
+        raise UserError("output: is missing; give --output FILE, a .csv or .parquet file, or - for CSV on stdout")
+    if file == "-" and as_json:
+        raise UserError("output: '-' is not allowed with --json: both write to stdout")
+    file = expanded(file, "output")
     table = table_of(results.store(), what, one_name(experiment, option), preset)
-    if to == "-":
+    if file == "-":
         table.to_csv(sys.stdout, index=False)
         err.print(f"{what}: {len(table):,} rows, {len(table.columns)} columns", soft_wrap=True)
         return
-    write_table(table, Path(to), force)
+    write_table(table, Path(file), force)
     if as_json:
-        print_json({"what": what, "file": to, "rows": len(table), "columns": list(table.columns)})
+        print_json({"what": what, "file": file, "rows": len(table), "columns": list(table.columns)})
     else:
-        out.print(f"written: {to} ({len(table):,} rows, {len(table.columns)} columns)")
+        out.print(f"written: {file} ({len(table):,} rows, {len(table.columns)} columns)")

@@ -46,11 +46,13 @@ LastPreset = Annotated[
 ]
 
 
-def one_name(experiment: str | None, option: str | None) -> str | None:
-    """The experiment that is named by the argument or, as before, by an option; UserError where these differ."""
-    if experiment and option and experiment != option:
-        raise UserError(f"experiment: {experiment!r} and --experiment {option!r} are two; name one")
-    return experiment or option
+def one_name(
+    given: str | None, before: str | None, field: str = "experiment", older: str = "--experiment"
+) -> str | None:
+    """What is given as it is today or, `before`, by the option `older`; UserError of `field` where these differ."""
+    if given and before and given != before:
+        raise UserError(f"{field}: {given!r} and {older} {before!r} are two; name one")
+    return given or before
 
 
 def _on_disk(results: Path) -> Path:

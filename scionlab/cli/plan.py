@@ -54,7 +54,7 @@ def plan(
             help="start from the batch-scaling fit of these results",
         ),
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help="whose fit, where it holds several")] = None,
+    only_optimizer: Annotated[str | None, typer.Option(help="whose fit, where --results holds several")] = None,
     round_: Annotated[
         str,
         typer.Option(
@@ -84,6 +84,7 @@ def plan(
     params: Annotated[str | None, _quantity("parameters without embedding: adds the absolute step law")] = None,
     as_json: Json = False,
     option: ByOption = None,
+    optimizer: Annotated[str | None, typer.Option(hidden=True)] = None,  # the first name of --only-optimizer
 ) -> None:
     """Carry a tuned run to a larger token budget: what every rule advises, exact and rounded.
 
@@ -94,17 +95,18 @@ def plan(
 
       scionlab plan --tokens 10.6e9 --base-tokens 1.3e9 --base-batch 256 --base-seq 1024 --base-lr 3.6e-4
 
-      scionlab plan batch --tokens 300M --results results --optimizer scion --round 8 --grow-seq
+      scionlab plan batch --tokens 300M --results results --only-optimizer scion --round 8 --grow-seq
     """
     from analysis.laws.evidence import read_evidence
     from analysis.laws.plan import Target, choose_rules, make_plan
 
     target = Target(positive("tokens", tokens), _multiple(round_), grow_seq, down=round_.startswith(DOWN))
     experiment = one_name(experiment, option)
-    for what, chosen in (("optimizer", optimizer), ("experiment", experiment)):
+    only = one_name(only_optimizer, optimizer, "only-optimizer", "--optimizer")
+    for what, chosen in (("only-optimizer", only), ("experiment", experiment)):
         if results is None and chosen is not None:
             raise UserError(f"{what}: {chosen!r} chooses among the fits of --results, which is not given")
-    evidence = read_evidence(results.folder, optimizer, experiment) if results else None
+    evidence = read_evidence(results.folder, only, experiment) if results else None
     base = _base(
         evidence,
         {

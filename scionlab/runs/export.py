@@ -94,9 +94,9 @@ def _ids(store: RunStore, experiment: str | None, preset: str | None) -> set[str
 def write_table(table: pd.DataFrame, file: Path, force: bool) -> None:
     """Write a .csv or .parquet file, whole or not at all. UserError for other names, and for one there is already."""
     if file.suffix not in FORMATS:
-        raise UserError(f"to: {str(file)!r} is not allowed; it must end in {' or '.join(FORMATS)}, or be -")
+        raise UserError(f"output: {str(file)!r} is not allowed; it must end in {' or '.join(FORMATS)}, or be -")
     if file.exists() and not force:
-        raise UserError(f"to: {str(file)!r} exists; --force replaces it")
+        raise UserError(f"output: {str(file)!r} exists; --force replaces it")
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".scionlab-") as folder:
             temporary = Path(folder, file.name)
@@ -106,4 +106,4 @@ def write_table(table: pd.DataFrame, file: Path, force: bool) -> None:
                 table.to_parquet(temporary, index=False)
             os.replace(temporary, file)
     except OSError as error:
-        raise UserError(f"to: cannot write {str(file)!r}: {error.strerror or error}") from None
+        raise UserError(f"output: cannot write {str(file)!r}: {error.strerror or error}") from None

@@ -39,7 +39,7 @@ COMMANDS = {
     "import": (["import", "~/runs.csv"], "'{home}/runs.csv' cannot be read"),
     "run": (["run", "~/mine.py"], "'{home}/mine.py' is not a file"),
     "tune": (["tune", "~/mine.py", "--results=~/sweeps"], "'{home}/mine.py' is not a file"),
-    "export": (["export", "--to=~nobody-at-all/x.csv"], "to: '~nobody-at-all/x.csv' is not allowed"),
+    "export": (["export", "--output=~nobody-at-all/x.csv"], "output: '~nobody-at-all/x.csv' is not allowed"),
 }
 
 

@@ -342,10 +342,21 @@ def test_momentum_may_be_unknown(results):
 def test_the_optimizer_is_chosen(results):
     folder = results(entry("scion"), entry("adam"))
     assert refused("plan", "--tokens", "1e7", "--results", folder).endswith("choose one of adam, scion")
-    message = refused("plan", "--tokens", "1e7", "--results", folder, "--optimizer", "scoin")
-    assert "optimizer: 'scoin' is not known (did you mean 'scion'?)" in message
-    done = invoke("plan", "--tokens", "1e7", "--results", folder, "--optimizer", "adam")
+    message = refused("plan", "--tokens", "1e7", "--results", folder, "--only-optimizer", "scoin")
+    assert "only-optimizer: 'scoin' is not known (did you mean 'scion'?)" in message
+    done = invoke("plan", "--tokens", "1e7", "--results", folder, "--only-optimizer", "adam")
     assert "AdamW:" not in done.stderr
+
+
+def test_the_optimizer_was_called_otherwise_before(results):
+    folder = results(entry("scion"), entry("adam"))
+    command = ("plan", "--tokens", "1e7", "--results", folder, "--json")
+    today, before = (invoke(*command, option, "scion").stdout for option in ("--only-optimizer", "--optimizer"))
+    assert before == today != invoke(*command, "--only-optimizer", "adam").stdout
+    both = refused(*command, "--only-optimizer", "scion", "--optimizer", "adam")
+    assert both == "only-optimizer: 'scion' and --optimizer 'adam' are two; name one"
+    said = invoke("plan", "--help").stdout
+    assert ("--only-optimizer" in said, " --optimizer" in said) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -475,7 +486,7 @@ def test_what_is_no_number_is_refused(text):
         (["--kappa-ratio", "0"], "kappa-ratio: '0' is not allowed; it must be above 0"),
         (["--kappa-batch-shift", "1"], "kappa-batch-shift: '1' says nothing without --kappa-batch-exponent"),
         (["--kappa-batch-exponent", "1.4999", "--tokens", "1e30"], "is out of reach of rule 'bst-kappa'"),
-        (["--optimizer", "scion"], "optimizer: 'scion' chooses among the fits of --results"),
+        (["--only-optimizer", "scion"], "only-optimizer: 'scion' chooses among the fits of --results"),
         (["batch"], "experiment: 'batch' chooses among the fits of --results"),
         (["--results", "nowhere"], "results: there is no batch_scaling.json in a folder of 'nowhere/fits'"),
     ],
@@ -691,8 +702,8 @@ def test_optimizers_whose_names_hold_a_comma_are_quoted(results):
     folder = results(entry(first), entry(second))
     choice = f"choose one of {first!r}, {second!r}"
     assert refused("plan", "--tokens", "1e7", "--results", folder).endswith(choice)
-    assert refused("plan", "--tokens", "1e7", "--results", folder, "--optimizer", "x").endswith(choice)
-    assert "bst" in rows("plan", "--tokens", "1e7", "--results", folder, "--optimizer", second)
+    assert refused("plan", "--tokens", "1e7", "--results", folder, "--only-optimizer", "x").endswith(choice)
+    assert "bst" in rows("plan", "--tokens", "1e7", "--results", folder, "--only-optimizer", second)
 
 
 def test_names_that_hold_a_comma_are_quoted_in_a_list():

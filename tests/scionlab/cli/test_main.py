@@ -41,7 +41,7 @@ def test_every_command_can_print_json(name, call):
         (["run", "width", "--prest", "smoke"], "error: No such option: --prest"),
         (["run"], "error: Missing argument 'experiment'."),
         (["run", "width", "--workers", "none"], "error: Invalid value for '--workers'"),
-        (["export"], "error: Missing option '--to'."),
+        (["export"], "error: output: is missing; give --output FILE"),
         (["run", "width", "--track", "tb"], "error: track: 'tb' is not known"),
     ],
 )

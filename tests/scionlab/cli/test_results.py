@@ -57,7 +57,7 @@ def test_the_experiment_is_the_argument_or_as_before_an_option(command, call, st
 
 @pytest.mark.parametrize("command", ["figures", "report", "export", "plan"])
 def test_two_names_are_refused_in_a_sentence(command, call, store):
-    needed = {"export": ["--to", "x.csv"], "plan": ["--tokens", "1e9", "--results", "results"]}.get(command, [])
+    needed = {"export": ["--output", "x.csv"], "plan": ["--tokens", "1e9", "--results", "results"]}.get(command, [])
     done = call(command, "width", "--experiment", "batch", *needed)
     assert (done.code, done.out) == (2, "")
     assert done.err == "error: experiment: 'width' and --experiment 'batch' are two; name one\n"

@@ -230,7 +230,7 @@ def test_commands_read_a_bucket_and_write_here(endpoint, tmp_path, clean_environ
     assert fitted.returncode == 0, fitted.stderr
     assert "written: here/fits/" in fitted.stdout
     assert list((tmp_path / "here" / "fits").rglob("*.json"))
-    assert scionlab("export", "--results", where, "--to", "runs.csv").returncode == 0
+    assert scionlab("export", "--results", where, "--output", "runs.csv").returncode == 0
     assert len(pd.read_csv(tmp_path / "runs.csv")) == len(store.runs())
     wrong = where.replace("sweeps/", "elsewhere/", 1)
     for arguments in (["compact", "--results", where], ["fit", "--results", wrong], ["tune", "--results", where]):
