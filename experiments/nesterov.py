@@ -1,7 +1,8 @@
 """How much of the distance between Muon and Scion is Nesterov's average?
 
 Muon steps along Nesterov's average of the gradients by default, and Scion along the plain one. Here both do both, at
-widths 32 and 128; what else differs between them (how embedding and head are trained, the pull towards 0) stays.
+widths 32 and 128; what else differs between them stays: where matrices start, how embedding and head are trained, the
+pull towards 0 (docs/experiments/nesterov.md says what of these matters).
 """
 
 from collections.abc import Iterable
