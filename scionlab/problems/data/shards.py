@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scionlab.errors import UserError, unknown
-from scionlab.problems.data.base import DataShape, Order, ShuffledBatches, Source
+from scionlab.problems.data.base import DataShape, Order, PerExample, ShuffledBatches, Source
 from scionlab.problems.data.manifest import NAME, SAMPLED, Manifest, Shard, Split, padded, read_manifest
 from scionlab.problems.data.order import Permutation, permutation
 from scionlab.problems.data.shard_files import TYPES, ShardFile, detected, looks_like_uint32
-from scionlab.problems.data.windows import LIMIT_SEED, PROBE_SEED
+from scionlab.problems.data.windows import LIMIT_SEED, PROBE_SEED, of_windows
 
 OPTIONS = ("dtype", "vocabulary", "multiple")
 VALIDATION = "val"  # part of the names of files that are validated on, as in both projects
@@ -142,6 +142,10 @@ class TokenShards(Source):
                 f"{self.vocabulary} (padded: {self.manifest.padded})"
             )
         return F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten())
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
+        """Every window's mean cross-entropy."""
+        return of_windows(outputs, targets)
 
 
 def token_shards(argument: str) -> TokenShards:

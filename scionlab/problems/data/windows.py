@@ -74,7 +74,7 @@ class Corpus(Source):
 
     def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
         """Every window's mean cross-entropy."""
-        return PerExample(F.cross_entropy(outputs.float().transpose(1, 2), targets, reduction="none").mean(1))
+        return of_windows(outputs, targets)
 
 
 class TrainingWindows(ShuffledBatches):
@@ -110,6 +110,11 @@ class TrainingWindows(ShuffledBatches):
         if self.chosen is not None:
             indices = self.chosen[indices]
         return _gather(self.text, indices * self.seq_len, self.seq_len)
+
+
+def of_windows(outputs: Tensor, targets: Tensor) -> PerExample:
+    """Every window's mean cross-entropy in nats, of logits (B, S, V) and tokens (B, S)."""
+    return PerExample(F.cross_entropy(outputs.float().transpose(1, 2), targets, reduction="none").mean(1))
 
 
 def validation_windows(corpus: Corpus, n_tokens: int, seq_len: int) -> Tensor:
