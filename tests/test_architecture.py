@@ -42,12 +42,12 @@ ROOMS = {
     "scionlab.runs": {"scionlab.runs", "scionlab.names", "scionlab.errors", "scionlab.homes"},
     "scionlab.sweep": {
         "scionlab.sweep", "scionlab.training", "scionlab.problems", "scionlab.optim", "scionlab.runs", "scionlab.spec",
-        "scionlab.trackers", "scionlab.provenance", "scionlab.times", "scionlab.errors", "scionlab",
+        "scionlab.trackers", "scionlab.provenance", "scionlab.times", "scionlab.host", "scionlab.errors", "scionlab",
     },
     "scionlab.trackers": {"scionlab.trackers", "scionlab.errors"},
     "scionlab.doctor": {
         "scionlab.doctor", "scionlab.sweep", "scionlab.training", "scionlab.problems", "scionlab.runs", "scionlab.spec",
-        "scionlab.provenance", "scionlab.errors", "scionlab",
+        "scionlab.provenance", "scionlab.host", "scionlab.errors", "scionlab",
     },
     "scionlab.tune": {
         "scionlab.tune", "scionlab.sweep", "scionlab.training", "scionlab.runs", "scionlab.spec", "scionlab.times",

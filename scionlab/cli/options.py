@@ -101,6 +101,15 @@ Stack = Annotated[
     int | None,
     typer.Option(min=1, help="trials of one shape trained together as one model; default: what is fastest"),
 ]
+AUTO = "auto"
+MicroBatch = Annotated[
+    str,
+    typer.Option(
+        "--micro-batch",
+        metavar="N|auto",
+        help="read larger batches in parts of N examples; auto: of what fits into memory; 0: always whole",
+    ),
+]
 CHECKPOINT_MINUTES = 5.0  # the default of the next
 CheckpointMinutes = Annotated[
     float,
@@ -126,6 +135,17 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document and 
 # Logs have no width: tables in them are not squeezed into 80 columns.
 out = Console(soft_wrap=True, highlight=False, markup=False, width=None if Console().is_terminal else 120)
 err = Console(stderr=True, highlight=False, markup=False)
+
+
+def examples_of(micro_batch: str) -> int | None:
+    """What --micro-batch says: a number of examples, or None for what fits; UserError for anything else."""
+    if micro_batch == AUTO:
+        return None
+    if not micro_batch.isdecimal():
+        raise UserError(
+            f"micro_batch: {micro_batch!r} is not allowed: it must be auto, or a number of examples, at least 0"
+        )
+    return int(micro_batch)
 
 
 def stop_when_asked() -> None:

@@ -7,6 +7,7 @@ import typer
 
 from scionlab.cli.completion import complete_experiment, complete_optimizer
 from scionlab.cli.options import (
+    AUTO,
     CHECKPOINT_MINUTES,
     HERE,
     CheckpointMinutes,
@@ -14,6 +15,7 @@ from scionlab.cli.options import (
     DryRun,
     Executor,
     Json,
+    MicroBatch,
     PresetName,
     Runs,
     Stack,
@@ -22,6 +24,7 @@ from scionlab.cli.options import (
     Workers,
     app,
     err,
+    examples_of,
     out,
     print_json,
     stop_when_asked,
@@ -30,7 +33,7 @@ from scionlab.cli.options import (
 if TYPE_CHECKING:
     from scionlab.runs.store import RunStore
     from scionlab.spec import Experiment
-    from scionlab.sweep import SweepResult
+    from scionlab.sweep import How, SweepResult
 
 
 @app.command()
@@ -76,6 +79,7 @@ def run(
     ] = None,
     compile: Compile = "auto",
     stack: Stack = None,
+    micro_batch: MicroBatch = AUTO,
     checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
     track: Track = None,
     without_gpu: WithoutGpu = False,
@@ -121,10 +125,10 @@ def run(
     study(spec.study).check(spec.settings)
     if seeds or more_rates or finer_rates:
         spec = extend_preset(spec, preset, seeds or 1, more_rates or 0, finer_rates)
-    how = How(compile, stack, checkpoint_minutes)
+    how = How(compile, stack, checkpoint_minutes, examples_of(micro_batch))
     store = results.store()
     if dry_run:
-        _dry_run(spec, preset, store, workers, as_json)
+        _dry_run(spec, preset, store, workers, how, as_json)
         return
     if not without_gpu:
         check_gpu(preset, [trial.device for trial in spec.preset(preset).trials])
@@ -147,18 +151,23 @@ def run(
         raise typer.Exit(1)
 
 
-def _dry_run(spec: "Experiment", preset: str, store: "RunStore", workers: int | None, as_json: bool) -> None:
+def _dry_run(
+    spec: "Experiment", preset: str, store: "RunStore", workers: int | None, how: "How", as_json: bool
+) -> None:
     from scionlab.cli import terminal
     from scionlab.sweep import default_workers, plan_sweep
     from scionlab.sweep.estimate import estimate_seconds
+    from scionlab.sweep.micro import largest
 
     plan = plan_sweep(spec, preset, store)
     at_once = workers or default_workers(plan)
+    most = largest(plan.todo, how.micro_batch, at_once)
     kept = len({cell.trial_id for cell in plan.todo} & store.checkpoints.trial_ids())
     if not as_json:
         out.print(f"{spec.name}/{preset}: {spec.preset(preset).about}")
         terminal.print_plan(plan, store.runs(), at_once, out)
         terminal.print_kept(kept, out)
+        terminal.print_memory(most, out)
         return
     print_json(
         {
@@ -171,6 +180,8 @@ def _dry_run(spec: "Experiment", preset: str, store: "RunStore", workers: int | 
             "flops": sum(cell.flops for cell in plan.todo),
             "workers": at_once,
             "seconds": estimate_seconds(plan.todo, store.runs()) / at_once,
+            "memory_bytes": most and most.bytes,
+            "micro_batch": most and most.micro_batch,
         }
     )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from analysis.fits.advice import Advice
     from analysis.studies.table import Fit
     from scionlab.sweep import SweepResult
+    from scionlab.sweep.micro import Largest
     from scionlab.sweep.plan import Cell, Plan
 
 
@@ -74,6 +75,20 @@ def print_kept(count: int, console: Console) -> None:
     """How many of the trials left have a checkpoint, if any."""
     if count:
         console.print(f"{count} of the trials left {'goes' if count == 1 else 'go'} on from a checkpoint")
+
+
+def print_memory(most: Largest | None, console: Console) -> None:
+    """What the largest of the trials left takes, and how its batches are read."""
+    if most is None:
+        return
+    trial = most.cell.trial
+    batch = max(stage.batch_size for stage in trial.plan)
+    how = f"parts of {most.micro_batch}" if 0 < most.micro_batch < batch else "whole"
+    free = "" if most.free is None else f" of {most.free / 1e9:.1f} GB free to a worker"
+    console.print(
+        f"memory: about {most.bytes / 1e9:.1f} GB{free} for the largest trial ({trial.optimizer}, width {trial.width}, "
+        f"batch {batch}), batches read {'in ' if how != 'whole' else ''}{how}"
+    )
 
 
 def _span(values: Iterable[int]) -> str:

@@ -10,11 +10,13 @@ import typer
 
 from scionlab.cli.completion import choices
 from scionlab.cli.options import (
+    AUTO,
     CHECKPOINT_MINUTES,
     CheckpointMinutes,
     DryRun,
     Executor,
     Json,
+    MicroBatch,
     PresetName,
     Results,
     Stack,
@@ -23,6 +25,7 @@ from scionlab.cli.options import (
     Workers,
     app,
     err,
+    examples_of,
     out,
     print_json,
     stop_when_asked,
@@ -119,6 +122,7 @@ def transfer(
     workers: Workers = None,
     compile: Compile = "auto",
     stack: Stack = None,
+    micro_batch: MicroBatch = AUTO,
     checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
     track: Track = None,
     without_gpu: WithoutGpu = False,
@@ -129,7 +133,7 @@ def transfer(
 
     Needs the searches of `scionlab tune`, and makes as many at every target, one with each seed of search_seeds. What
     both ways found with the same seed is trained with fresh seeds, as an ordinary sweep, and compared. It is this sweep
-    that --stack, --checkpoint-minutes and --track are for.
+    that --stack, --micro-batch, --checkpoint-minutes and --track are for.
 
     Examples:
 
@@ -148,7 +152,8 @@ def transfer(
     from scionlab.tune.run import tune as make
     from scionlab.tune.search import chosen_methods, make_searches
 
-    spec, store, how = load_transfer(experiment), _store(results), How(compile, stack, checkpoint_minutes)
+    spec, store = load_transfer(experiment), _store(results)
+    how = How(compile, stack, checkpoint_minutes, examples_of(micro_batch))
     chosen = spec.preset(preset)
     if not without_gpu and not dry_run:
         check_gpu(preset, chosen.devices)

@@ -121,6 +121,18 @@ RUNS = Table(
             NOT_SAID,
         ),
         Column(
+            "micro_batch",
+            INT,
+            "examples of the parts that batches were read in; 0 is whole. The numbers differ by rounding",
+            NOT_SAID,
+        ),
+        Column(
+            "micro_batch_note",
+            STR,
+            "that CUDA ran out of memory and halved them, or why batches stayed whole",
+            "nothing to say, the trial failed, or the row is older than this column",
+        ),
+        Column(
             "gradient_calls",
             INT,
             "gradients of batches that the method took; more than `steps_done` where a step takes several",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scionlab.errors import UserError, unknown
 from scionlab.sweep.compiling import MODES, shape_of, shapes_to_compile
-from scionlab.sweep.plan import Plan
+from scionlab.sweep.plan import Cell, Plan
 from scionlab.sweep.stacking import make_tasks, stack_sizes
 from scionlab.sweep.tasks import Task, longest_first
 
@@ -21,13 +21,15 @@ class How:
     compile: "auto" where it pays, "always" or "never".
     stack: the number of trials in a stack, 1 for none, None for what is fastest.
     checkpoint_minutes: minutes from one checkpoint of a trial to the next; inf for none on the way.
+    micro_batch: examples of the parts that larger batches are read in, 0 for whole batches, None for what fits.
 
-    Raises UserError for an unknown `compile`, a `stack` below 1 and minutes that are not above 0.
+    Raises UserError for an unknown `compile`, a `stack` below 1, minutes that are not above 0, a `micro_batch` below 0.
     """
 
     compile: str = "auto"
     stack: int | None = None
     checkpoint_minutes: float = 5.0
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         if self.compile not in MODES:
@@ -36,15 +38,32 @@ class How:
             raise UserError(f"stack: {self.stack} is not allowed: it must be at least 1")
         if not self.checkpoint_minutes > 0:
             raise UserError(f"checkpoint_minutes: {self.checkpoint_minutes} is not allowed: it must be above 0")
+        if self.micro_batch is not None and self.micro_batch < 0:
+            raise UserError(f"micro_batch: {self.micro_batch} is not allowed: it must be auto, or at least 0")
+
+    def in_parts(self, cell: Cell) -> bool:
+        """Whether batches of a cell are to be cut, as asked for; then it is trained alone."""
+        most = max(stage.batch_size for stage in cell.trial.plan)
+        return bool(self.micro_batch) and most > (self.micro_batch or 0)
 
 
 def arrange(plan: Plan, workers: int, cache: Path, how: How) -> list[Task]:
     """Tasks for what is to do, in the order they are to be started in; `cache` is the file of measured stack sizes."""
-    sizes = stack_sizes(plan.cells, workers, cache, how.stack)
+    whole = [cell for cell in plan.cells if not how.in_parts(cell)]
+    sizes = stack_sizes(whole, workers, cache, how.stack)
     shapes = shapes_to_compile(make_tasks(plan.cells, sizes, workers), workers, how.compile)
     tasks = make_tasks(plan.todo, sizes, workers)
     kept = 60 * how.checkpoint_minutes
-    ordered = longest_first(replace(task, compile=shape_of(task) in shapes, interval_s=kept) for task in tasks)
+    ordered = longest_first(
+        replace(
+            task,
+            compile=shape_of(task) in shapes,
+            interval_s=kept,
+            micro_batch=how.micro_batch,
+            workers=workers,
+        )
+        for task in tasks
+    )
     first: dict[object, Task] = {}
     for task in ordered:
         if task.compile:

@@ -18,6 +18,7 @@ from scionlab.problems.data import Source
 from scionlab.problems.own_model import model_sha256, optimizer_sha256
 from scionlab.runs.store import FINISHED, RunStore
 from scionlab.sweep.keeping import Keeper, StoppedError, say
+from scionlab.sweep.micro import micro_batch
 from scionlab.sweep.plan import Cell
 from scionlab.sweep.poison import PoisonedError, poison
 from scionlab.sweep.tasks import Task
@@ -118,7 +119,8 @@ def _train(
     if task.stacked:
         return train_stack(trials, corpus, task.compile, listeners)
     keeper = Keeper(store.checkpoints, task.cells[0].trial_id, task.interval_s, stopping, warn)
-    return [keeper.train(lambda: Run(trials[0], corpus, task.compile, listeners[0]))]
+    size = micro_batch(trials[0], corpus, task.micro_batch, task.workers)
+    return [keeper.train(lambda: Run(trials[0], corpus, task.compile, listeners[0], size))]
 
 
 def _data(task: Task) -> Source:

@@ -13,13 +13,17 @@ class Task:
     """Cells that are trained together, mostly one. `compile` says whether their gradients are compiled.
 
     `stacked` says whether they are a stack: one cell can be, where others of its sweep have been trained before.
-    `interval_s` are the seconds from one checkpoint to the next of a cell that is trained alone.
+    `interval_s` are the seconds from one checkpoint to the next of a cell that is trained alone. `micro_batch` are the
+    examples of the parts that its batches are read in, 0 for whole and None for what fits into the share of one of
+    `workers` (`scionlab.sweep.micro`).
     """
 
     cells: tuple[Cell, ...]
     compile: bool = False
     stacked: bool = False
     interval_s: float = math.inf
+    micro_batch: int | None = None
+    workers: int = 1
 
     @property
     def cost(self) -> float:

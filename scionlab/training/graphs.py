@@ -105,6 +105,8 @@ class Compiler:
             with flushed_denormals(), dynamo.patch(recompile_limit=MAX_GRAPHS), inductor.patch(compile_threads=1):
                 graph = torch.compile(make(), dynamic=False)
                 found = graph(*arguments)
+        except torch.OutOfMemoryError:  # parts of half the size may be compiled
+            raise
         except Exception as error:  # of many kinds; a mistake in the model comes up again in eager mode
             return self._without(key, f"{type(error).__name__}: {str(error).splitlines()[0]}")
         finally:

@@ -13,6 +13,7 @@ from torch import Tensor
 from scionlab.optim.method import Batch, Reading, Weights
 from scionlab.problems.data import PerExample
 from scionlab.training.graphs import Compiler, loss_and_gradients, shape_key
+from scionlab.training.parts import Parts
 from scionlab.training.passes import Passes
 
 
@@ -20,15 +21,19 @@ class ModelOracle:
     """Loss and gradients of one run's model.
 
     `step` is the number of the step under way, of which what the model draws follows. Where a sampler `listens`, what
-    the single examples of the last reading came to is kept as `heard`. With `micro_batch` a batch of more examples is
-    read in parts of so many: their losses and gradients are averaged, which is the same up to rounding, and memory is
-    that of a part.
+    the single examples of the last reading came to is kept as `heard`, of whole batches. With `micro_batch` a batch of
+    more examples is read in parts of so many: their losses and gradients are averaged, which is the same up to
+    rounding, and memory is that of a part (`scionlab.training.parts`). Out of CUDA's memory a batch is read again, in
+    parts of half the size: weights are where they were, and the draws are the same.
     """
 
     def __init__(self, passes: Passes, compiled: bool = False, micro_batch: int = 0, listens: bool = False) -> None:
         may_compile = passes.source.traceable and not passes.source.players
         self.passes, self.compiler = passes, Compiler(compiled and may_compile and not listens)
-        self.micro_batch, self.listens, self.calls, self.step = micro_batch, listens, 0, 0
+        self.parts, self.calls, self.step = Parts(passes, micro_batch), 0, 0
+        self.listens = listens
+        if listens:
+            self.parts.kept_whole = "batches stay whole: the sampler hears of their examples"
         self.heard: PerExample | None = None
         self.weights: Weights = dict(passes.model.named_parameters())
         self.detached = {name: weight.detach() for name, weight in self.weights.items()}
@@ -39,12 +44,15 @@ class ModelOracle:
         """The mean loss of a batch and its gradients at `weights`, by default the model's own."""
         self.calls += 1
         self.heard = None
-        buffers = self.buffers if statistics else {name: buffer.clone() for name, buffer in self.buffers.items()}
-        with self.passes.draws(self.step):
-            if not 0 < self.micro_batch < len(batch):
-                return self._read(batch, weights, buffers)
-            parts = batch.split(self.micro_batch)
-            return averaged((len(part) / len(batch), self._read(part, weights, buffers)) for part in parts)
+
+        def read(parts: list[tuple[float, Batch]]) -> Reading:
+            buffers = self.buffers if statistics else {name: buffer.clone() for name, buffer in self.buffers.items()}
+            with self.passes.draws(self.step):
+                if len(parts) == 1:
+                    return self._read(parts[0][1], weights, buffers)
+                return averaged((share, self._read(part, weights, buffers)) for share, part in parts)
+
+        return self.parts.reading(batch, read)
 
     def _read(self, batch: Batch, weights: Weights | None, buffers: Weights) -> Reading:
         points = {**self.detached, **{name: weight.detach() for name, weight in (weights or {}).items()}}
@@ -62,22 +70,15 @@ class ModelOracle:
     def _differentiate(self, batch: Batch, points: Weights, tensors: Weights | None) -> Reading:
         """In eager mode: at `points`, which are among the `tensors` that take the place of the model's own."""
         passes, source = self.passes, self.passes.source
+        if batch.weights is None and not self.listens and not source.players:
+            return differentiated(passes.loss(batch.examples, tensors), points)
         outputs, targets, loss = passes.forward(batch.examples, tensors)
-        if batch.weights is None and not self.listens:
-            if source.players:
-                return field(source.losses(outputs, targets), points, source.players)
-            return differentiated(loss, points)
+        if source.players:
+            return field(source.losses(outputs, targets), points, source.players)
         examples = source.per_example(outputs, targets)
         if self.listens:
-            self._hear(examples)
+            self.heard = PerExample(examples.losses.detach(), examples.errors)
         return differentiated(loss if batch.weights is None else (batch.weights * examples.losses).mean(), points)
-
-    def _hear(self, examples: PerExample) -> None:
-        """Keep what a reading's examples came to; of a batch in parts, behind those of the parts before."""
-        parts = [examples] if self.heard is None else [self.heard, examples]
-        errors = [part.errors for part in parts if part.errors is not None]
-        losses = torch.cat([part.losses.detach() for part in parts])
-        self.heard = PerExample(losses, torch.cat(errors) if errors else None)
 
     def _unused(self, batch: Tensor, points: Weights, gradients: Weights) -> set[str]:
         """Parameters that this batch's loss does not depend on, as of an expert that no token is sent to.
@@ -137,8 +138,13 @@ def averaged(readings: Iterable[tuple[float, Reading]]) -> Reading:
     gradients: dict[str, Tensor] = {}
     for share, reading in readings:
         loss = reading.loss * share if loss is None else loss.add_(reading.loss, alpha=share)
-        for name, gradient in reading.gradients.items():
-            gradients[name] = gradient * share if name not in gradients else gradients[name].add_(gradient, alpha=share)
+        _add(gradients, reading.gradients, share)
+        del reading  # before the next part is read
     if loss is None:
         raise AssertionError("averaged: there is no part")
     return Reading(loss, gradients)
+
+
+def _add(total: dict[str, Tensor], gradients: dict[str, Tensor], share: float) -> None:
+    for name, gradient in gradients.items():
+        total[name] = gradient * share if name not in total else total[name].add_(gradient, alpha=share)

@@ -11,7 +11,10 @@ from torch.func import functional_call
 
 from scionlab.own.randomness import Stream, Use
 from scionlab.problems.data import Source
+from scionlab.problems.models import chunks
+from scionlab.problems.models.gpt import GPT
 from scionlab.spec import Trial
+from scionlab.training.parts import cut
 
 # Fewer tokens in a pass cost nearly as much time: it is spent on calling the operations.
 VALIDATION_TOKENS = 2**11
@@ -57,6 +60,10 @@ def known(accuracy: float) -> float | None:
     return None if math.isnan(accuracy) else accuracy
 
 
+# Of a batch: losses and right answers summed, and by group.
+Totals = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
 class Passes:
     """A model on batches of its data, on the trial's device and in its precision. Losses are means, in nats."""
 
@@ -73,9 +80,28 @@ class Passes:
     def forward(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The model's output on a batch, the targets, and the loss; of `weights` by name instead of its own."""
         inputs, targets = self.source.unpack(batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.dtype == "bfloat16"):
-            outputs = self.model(inputs) if weights is None else functional_call(self.model, dict(weights), (inputs,))
+        outputs = self._call((inputs,), weights)
         return outputs, targets, self.source.loss(outputs, targets)
+
+    def _call(self, arguments: tuple[Tensor, ...], weights: Mapping[str, Tensor] | None) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.dtype == "bfloat16"):
+            if weights is None:
+                outputs: Tensor = self.model(*arguments)
+            else:
+                outputs = functional_call(self.model, dict(weights), arguments)
+        return outputs
+
+    def _loss_in_chunks(self, batch: Tensor, weights: Mapping[str, Tensor] | None) -> Tensor | None:
+        """The loss of a batch whose logits would be large, without them; None where the plain loss serves."""
+        if not isinstance(self.model, GPT) or not self.source.is_cross_entropy:
+            return None
+        vocabulary = self.model.config.vocab_size
+        if vocabulary < chunks.LARGE_VOCABULARY:
+            return None
+        inputs, targets = self.source.unpack(batch)
+        if targets.is_floating_point() or targets.ndim < 2 or not chunks.serve(targets.numel(), vocabulary):
+            return None
+        return self._call((inputs, targets), weights)
 
     def draws(self, step: int, use: Use = Use.TRAINING_STEP) -> AbstractContextManager[None]:
         """What a model of the caller's draws in this block, as dropout does, follows from seed, step and use."""
@@ -101,7 +127,8 @@ class Passes:
 
     def loss(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Mean loss of a batch, 0-d."""
-        return self.forward(batch, weights)[2]
+        found = self._loss_in_chunks(batch, weights)
+        return self.forward(batch, weights)[2] if found is None else found
 
     def totals(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Of a batch, in float64: (2,), the loss summed over the examples and how many are classified correctly; and
@@ -109,6 +136,10 @@ class Passes:
 
         What is not known is NaN; without groups, G is 0.
         """
+        in_chunks = None if self.source.groups else self._loss_in_chunks(batch, weights)
+        if in_chunks is not None:  # of a text, where nothing is classified
+            whole = torch.stack([in_chunks.double() * len(batch), in_chunks.double() * math.nan])
+            return whole, whole.new_empty(0, 3)
         outputs, targets, loss = self.forward(batch, weights)
         correct = self.source.correct(outputs, targets)
         right = torch.full_like(loss, math.nan) if correct is None else correct
@@ -116,17 +147,24 @@ class Passes:
         return whole, self.source.tally(outputs, targets) if self.source.groups else whole.new_empty(0, 3)
 
     @torch.no_grad()
-    def validate(
-        self, examples: Tensor, totals: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def validate(self, examples: Tensor, totals: Totals | None = None, most: int = 0) -> tuple[Tensor, Tensor]:
         """Over the examples: mean loss and accuracy, (2,), and the same with the count of every group, (G, 3).
 
         With `totals` of a batch that have further axes in front, (…, 2) and (…, G, 3); by default they are its own.
-        Batches have `validation_batch` examples.
+        Batches have `validation_batch` examples; with `most` they are read in parts of so many, which changes the sums
+        by rounding.
         """
         count = totals or self.totals
+        batches = map(self.to_device, examples.split(validation_batch(self.trial)))
         with self.evaluating():
-            parts = [count(self.to_device(part)) for part in examples.split(validation_batch(self.trial))]
-        whole, groups = (torch.as_tensor(sum(of_parts)) for of_parts in zip(*parts, strict=True))
+            found = [self._in_parts(batch, count, most) if 0 < most < len(batch) else count(batch) for batch in batches]
+        whole, groups = (torch.as_tensor(sum(of_batches)) for of_batches in zip(*found, strict=True))
         counts = groups[..., 2:]
         return whole / len(examples), torch.cat([groups[..., :2] / counts, counts], dim=-1)
+
+    def _in_parts(self, batch: Tensor, count: Totals, most: int) -> tuple[Tensor, Tensor]:
+        """Totals of a batch from those of its parts."""
+        found = [(len(batch) * share / len(part), *count(part)) for share, part in cut(self.source, batch, most)]
+        loss = torch.stack([weight * whole[..., 0] for weight, whole, _ in found]).sum(0)
+        right = torch.stack([whole[..., 1] for _, whole, _ in found]).sum(0)
+        return torch.stack([loss, right], dim=-1), torch.stack([groups for _, _, groups in found]).sum(0)

@@ -35,18 +35,20 @@ from scionlab.training.prepare import build, flops_per_call, identity, training_
 from scionlab.training.scores import score_rows
 
 # Raise it when a saved run holds other things.
-STATE_VERSION = 2
+STATE_VERSION = 3
 # What a saved run holds besides its trial, model, method and place in the text.
 PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "scores", "validations", "seen_before")
 
 
-def train(trial: Trial, corpus: Source, compiled: bool = False, on_row: OnRow | None = None) -> Outcome:
+def train(
+    trial: Trial, corpus: Source, compiled: bool = False, on_row: OnRow | None = None, micro_batch: int = 0
+) -> Outcome:
     """Train a resolved trial. Ends early with status `diverged` on a loss that is not finite or too large.
 
     `compiled` takes the gradients from a compiled graph (`scionlab.training.graphs`); `on_row` hears of every row
-    of the curve as it is logged.
+    of the curve as it is logged. Batches of more than `micro_batch` examples are read in parts of so many; 0 for none.
     """
-    run = Run(trial, corpus, compiled, on_row)
+    run = Run(trial, corpus, compiled, on_row, micro_batch)
     while not run.finished:
         run.run_stage()
     return run.outcome()
@@ -68,7 +70,14 @@ class Run:
     On a CPU the numbers are those of the run that was never saved, bit for bit. Raises UserError for a text too short.
     """
 
-    def __init__(self, trial: Trial, corpus: Source, compiled: bool = False, on_row: OnRow | None = None) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        corpus: Source,
+        compiled: bool = False,
+        on_row: OnRow | None = None,
+        micro_batch: int = 0,
+    ) -> None:
         self.trial, self.corpus, self.plan, self.steps = trial, corpus, trial.plan, trial.steps
         self.device = torch.device(trial.device)
         self.stage, self.step, self.tokens, self.flops = 0, 0, 0, 0  # stages ended, steps taken, tokens seen
@@ -89,7 +98,8 @@ class Run:
             self.model.to(self.device)
             self.passes = Passes(self.model, corpus, trial)
             self.windows = self._training_windows(0)
-            self.oracle = ModelOracle(self.passes, compiled and not trial.has_own_sampler, listens=self.windows.listens)
+            may_compile = compiled and not trial.has_own_sampler
+            self.oracle = ModelOracle(self.passes, may_compile, micro_batch, self.windows.listens)
             self.clipping = Clipping(trial, self.claims) if trial.clip_norm else None
             averaged = get_ema_multi_avg_fn(trial.ema)
             self.average = AveragedModel(self.model, multi_avg_fn=averaged) if trial.ema else None
@@ -137,7 +147,7 @@ class Run:
         done["gradient_calls"] = self.oracle.calls
         if self.clipping is not None:
             done["clipped_share"] = self.clipping.clipped / self.step
-        how = {**self.oracle.compiler.columns(), "stack": 0}
+        how = {**self.oracle.compiler.columns(), **self.oracle.parts.columns(), "stack": 0}
         summary = self.log.summary(self.corpus, (val_loss, accuracy), {**done, **how}, self.clock.seconds)
         return Outcome(summary, rows, self.layers, self.scores)
 
@@ -156,6 +166,7 @@ class Run:
             "watch": self.watch.state_dict(),
             "seconds": self.clock.seconds,
             "calls": self.oracle.calls,
+            "parts": self.oracle.parts.state_dict(),
             "initial_loss": self.log.initial_loss,
             "curve": self.log.curve,
             **{name: getattr(self, name) for name in PROGRESS},
@@ -172,6 +183,7 @@ class Run:
         for name in PROGRESS:
             setattr(self, name, state[name])
         self.clock.seconds, self.oracle.calls = state["seconds"], state["calls"]
+        self.oracle.parts.load_state_dict(state["parts"])
         self.log.initial_loss, self.log.curve = state["initial_loss"], state["curve"]
         self.windows = self._training_windows(self.stage)
         self.windows.load_state_dict(state["windows"])
@@ -299,7 +311,8 @@ class Run:
         Of the average of the weights, where the trial takes one. Adds the groups' rows to the scores.
         """
         passes = self.passes if self.average is None else Passes(self.average.module, self.corpus, self.trial)
-        whole, groups = passes.validate(self.validation)
+        most = math.ceil(self.oracle.parts.size * self._now.seq_len / self.trial.val_seq_len)
+        whole, groups = passes.validate(self.validation, most=most)
         self.scores = [row for row in self.scores if row["step"] != self.step]  # the last step may have had its own
         self.scores += score_rows(self.corpus, self.step, groups)
         loss, accuracy = whole.tolist()

@@ -227,8 +227,9 @@ class Stack:
         """Validate the finished trials, and sum each up."""
         with self._at_work():
             scores = list(zip(*self._validate(), strict=True)) if None in self.ended else []
-        seconds, compiler = self.clock.seconds / len(self.trials), self.oracle.compiler.columns()
-        how = {**compiler, "compile_s": compiler["compile_s"] / len(self.trials), "stack": len(self.trials)}
+        count = len(self.trials)
+        seconds, compiler = self.clock.seconds / count, self.oracle.compiler.columns()
+        how = {**compiler, "compile_s": compiler["compile_s"] / count, "stack": count, "micro_batch": 0}
         found = []
         for n, ended in enumerate(self.ended):
             loss, accuracy, groups = scores[n] if ended is None else (None, None, None)

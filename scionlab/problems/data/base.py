@@ -250,6 +250,15 @@ class Source(ABC):
     def unpack(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """The model's inputs and the targets of its outputs."""
 
+    @property
+    def is_cross_entropy(self) -> bool:
+        """Whether the loss is the mean cross-entropy of those integer targets that are not −100, over the last axis.
+
+        Then it may be found without the outputs, in chunks (`scionlab.problems.models.chunks`), where targets have
+        more than one axis: `correct` is not asked there.
+        """
+        return False
+
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss over the batch, a 0-d tensor; of a game, its first player's."""

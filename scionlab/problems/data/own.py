@@ -221,6 +221,11 @@ class OwnData(Source):
             raise UserError(f"data: the loss of {self.name!r} is {described(found)}; it must be loss(outputs, targets)")
         return None if found is None else found
 
+    @property
+    def is_cross_entropy(self) -> bool:
+        """Of integer targets, unless the caller has a loss."""
+        return self.own_loss is None
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The caller's loss, else cross-entropy in nats or mean squared error."""
         if self.own_loss is not None:

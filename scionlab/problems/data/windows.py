@@ -68,6 +68,11 @@ class Corpus(Source):
         """Bytes and their next bytes, each (B, S)."""
         return batch[:, :-1], batch[:, 1:]
 
+    @property
+    def is_cross_entropy(self) -> bool:
+        """It is."""
+        return True
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of the next byte, in nats; `outputs` are logits (B, S, 256)."""
         return F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten())

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scionlab.problems.models.chunks import mean_cross_entropy
 from scionlab.problems.models.residual import residual_scale
 
 MLP_RATIO = 4
@@ -116,12 +117,16 @@ class GPT(nn.Module):
         if config.tied:
             self.head.weight = self.embed.weight
 
-    def forward(self, tokens_BS: Tensor) -> Tensor:
+    def forward(self, tokens_BS: Tensor, targets_BS: Tensor | None = None) -> Tensor:
+        """Logits; with targets their mean cross-entropy in their place, by chunks (`models.chunks`)."""
         cos_SE, sin_SE = rotary_angles(tokens_BS.shape[1], self.config.head_dim, tokens_BS.device)
         x_BSD = self.embed(tokens_BS)
         for block in self.blocks:
             x_BSD = block(x_BSD, cos_SE, sin_SE)
-        return self.output_scale * self.head(_rms_norm(x_BSD))
+        x_BSD = _rms_norm(x_BSD)
+        if targets_BS is not None:
+            return mean_cross_entropy(x_BSD, self.head.weight, targets_BS, self.output_scale)
+        return self.output_scale * self.head(x_BSD)
 
 
 def n_params(config: GPTConfig) -> int:

@@ -132,7 +132,7 @@ def test_cells_that_fail_together_are_trained_alone_and_only_the_one_at_fault_fa
     def no_memory(trials, corpus, compiled, on_rows):
         raise MemoryError("for so many")
 
-    def fails_on_one(trial, corpus, compiled, on_row):
+    def fails_on_one(trial, corpus, compiled, on_row, micro_batch):
         if trial.seed == 2:
             raise RuntimeError("boom")
         return real(trial, corpus, compiled)

@@ -158,7 +158,7 @@ def test_exponential_weights_are_the_sum_of_what_was_heard():
 def test_a_run_that_was_saved_goes_on_bit_for_bit(sampler, micro_batch):
     def started():
         run = Run(trial(sampler), digits())
-        run.oracle.micro_batch = micro_batch
+        run.oracle.parts.size = micro_batch
         return run
 
     def finished(run):
@@ -227,3 +227,19 @@ def test_the_mean_of_single_losses_is_the_loss(data):
     torch.testing.assert_close(examples.losses.mean(), source.loss(outputs, targets))
     if examples.errors is not None:
         assert 6 - examples.errors.sum() == source.correct(outputs, targets)
+
+
+def test_weighted_batches_are_read_in_parts_and_those_that_are_listened_to_whole():
+    run = Run(trial("Weighted"), digits(), micro_batch=3)
+    batch = run.feed.next_batch()
+    whole = Run(trial("Weighted"), digits()).oracle.at(batch)
+    parts = run.oracle.at(batch)
+    torch.testing.assert_close(parts.loss, whole.loss)
+    torch.testing.assert_close(parts.gradients, whole.gradients)
+    assert run.oracle.parts.used == 3
+    listening = Run(trial("ClassFocused"), digits(), micro_batch=3)
+    listening.run_steps(1)
+    assert (
+        listening.oracle.parts.columns()["micro_batch_note"]
+        == "batches stay whole: the sampler hears of their examples"
+    )
