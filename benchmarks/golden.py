@@ -30,7 +30,7 @@ from scionlab.training.stack import can_stack, stack_key
 
 HOW = ("eager", "stacked", "compiled")
 # What a summary says besides the numbers.
-APART = {"wall_time_s", "tokens_per_s", "compile_s", "compile_note", "gradient_calls"}
+APART = {"wall_time_s", "tokens_per_s", "compile_s", "compile_note", "gradient_calls", "stem_steps"}
 # Trials in a stack; more give no other numbers.
 STACK = 8
 

@@ -52,7 +52,7 @@ WIDTHS = (64, 96, 128, 160)
 KINDS = ("SIGKILL driver", "SIGTERM worker", "SIGTERM driver", "SIGKILL worker")
 LATEST_S = 30.0  # seconds from a call, or from the kill before, to the next one
 # What may differ between two runs of a trial.
-CIRCUMSTANCES = ["wall_time_s", "tokens_per_s", "started_at", "git_commit", "compile_s"]
+CIRCUMSTANCES = ["wall_time_s", "tokens_per_s", "started_at", "git_commit", "compile_s", "stem_steps"]
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,19 @@ RUNS = Table(
             "not images, diverged or failed",
         ),
         Column("train_loss", REAL, "training loss over the last tenth of the curve, nats per token", NO_RESULT),
-        Column("wall_time_s", REAL, "seconds for building, training, probing and validating the trial", NO_RESULT),
-        Column("tokens_per_s", REAL, "training tokens ÷ wall_time_s", NO_RESULT),
+        Column(
+            "wall_time_s",
+            REAL,
+            "seconds for building, training, probing and validating the trial; of seconds that several trials share, "
+            "as in a stack or a stem, an equal part",
+            NO_RESULT,
+        ),
+        Column(
+            "tokens_per_s",
+            REAL,
+            "training tokens ÷ wall_time_s; tokens of a stem are divided among its trials as its seconds are",
+            NO_RESULT,
+        ),
         Column("compiled", BOOL, "gradients came from compiled graphs; the numbers differ by rounding", NOT_SAID),
         Column("compile_s", REAL, "seconds of wall_time_s spent on compiling or loading graphs", NOT_SAID),
         Column("compile_note", STR, "why gradients were not compiled", "they were, or were not to be"),
@@ -131,6 +142,13 @@ RUNS = Table(
             STR,
             "that CUDA ran out of memory and halved them, or why batches stayed whole",
             "nothing to say, the trial failed, or the row is older than this column",
+        ),
+        Column(
+            "stem_steps",
+            INT,
+            "steps at its beginning that were trained once for several budgets; 0 is alone. The numbers are those of "
+            "the trial alone",
+            NOT_SAID,
         ),
         Column(
             "gradient_calls",

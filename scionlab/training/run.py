@@ -37,7 +37,10 @@ from scionlab.training.scores import score_rows
 # Raise it when a saved run holds other things.
 STATE_VERSION = 3
 # What a saved run holds besides its trial, model, method and place in the text.
-PROGRESS = ("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "scores", "validations", "seen_before")
+PROGRESS = (
+    *("stage", "step", "tokens", "flops", "diverged", "probes", "layers", "scores", "validations"),
+    *("seen_before", "stem_steps", "lent"),
+)
 
 
 def train(
@@ -81,6 +84,7 @@ class Run:
         self.trial, self.corpus, self.plan, self.steps = trial, corpus, trial.plan, trial.steps
         self.device = torch.device(trial.device)
         self.stage, self.step, self.tokens, self.flops = 0, 0, 0, 0  # stages ended, steps taken, tokens seen
+        self.stem_steps, self.lent = 0, 0.0  # steps of a stem it began with; their tokens that count for others
         self.clock, self.seen_before = Clock(), 0.0  # time at work; passes over the text in windows of other lengths
         self.diverged, self.log = False, Log(trial, on_row)
         self.probes: list[Row] = []
@@ -147,7 +151,10 @@ class Run:
         done["gradient_calls"] = self.oracle.calls
         if self.clipping is not None:
             done["clipped_share"] = self.clipping.clipped / self.step
-        how = {**self.oracle.compiler.columns(), **self.oracle.parts.columns(), "stack": 0}
+        how = {**self.oracle.compiler.columns(), **self.oracle.parts.columns()}
+        how |= {"stack": 0, "stem_steps": self.stem_steps}
+        if self.lent:  # seconds and tokens of a stem are shared out alike
+            how["tokens_per_s"] = (self.tokens - self.lent) / self.clock.seconds
         summary = self.log.summary(self.corpus, (val_loss, accuracy), {**done, **how}, self.clock.seconds)
         return Outcome(summary, rows, self.layers, self.scores)
 

@@ -229,7 +229,8 @@ class Stack:
             scores = list(zip(*self._validate(), strict=True)) if None in self.ended else []
         count = len(self.trials)
         seconds, compiler = self.clock.seconds / count, self.oracle.compiler.columns()
-        how = {**compiler, "compile_s": compiler["compile_s"] / count, "stack": count, "micro_batch": 0}
+        how = {**compiler, "compile_s": compiler["compile_s"] / count, "stack": count}
+        how |= {"micro_batch": 0, "stem_steps": 0}
         found = []
         for n, ended in enumerate(self.ended):
             loss, accuracy, groups = scores[n] if ended is None else (None, None, None)

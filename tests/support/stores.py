@@ -15,6 +15,7 @@ CIRCUMSTANCES = [
     "preset",
     "git_commit",
     "stack",
+    "stem_steps",
     "compile_s",
 ]
 
