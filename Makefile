@@ -10,12 +10,14 @@ PIP := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
 FROM = --preset "$(PRESET)" --results "$(RESULTS)"
 # OPTIMIZER=adam asks the question of an experiment of another method, whose own name is then batch-adam.
 OPTIMIZER ?=
-# How trials are trained: COMPILE=always|never, STACK=1 for none; what is fastest otherwise. MICRO_BATCH=N reads larger
-# batches in parts of N; what fits otherwise.
+# How trials are trained: COMPILE=always|never, STACK=1 for none, STEM=always|never; what is fastest otherwise.
+# MICRO_BATCH=N reads larger batches in parts of N; what fits otherwise.
 COMPILE ?=
 STACK ?=
+STEM ?=
 MICRO_BATCH ?=
-HOW = $(if $(COMPILE),--compile "$(COMPILE)") $(if $(STACK),--stack "$(STACK)") $(if $(MICRO_BATCH),--micro-batch "$(MICRO_BATCH)")
+HOW = $(if $(COMPILE),--compile "$(COMPILE)") $(if $(STACK),--stack "$(STACK)") $(if $(STEM),--stem "$(STEM)") \
+	$(if $(MICRO_BATCH),--micro-batch "$(MICRO_BATCH)")
 OTHER = $(if $(filter-out scion,$(OPTIMIZER)),-$(OPTIMIZER))
 BY = $(if $(OPTIMIZER),--optimizer "$(OPTIMIZER)")
 # A trial that failed (status 1) is a row like any other: the report is drawn all the same.

@@ -183,12 +183,14 @@ def _excluded(tables: SweepTables, of_diverged: str) -> list[str]:
 
 
 def _how(runs: pd.DataFrame) -> str:
-    """Which trials were compiled or stacked, for rows that say so."""
+    """Which trials were compiled, stacked, or began with a stem, for rows that say so."""
     if "stack" not in runs or runs["stack"].isna().all():
         return ""
     compiled, stacked = int(runs["compiled"].eq(True).sum()), int(runs["stack"].gt(0).sum())
     seconds = f" ({runs['compile_s'].sum():,.0f} s of it for compiling)" if compiled else ""
-    return f"; {compiled} of {len(runs)} with compiled gradients{seconds}, {stacked} in stacks"
+    stemmed = int(runs["stem_steps"].gt(0).sum()) if "stem_steps" in runs else 0
+    stems = f", {stemmed} from stems" if stemmed else ""
+    return f"; {compiled} of {len(runs)} with compiled gradients{seconds}, {stacked} in stacks{stems}"
 
 
 def _provenance(tables: SweepTables) -> dict[str, str]:

@@ -101,6 +101,13 @@ Stack = Annotated[
     int | None,
     typer.Option(min=1, help="trials of one shape trained together as one model; default: what is fastest"),
 ]
+Stem = Annotated[
+    str,
+    typer.Option(
+        help="train the steps once that budgets of one setting share: auto (where it is faster), always or never",
+        autocompletion=choices("auto", "always", "never"),
+    ),
+]
 AUTO = "auto"
 MicroBatch = Annotated[
     str,

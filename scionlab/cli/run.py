@@ -19,6 +19,7 @@ from scionlab.cli.options import (
     PresetName,
     Runs,
     Stack,
+    Stem,
     Track,
     WithoutGpu,
     Workers,
@@ -79,6 +80,7 @@ def run(
     ] = None,
     compile: Compile = "auto",
     stack: Stack = None,
+    stem: Stem = "auto",
     micro_batch: MicroBatch = AUTO,
     checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
     track: Track = None,
@@ -125,7 +127,7 @@ def run(
     study(spec.study).check(spec.settings)
     if seeds or more_rates or finer_rates:
         spec = extend_preset(spec, preset, seeds or 1, more_rates or 0, finer_rates)
-    how = How(compile, stack, checkpoint_minutes, examples_of(micro_batch))
+    how = How(compile, stack, checkpoint_minutes, stem, examples_of(micro_batch))
     store = results.store()
     if dry_run:
         _dry_run(spec, preset, store, workers, how, as_json)
@@ -156,16 +158,19 @@ def _dry_run(
 ) -> None:
     from scionlab.cli import terminal
     from scionlab.sweep import default_workers, plan_sweep
+    from scionlab.sweep.arrange import planned_stems
     from scionlab.sweep.estimate import estimate_seconds
     from scionlab.sweep.micro import largest
+    from scionlab.sweep.stems import shares_of, with_stems
 
     plan = plan_sweep(spec, preset, store)
     at_once = workers or default_workers(plan)
     most = largest(plan.todo, how.micro_batch, at_once)
+    tasks = with_stems(plan.todo, planned_stems(plan, at_once, how))
     kept = len({cell.trial_id for cell in plan.todo} & store.checkpoints.trial_ids())
     if not as_json:
         out.print(f"{spec.name}/{preset}: {spec.preset(preset).about}")
-        terminal.print_plan(plan, store.runs(), at_once, out)
+        terminal.print_plan(plan, tasks, store.runs(), at_once, out)
         terminal.print_kept(kept, out)
         terminal.print_memory(most, out)
         return
@@ -178,8 +183,11 @@ def _dry_run(
             "kept": kept,
             "tokens": sum(cell.trial.exact_tokens for cell in plan.todo),
             "flops": sum(cell.flops for cell in plan.todo),
+            "stems": sum(task.stem for task in tasks),
+            "tokens_trained": sum(task.tokens for task in tasks),
+            "flops_trained": sum(task.flops for task in tasks),
             "workers": at_once,
-            "seconds": estimate_seconds(plan.todo, store.runs()) / at_once,
+            "seconds": estimate_seconds(plan.todo, store.runs(), shares_of(tasks)) / at_once,
             "memory_bytes": most and most.bytes,
             "micro_batch": most and most.micro_batch,
         }

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from scionlab.sweep import SweepResult
     from scionlab.sweep.micro import Largest
     from scionlab.sweep.plan import Cell, Plan
+    from scionlab.sweep.tasks import Task
 
 
-def print_plan(plan: Plan, runs: pd.DataFrame, workers: int, console: Console) -> None:
-    """The cells of a dry run by optimizer, width and budget, and their cost in tokens, FLOPs and time."""
+def print_plan(plan: Plan, tasks: Sequence[Task], runs: pd.DataFrame, workers: int, console: Console) -> None:
+    """The cells of a dry run by optimizer, width and budget, and their cost in tokens, FLOPs and time.
+
+    `tasks` are those left, with the stems that they share.
+    """
     from scionlab.sweep.estimate import estimate_seconds
+    from scionlab.sweep.stems import shares_of
 
     todo = {cell.trial_id for cell in plan.todo}
     groups: dict[tuple[str, int, int], list[Cell]] = {}
@@ -59,8 +64,15 @@ def print_plan(plan: Plan, runs: pd.DataFrame, workers: int, console: Console) -
         )
     console.print(table)
     console.print("timing a few steps of every shape …")
-    seconds = estimate_seconds(plan.todo, runs) / workers
-    flops = sum(cell.flops for cell in plan.todo)
+    seconds = estimate_seconds(plan.todo, runs, shares_of(tasks)) / workers
+    flops = sum(task.flops for task in tasks)
+    if stems := [task for task in tasks if task.stem]:
+        count = sum(len(task.cells) for task in stems)
+        tokens = sum(cell.trial.exact_tokens for cell in plan.todo)
+        console.print(
+            f"{count} trials begin with {len(stems)} stem{'' if len(stems) == 1 else 's'}: "
+            f"{sum(task.tokens for task in tasks):,} tokens are trained, not {tokens:,}"
+        )
     console.print(f"{len(plan.todo)} of {len(plan.cells)} trials to train, {cost_words(flops, seconds, workers)}")
 
 

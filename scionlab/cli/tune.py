@@ -20,6 +20,7 @@ from scionlab.cli.options import (
     PresetName,
     Results,
     Stack,
+    Stem,
     Track,
     WithoutGpu,
     Workers,
@@ -122,6 +123,7 @@ def transfer(
     workers: Workers = None,
     compile: Compile = "auto",
     stack: Stack = None,
+    stem: Stem = "auto",
     micro_batch: MicroBatch = AUTO,
     checkpoint_minutes: CheckpointMinutes = CHECKPOINT_MINUTES,
     track: Track = None,
@@ -133,7 +135,7 @@ def transfer(
 
     Needs the searches of `scionlab tune`, and makes as many at every target, one with each seed of search_seeds. What
     both ways found with the same seed is trained with fresh seeds, as an ordinary sweep, and compared. It is this sweep
-    that --stack, --micro-batch, --checkpoint-minutes and --track are for.
+    that --stack, --stem, --micro-batch, --checkpoint-minutes and --track are for.
 
     Examples:
 
@@ -153,7 +155,7 @@ def transfer(
     from scionlab.tune.search import chosen_methods, make_searches
 
     spec, store = load_transfer(experiment), _store(results)
-    how = How(compile, stack, checkpoint_minutes, examples_of(micro_batch))
+    how = How(compile, stack, checkpoint_minutes, stem, examples_of(micro_batch))
     chosen = spec.preset(preset)
     if not without_gpu and not dry_run:
         check_gpu(preset, chosen.devices)

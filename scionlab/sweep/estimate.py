@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -23,10 +24,13 @@ TIMED_FLOPS = {"cpu": 2e10, "cuda": 2e13}
 SHAPE = ["optimizer", "model", "width", "depth", "head_dim", "batch_size", "seq_len", "device", "dtype"]
 
 
-def estimate_seconds(cells: Sequence[Cell], runs: pd.DataFrame) -> float:
+def estimate_seconds(
+    cells: Sequence[Cell], runs: pd.DataFrame, shares: Mapping[str, float] = MappingProxyType({})
+) -> float:
     """Sum over the cells of each one's training seconds on one worker.
 
-    `runs` are earlier trials (of any experiment). Shapes too large to time take the FLOP rate of the largest timed.
+    `runs` are earlier trials (of any experiment). `shares` says by id what share of a cell's steps is trained, where it
+    is not all (`scionlab.sweep.stems`). Shapes too large to time take the FLOP rate of the largest timed.
     Every stage is a shape of its own, and probes add their share of the cost.
     """
     stages = [stage for cell in cells for stage in _stages(cell)]
@@ -36,7 +40,7 @@ def estimate_seconds(cells: Sequence[Cell], runs: pd.DataFrame) -> float:
         shape = _shape(stage)
         if shape not in speeds:
             speeds[shape] = known.get(shape) or _timed(stage) or _extrapolate(stage, speeds, stages)
-    return sum(_seconds(cell, speeds) for cell in cells)
+    return sum(_seconds(cell, speeds) * shares.get(cell.trial_id, 1.0) for cell in cells)
 
 
 def seconds_by_store(cells: Sequence[Cell], runs: pd.DataFrame) -> list[float | None]:
@@ -63,7 +67,9 @@ def _seconds(cell: Cell, speeds: Mapping[Hashable, float]) -> float:
 def _paces(runs: pd.DataFrame) -> dict[Hashable, float]:
     """By device, Σ seconds ÷ Σ cost of the trials that went to their end, without compiling, and the cost of probes."""
     whole = runs[runs["status"] == "ok"]
-    cost = whole["flops"] + STEP_OVERHEAD_FLOPS * whole["steps"]
+    taken = whole["tokens_per_s"] * whole["wall_time_s"] / whole["tokens"]  # the row's share of a stem's steps
+    share = taken.where(whole["stem_steps"].fillna(0) > 0, 1.0)
+    cost = share * (whole["flops"] + STEP_OVERHEAD_FLOPS * whole["steps"])
     seconds = whole["wall_time_s"] - whole["compile_s"].fillna(0.0)
     sums = whole.assign(cost=cost, seconds=seconds).groupby("device")[["seconds", "cost"]].sum()
     return (sums["seconds"] / sums["cost"]).to_dict()

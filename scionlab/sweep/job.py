@@ -3,7 +3,8 @@
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +18,7 @@ from scionlab.errors import UserError
 from scionlab.problems.data import Source
 from scionlab.problems.own_model import model_sha256, optimizer_sha256
 from scionlab.runs.store import FINISHED, RunStore
+from scionlab.sweep.branching import train_branches
 from scionlab.sweep.keeping import Keeper, StoppedError, say
 from scionlab.sweep.micro import micro_batch
 from scionlab.sweep.plan import Cell
@@ -58,8 +60,11 @@ def run_task(
     So does, as a PoisonedError and before anything is written of it, one after which this process has no GPU any more.
     What fails together is trained one by one, so that a cell's failure is its own row and nobody else's. A cell that is
     trained alone is kept on its way (`scionlab.sweep.keeping`), and ends with a StoppedError where `stopping` says so;
-    `warn` hears of checkpoints that could not be written or read.
+    `warn` hears of checkpoints that could not be written or read. The cells of a stem are kept likewise, and each is
+    stored as it ends.
     """
+    if task.stem:
+        return _run_stem(task, store, on_row, stopping, warn)
     started_at, began = datetime.now(UTC), time.perf_counter()
     error = None
     try:
@@ -76,14 +81,59 @@ def run_task(
         outcomes, error = [Outcome({"status": "error"})] * len(task.cells), traceback.format_exc()
     seconds = (time.perf_counter() - began) / len(task.cells)
     for cell, outcome in zip(task.cells, outcomes, strict=True):
-        row = {**describe(cell), **outcome.summary, "error": error, "started_at": started_at}
-        store.write_run(row, outcome.curve, outcome.layers, outcome.scores)
+        _write(cell, outcome, store, started_at, error)
         if error is None and not task.stacked:
             store.checkpoints.remove(cell.trial_id)
     return [
         _report({"trial_id": cell.trial_id, "wall_time_s": seconds, **outcome.summary, "error": error})
         for cell, outcome in zip(task.cells, outcomes, strict=True)
     ]
+
+
+def _run_stem(
+    task: Task,
+    store: RunStore,
+    on_row: OnRow | None,
+    stopping: Callable[[], bool],
+    warn: Callable[[str], None],
+) -> list[Report]:
+    """`run_task` of a stem. What did not come to its end in it is trained alone, and may fail there."""
+    started_at = datetime.now(UTC)
+    reports: dict[str, Report] = {}
+    with closing(_branches(task, store, on_row, stopping, warn)) as branches:
+        while True:
+            try:
+                cell, outcome = next(branches)
+            except StopIteration:
+                break
+            except StoppedError:
+                raise
+            except Exception as failure:
+                if said := poison(failure):
+                    raise PoisonedError(said) from None
+                break
+            _write(cell, outcome, store, started_at)
+            store.checkpoints.remove(cell.trial_id)
+            reports[cell.trial_id] = _report({"trial_id": cell.trial_id, **outcome.summary})
+    for cell in task.without(reports).cells:
+        (reports[cell.trial_id],) = run_task(replace(task, cells=(cell,), stem=False), store, on_row, stopping, warn)
+    return [reports[cell.trial_id] for cell in task.cells]
+
+
+def _branches(
+    task: Task,
+    store: RunStore,
+    on_row: OnRow | None,
+    stopping: Callable[[], bool],
+    warn: Callable[[str], None],
+) -> Generator[tuple[Cell, Outcome]]:
+    listeners = [partial(on_row, cell.trial_id) if on_row else None for cell in task.cells]
+    yield from train_branches(task, _data(task), store.checkpoints, listeners, stopping, warn)
+
+
+def _write(cell: Cell, outcome: Outcome, store: RunStore, started_at: datetime, error: str | None = None) -> None:
+    row = {**describe(cell), **outcome.summary, "error": error, "started_at": started_at}
+    store.write_run(row, outcome.curve, outcome.layers, outcome.scores)
 
 
 def report_found(task: Task, store: RunStore, since: datetime) -> list[Report]:

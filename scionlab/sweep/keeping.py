@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -33,6 +33,20 @@ UNREADABLE = (RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.Un
 
 class StoppedError(Exception):
     """The trial was asked to stop, and what it has come to is saved."""
+
+
+class Steps(Protocol):
+    """What can be kept on its way: a `Run`, or the `Stem` of several."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left."""
+
+    def run_steps(self, count: int) -> None:
+        """Take at most `count` steps."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides how it goes on."""
 
 
 def say(warning: str) -> None:
@@ -65,7 +79,19 @@ class Keeper:
         checkpoint, so that no step is lost. A signal also waits for the last validation.
         """
         run = self._resumed(make())
-        run = make() if run is None else run
+        return self.finish(make() if run is None else run)
+
+    def finish(self, run: Run) -> Outcome:
+        """Take a run from where it is to its end, likewise."""
+        for _ in self.parts(run):
+            pass
+        with held_signals() as held:
+            outcome = run.outcome()
+            self._look_up(run, held)
+        return outcome
+
+    def parts(self, run: Steps) -> Iterator[None]:
+        """Take a run to its end in parts of about LOOK_UP_S seconds, after each of which it may be saved or stopped."""
         self.saved_at, count = time.monotonic(), 1
         while not run.finished:
             began = time.monotonic()
@@ -74,12 +100,14 @@ class Keeper:
                 seconds = time.monotonic() - began
                 self._look_up(run, held)
             count = max(1, min(2 * count, round(count * LOOK_UP_S / max(seconds, 1e-9))))
-        with held_signals() as held:
-            outcome = run.outcome()
-            self._look_up(run, held)
-        return outcome
+            yield
 
-    def _look_up(self, run: Run, held: Sequence[int]) -> None:
+    def keep(self, run: Steps) -> None:
+        """Save what was done since the last time, if it is worth it: the run is to stop."""
+        if time.monotonic() - self.saved_at >= WORTH_S:
+            self._save(run)
+
+    def _look_up(self, run: Steps, held: Sequence[int]) -> None:
         """Save the run if it is time to, or if it is asked to stop; then raise what ends it."""
         asked = bool(held) or (not run.finished and self.stopping())
         due_s = WORTH_S if asked else math.inf if run.finished else self.interval_s
@@ -97,12 +125,16 @@ class Keeper:
         try:
             run.load_state_dict(torch.load(io.BytesIO(content), map_location=run.device, weights_only=True))
         except (UserError, *UNREADABLE) as error:
-            why = (str(error) or type(error).__name__).splitlines()[0]
-            self._warn(f"cannot be gone on from, and the trial begins again: {why}")
+            self.cannot_go_on(error)
             return None
         return run
 
-    def _save(self, run: Run) -> None:
+    def cannot_go_on(self, error: Exception) -> None:
+        """Warn that the trial begins again, and why."""
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        self._warn(f"cannot be gone on from, and the trial begins again: {why}")
+
+    def _save(self, run: Steps) -> None:
         """A checkpoint that cannot be written is a warning, once: the trial goes on without it."""
         try:
             self.checkpoints.save(self.trial_id, as_bytes(run.state_dict()))

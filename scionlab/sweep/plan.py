@@ -9,7 +9,7 @@ from scionlab.optim import recipe
 from scionlab.problems.own_model import model_sha256, optimizer_sha256
 from scionlab.runs.store import RunStore
 from scionlab.spec import Trial
-from scionlab.training import check_own, stack_key
+from scionlab.training import check_own, stack_key, stem_key
 from scionlab.training.measure.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
 from scionlab.training.prepare import data_of, identity, resolve, train_flops
 from scionlab.training.unread import unread_fields
@@ -39,6 +39,11 @@ class Cell:
     def stack_key(self) -> str | None:
         """What cells that can be trained together agree in, or None."""
         return stack_key(self.trial)
+
+    @cached_property
+    def stem_key(self) -> str | None:
+        """What cells that can begin with one stem agree in, or None."""
+        return stem_key(self.trial)
 
     @property
     def cost(self) -> float:

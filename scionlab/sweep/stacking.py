@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -37,7 +38,22 @@ TIMED_STEPS = 8
 MEMORY_SHARE = 0.8
 
 
+class Choice(NamedTuple):
+    """How many trials to stack, and how many times faster each then is than alone; infinitely where that was asked."""
+
+    size: int
+    gain: float = math.inf
+
+
+ALONE = Choice(1, 1.0)
+
+
 def stack_sizes(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None = None) -> dict[str, int]:
+    """The sizes of `stack_choices`."""
+    return {key: choice.size for key, choice in stack_choices(cells, workers, cache, asked).items()}
+
+
+def stack_choices(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None = None) -> dict[str, Choice]:
     """How many cells of each `stack_key` to stack, where that is more than one; with `asked`, wherever it is possible.
 
     `cells` are those of the whole plan, trained or not, so that a sweep that goes on does as it began: on a CPU the
@@ -46,8 +62,8 @@ def stack_sizes(cells: Sequence[Cell], workers: int, cache: Path, asked: int | N
     groups: dict[str | None, list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[cell.stack_key].append(cell)
-    sizes = {key: _size(group, workers, cache, asked) for key, group in groups.items() if key is not None}
-    return {key: size for key, size in sizes.items() if size > 1}
+    choices = {key: _choice(group, workers, cache, asked) for key, group in groups.items() if key is not None}
+    return {key: choice for key, choice in choices.items() if choice.size > 1}
 
 
 def make_tasks(cells: Sequence[Cell], sizes: Mapping[str, int], workers: int) -> list[Task]:
@@ -68,18 +84,18 @@ def _split(cells: Sequence[Cell], size: int, workers: int) -> list[Task]:
     return [Task(tuple(cells[n::count]), stacked=True) for n in range(count)]
 
 
-def _size(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None) -> int:
+def _choice(cells: Sequence[Cell], workers: int, cache: Path, asked: int | None) -> Choice:
     first = cells[0]
     if asked == 1 or len(cells) == 1:
-        return 1
+        return ALONE
     trial = first.trial
     if asked is None and trial.steps > LONG_STEPS:
-        return 1
+        return ALONE
     if asked is None and trial.device == "cpu" and (first.flops / trial.steps > SMALL or in_half_precision(trial)):
-        return 1
+        return ALONE
     if not can_stack(trial, data_of(trial)):
-        return 1
-    return asked or _measured(cells, workers, cache)
+        return ALONE
+    return Choice(asked) if asked else _measured(cells, workers, cache)
 
 
 def in_half_precision(trial: Trial) -> bool:
@@ -91,7 +107,7 @@ def in_half_precision(trial: Trial) -> bool:
     return trial.optimizer == "muon" or trial.options.get("dtype") == "bfloat16"
 
 
-def _measured(cells: Sequence[Cell], workers: int, cache: Path) -> int:
+def _measured(cells: Sequence[Cell], workers: int, cache: Path) -> Choice:
     """The fastest size for these cells on this machine: as it was measured before, or measured now."""
     device = cells[0].trial.device
     name = torch.cuda.get_device_name() if device == "cuda" else provenance.machine()
@@ -104,7 +120,7 @@ def _measured(cells: Sequence[Cell], workers: int, cache: Path) -> int:
     return known[key]
 
 
-def _fastest(trials: Sequence[Trial], workers: int) -> int:
+def _fastest(trials: Sequence[Trial], workers: int) -> Choice:
     """Times growing stacks until they do not get faster, or would not fit."""
     trial, corpus = trials[0], data_of(trials[0])
     alone = seconds_per_step(trials[:1], corpus, TIMED_STEPS)
@@ -116,7 +132,7 @@ def _fastest(trials: Sequence[Trial], workers: int) -> int:
         if each >= best:
             break
         best, size = each, more
-    return size
+    return Choice(size, alone / best) if size > 1 else ALONE
 
 
 def _fits(trial: Trial, growth: float, workers: int) -> bool:
@@ -128,15 +144,15 @@ def _fits(trial: Trial, growth: float, workers: int) -> bool:
     return torch.cuda.max_memory_allocated() * growth <= free
 
 
-def _read(cache: Path) -> dict[str, int]:
+def _read(cache: Path) -> dict[str, Choice]:
     try:
         known = json.loads(cache.read_text(encoding="utf-8"))
-        return {str(key): int(size) for key, size in known.items()}
+        return {str(key): Choice(int(size), float(gain)) for key, (size, gain) in known.items()}
     except (OSError, ValueError, TypeError, AttributeError):  # none yet, or a damaged one: it can be measured again
         return {}
 
 
-def _write(cache: Path, known: dict[str, int]) -> None:
+def _write(cache: Path, known: dict[str, Choice]) -> None:
     with suppress(OSError):  # what cannot be written down is measured again
         cache.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=cache.parent, delete=False, encoding="utf-8") as file:

@@ -112,15 +112,16 @@ class Stem:
         corpus: Source,
         compiled: bool = False,
         on_rows: Sequence[OnRow | None] | None = None,
+        micro_batch: int = 0,
     ) -> None:
         keys = {stem_key(trial) for trial in trials}
         if len(keys) != 1 or None in keys:
             raise UserError("stem: these trials cannot be trained together")
-        self.trials, self.corpus, self.compiled = list(trials), corpus, compiled
+        self.trials, self.corpus, self.compiled, self.micro_batch = list(trials), corpus, compiled, micro_batch
         self.listeners = list(on_rows or [None] * len(trials))
         self.ids = [identity(trial, corpus) for trial in trials]
         self.parting = part(trials)
-        self.trunk = Run(trials[self.parting.trunk], corpus, compiled)
+        self.trunk = Run(trials[self.parting.trunk], corpus, compiled, micro_batch=micro_batch)
         self.trunk.log = _Silent(self)
         self.followers = {
             n: _Follower(trial, self.trunk.claims, listener)
@@ -160,7 +161,7 @@ class Stem:
 
     def branch(self, n: int) -> Run:
         """A run of trial n that goes on from here, alone."""
-        run = Run(self.trials[n], self.corpus, self.compiled, self.listeners[n])
+        run = Run(self.trials[n], self.corpus, self.compiled, self.listeners[n], self.micro_batch)
         built, follower = run.clock.seconds, self.followers[n]
         run.load_state_dict(self.trunk.state_dict() | self._state_of(n))
         run.clock.seconds += built
