@@ -230,7 +230,7 @@ class Stack:
         count = len(self.trials)
         seconds, compiler = self.clock.seconds / count, self.oracle.compiler.columns()
         how = {**compiler, "compile_s": compiler["compile_s"] / count, "stack": count}
-        how |= {"micro_batch": 0, "stem_steps": 0}
+        how |= {"micro_batch": 0, "micro_batch_note": None, "stem_steps": 0}
         found = []
         for n, ended in enumerate(self.ended):
             loss, accuracy, groups = scores[n] if ended is None else (None, None, None)
