@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -48,14 +48,24 @@ class SweepProgress:
     Cost is FLOPs and overhead (`Cell.cost`). Rows and reports come from one thread; another one may draw.
     """
 
-    def __init__(self, cells: Sequence[Cell], console: Console, best: Mapping[str, float] | None = None) -> None:
-        """`best` is the lowest loss of each optimizer among trials that are in the store already."""
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        console: Console,
+        best: Mapping[str, float] | None = None,
+        shares: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """`best` is the lowest loss of each optimizer among trials that are in the store already.
+
+        `shares` says by id what share of a cell's steps is trained, where it is not all (`scionlab.sweep.stems`).
+        """
         self.cells = {cell.trial_id: cell for cell in cells}
         self.place = {trial_id: n for n, trial_id in enumerate(self.cells)}  # so that lines keep their order
         trials = {cell.trial_id: cell.trial for cell in cells}
         self.labels, self.short_labels = trial_labels(trials), trial_labels(trials, names=False)
         self.console = console
-        self.total_cost = sum(cell.cost for cell in cells)
+        self.costs = {cell.trial_id: cell.cost * shares.get(cell.trial_id, 1.0) for cell in cells}
+        self.total_cost = sum(self.costs.values())
         self.ended: set[str] = set()
         self.under: dict[str, Under] = {}  # the one heard of last is at the end
         self.diverged = self.failed = 0
@@ -101,7 +111,7 @@ class SweepProgress:
             self._training_began = time.monotonic() - report.wall_time_s
         self.under.pop(report.trial_id, None)
         self.ended.add(report.trial_id)
-        self.ended_cost += cell.cost
+        self.ended_cost += self.costs[report.trial_id]
         self.diverged += report.status == "diverged"
         self.failed += report.status == "error"
         if report.val_loss is not None:
@@ -113,8 +123,9 @@ class SweepProgress:
     def done_cost(self) -> float:
         """The cost of the cells that have ended, and of the steps taken by those under way."""
         under = list(self.under.items())  # in one go: a thread that draws must not see it change
-        cells = ((self.cells[trial_id], now.step) for trial_id, now in under)
-        return self.ended_cost + sum(cell.cost * step / cell.trial.steps for cell, step in cells)
+        return self.ended_cost + sum(
+            self.costs[trial_id] * now.step / self.cells[trial_id].trial.steps for trial_id, now in under
+        )
 
     def seconds_gone(self) -> float:
         """Time since the sweep began."""

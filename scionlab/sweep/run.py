@@ -27,6 +27,7 @@ from scionlab.sweep.heartbeat import Heartbeat
 from scionlab.sweep.job import Report
 from scionlab.sweep.plan import Plan, make_plan
 from scionlab.sweep.progress import SweepProgress
+from scionlab.sweep.stems import shares_of
 from scionlab.sweep.tasks import Task
 from scionlab.sweep.workers import cluster_workers, default_workers
 from scionlab.trackers import Tracked, Tracker
@@ -137,7 +138,7 @@ def _train(
     done = store.runs(trained, ["optimizer", "status", "val_loss"])
     lowest = done[done["status"] == "ok"].groupby("optimizer")["val_loss"].min()
     best = {str(name): float(loss) for name, loss in lowest.items()}
-    with SweepProgress(result.plan.todo, console, best) as progress:
+    with SweepProgress(result.plan.todo, console, best, shares_of(result.tasks)) as progress:
         tracking = _tracking(trackers, result.plan, progress.labels, console)
 
         def on_row(trial_id: str, row: Mapping[str, Any]) -> None:

@@ -255,3 +255,16 @@ def test_who_does_not_listen_gets_the_same_numbers(cells):
     trial, rows = cells[0].trial, []
     listened = train(trial, load(trial.data), on_row=rows.append)
     assert rows == listened.curve == train(trial, load(trial.data)).curve
+
+
+def test_steps_that_are_trained_once_count_once(cells, now):
+    first, second, third = cells[:3]
+    shares = {first.trial_id: 0.25, second.trial_id: 0.25}
+    progress = SweepProgress(cells[:3], Console(file=io.StringIO()), shares=shares)
+    progress.row(first.trial_id, {"step": 1, "train_loss": 2.0})
+    now[0] += 10
+    progress.update(Report(first.trial_id, "ok", 2.0, 10.0))
+    left = 0.25 * second.cost + third.cost
+    assert progress.seconds_left() == pytest.approx(10 * left / (0.25 * first.cost))
+    progress.row(second.trial_id, {"step": second.trial.steps // 2, "train_loss": 2.0})
+    assert progress.done_cost == pytest.approx(0.25 * first.cost + 0.25 * second.cost / 2)
