@@ -89,11 +89,15 @@ def with_momenta(
     return tuple(trial for a in MOMENTA for trial in grid(optimizer, batches, seeds, reach, momentum=a, **fixed))
 
 
-def for_optimizer(optimizer: str) -> Experiment:
-    """The experiment for any optimizer."""
-    tiny: dict[str, Any] = {"width": 16, "depth": 2, "seq_len": 16, "val_seq_len": 16, "val_tokens": 2**12}
-    small: dict[str, Any] = {"width": 32, "depth": 2, "seq_len": 32, "val_seq_len": 32}
-    medium: dict[str, Any] = {"width": 64, "depth": 3, "seq_len": 64, "val_seq_len": 64}
+def for_optimizer(optimizer: str, **recipe: Any) -> Experiment:
+    """The experiment for any optimizer. `recipe` are fields of all its trials, such as another schedule.
+
+    The rates were found with the linear decay, which is the default. With schedule="trapezoid" and warmup=0 the budgets
+    of a batch size and a rate begin with the same steps, which are then trained once.
+    """
+    tiny: dict[str, Any] = {"width": 16, "depth": 2, "seq_len": 16, "val_seq_len": 16, "val_tokens": 2**12, **recipe}
+    small: dict[str, Any] = {"width": 32, "depth": 2, "seq_len": 32, "val_seq_len": 32, **recipe}
+    medium: dict[str, Any] = {"width": 64, "depth": 3, "seq_len": 64, "val_seq_len": 64, **recipe}
     large: dict[str, Any] = {
         "width": 384,
         "depth": 6,
@@ -101,6 +105,7 @@ def for_optimizer(optimizer: str) -> Experiment:
         "seq_len": 256,
         "val_seq_len": 256,
         "val_tokens": 2**18,
+        **recipe,
     }
     smoke = {2**12: octaves(1, 4), 2**13: octaves(2, 4), 2**14: octaves(4, 4)}
     laptop = {2**16: octaves(1), 2**17: octaves(2), 2**18: octaves(2, 7), 2**19: octaves(4)}

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,12 @@ import pytest
 from analysis.studies.comparison.design import arrange
 from analysis.studies.comparison.settings import ComparisonSettings
 from analysis.studies.table import study
+from experiments.batch import for_optimizer
 from scionlab.optim import recipe
 from scionlab.problems.data import load
 from scionlab.spec import trial_id
 from scionlab.spec.loading import experiment_names, load_experiment
+from scionlab.training import stem_key
 from scionlab.training.prepare import architecture, resolve
 
 ROOT = Path(__file__).parents[2]
@@ -98,3 +101,16 @@ def test_a_file_may_import_what_lies_beside_it(tmp_path):
     )
     assert [trial.width for trial in load_experiment(str(mine)).preset("laptop").trials] == [16, 32, 64]
     assert sys.path == before
+
+
+def test_the_batch_grid_takes_a_schedule_by_which_its_budgets_share_their_first_steps():
+    plain, wsd = for_optimizer("scion"), for_optimizer("scion", schedule="trapezoid", warmup=0)
+    assert plain == load_experiment("batch")
+    for name, preset in plain.presets.items():
+        other = wsd.presets[name].trials
+        assert [trial.replace(schedule="linear", warmup=None) for trial in other] == list(preset.trials)
+        assert {(trial.schedule, trial.warmup) for trial in other} == {("trapezoid", 0)}
+    tiny = [resolve(trial.replace(device="cpu")) for trial in wsd.presets["smoke"].trials if not trial.probe]
+    groups = Counter(map(stem_key, tiny))
+    assert None not in groups
+    assert max(groups.values()) == len({trial.tokens for trial in tiny}) == 3
