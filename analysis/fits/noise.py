@@ -28,7 +28,7 @@ from scipy import stats
 
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.moderation import Pool, moderated
-from analysis.fits.valley import Points
+from analysis.fits.points import Points
 from analysis.tables.arrays import Bools, Floats
 
 Source = Literal["seeds", "roughness", "none"]

@@ -14,10 +14,16 @@ series, and drawn from their posterior given all of them; the knee is each curve
 curves are drawn from it exactly: a prior draw, corrected by what the measured points miss of it (Matheron's rule). So
 intervals hold the noise of seeds *and* what a grid leaves open. With κ = s = b = 0 it is least squares of a parabola.
 
+Seeds tell the size of the noise with ν degrees of freedom; how far the points miss a curve tells it, too. Variances are
+λ times those measured, λ ~ ν/χ²_ν a curve, and integrated out. As if λ were a factor of the priors of a and r as well,
+the points are Student's given a shape, and λ ~ (ν + Q)/χ²_{ν+J−3}, Q being what the shape leaves of the J points.
+Shapes judged as if the noise were known are told too sharply.
+
 Where every rate to one side diverges, nothing is said beyond the last rate that trained.
 
 Source: smoothing splines as posterior means, Wahba, Spline Models for Observational Data, 1990, chapter 1; the
-restricted likelihood with a flat β, Harville 1974, doi 10.2307/2334370.
+restricted likelihood with a flat β, Harville 1974, doi 10.2307/2334370; the conjugate prior of a variance, Gelman et
+al., Bayesian Data Analysis, 3rd edition, section 14.2.
 """
 
 from collections.abc import Sequence
@@ -28,15 +34,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from analysis.fits.parabola import bend, curvature, minimum
+from analysis.fits.parabola import bend, minimum
+from analysis.fits.points import Frame, Points
 from analysis.tables.arrays import Floats
 
-NODES = 16  # to an octave: of the grid on which curves are drawn
-MOST_NODES = 320
-FEWEST_FOR_WALL = 5  # of fewer points a parabola and a wall are nearly as many numbers as there are
-KNEES = 64  # to an octave: places of the knee
 COARSE = 4  # of these places one in so many is looked at, where only the sum over them counts
-MOST_KNEES = 640
 TILTS = np.linspace(-1.5, 1.5, 13)  # b, looked through first
 FINE_TILTS = 17  # then these many between those that are likely at all
 LIKELY = 1e-3
@@ -50,20 +52,6 @@ TILT_SCALE = 0.7
 SMOOTH, NO_WALL = 2.0, 3.0
 MEANS = 200  # draws that a mean curve is averaged over where none are asked for
 QUIET = 1e-4  # standard deviation that losses are taken to have at least, in units of c
-
-
-@dataclass(frozen=True)
-class Points:
-    """A curve as measured: x = log₂ lr (J,) ascending, mean losses y (J,), all finite.
-
-    `variance` (J,) is that of the means; None where there is no measure of noise (one seed): it is then chosen by the
-    likelihood, and no curve is drawn. It is known with `freedom` degrees of freedom.
-    """
-
-    x: Floats
-    y: Floats
-    variance: Floats | None
-    freedom: float = np.inf
 
 
 @dataclass(frozen=True)
@@ -143,15 +131,15 @@ def read_valleys(curves: Sequence[Points], count: int, rng: np.random.Generator)
 
     One curve's draws are independent of another's but for the shape they share.
     """
-    frames = [_Frame(curve) for curve in curves]
+    frames = [Frame(curve) for curve in curves]
     known = [curve.variance for curve in curves if curve.variance is not None]
     if len(known) < len(curves):
-        return _without_noise(frames, curves, rng)
+        return _without_noise(frames, rng)
     variances = [np.maximum(v, (QUIET * frame.curvature) ** 2) for v, frame in zip(known, frames, strict=True)]
-    return _read(frames, variances, curves, count, rng)
+    return _read(frames, variances, count, rng)
 
 
-def _without_noise(frames: Sequence["_Frame"], curves: Sequence[Points], rng: np.random.Generator) -> list[Valley]:
+def _without_noise(frames: Sequence[Frame], rng: np.random.Generator) -> list[Valley]:
     """Mean curves at the standard deviation, in units of each curve's c, that makes all of them likeliest."""
 
     def variances(size: float) -> list[Floats]:
@@ -159,65 +147,14 @@ def _without_noise(frames: Sequence["_Frame"], curves: Sequence[Points], rng: np
 
     sizes = 2.0 ** np.arange(-8, 2)
     evidence = [logsumexp(_posterior(frames, variances(size), every=COARSE)[0]) for size in sizes]
-    found = _read(frames, variances(float(sizes[int(np.argmax(evidence))])), curves, MEANS, rng)
+    found = _read(frames, variances(float(sizes[int(np.argmax(evidence))])), MEANS, rng)
     return [Valley(valley.nodes, valley.mean, None) for valley in found]
 
 
-class _Frame:
-    """What a curve's abscissae fix: its nodes, and at the nodes and the points the parts of f."""
-
-    def __init__(self, curve: Points) -> None:
-        x, y = curve.x, curve.y
-        self.x, self.y = x, y
-        span = float(x[-1] - x[0])
-        size = min(MOST_NODES, max(2, round(span * NODES))) + 1 if span > 0 else 1
-        self.nodes = np.linspace(x[0], x[-1], size)
-        self.curvature = curvature(x, y)
-        self.best = float(x[int(np.argmin(y))])
-        self._rough(y)
-        knees = np.linspace(x[0], x[-1], min(MOST_KNEES, max(2, round(span * KNEES))) + 1)
-        self.knees = knees[(knees >= x[0] + 0.5) & (knees <= x[-1] - 0.5)] if span > 1 else knees[:1]
-
-    def _rough(self, y: Floats) -> None:
-        """Kernels of r, at nodes and points, and the matrix that makes r of white noise."""
-        if len(self.nodes) < 2:
-            self.at_nodes, self.at_points = np.zeros((1, 1)), np.zeros((1, 1))
-        else:
-            width = self.nodes[1] - self.nodes[0]
-            middles = (self.nodes[:-1] + self.nodes[1:]) / 2
-            size = (np.interp(middles, self.x, y - y.min()) + self.curvature) * np.sqrt(width)
-            self.at_nodes, self.at_points = (
-                np.maximum(at[:, None] - middles, 0.0) ** 2 / 2 * size for at in (self.nodes, self.x)
-            )
-        self.kernel, self.cross = self.at_points @ self.at_points.T, self.at_nodes @ self.at_points.T
-
-    def tilted(self, tilts: Floats) -> tuple[Floats, Floats]:
-        """Bases of span{1, x, e(b; x)} for every b, at nodes (tilts, G, 3) and points (tilts, J, 3)."""
-        bases = [_tilted(float(b), self.nodes - self.best, self.x - self.best) for b in tilts]
-        nodes, points = (np.stack([basis[i] for basis in bases]) for i in (0, 1))
-        return nodes, points
-
-    def wall(self, at: Floats, knees: Floats) -> Floats:
-        """(x − t)₊² in units of c, (len(at), len(knees)); none where the points are too few to show one."""
-        if len(self.x) < FEWEST_FOR_WALL:
-            return np.zeros((len(at), len(knees)))
-        return np.maximum(at[:, None] - knees, 0.0) ** 2 * self.curvature
-
-
-def _tilted(b: float, nodes: Floats, points: Floats) -> tuple[Floats, Floats]:
-    """A basis of span{1, x, e(b; x)} at nodes and points, orthonormal at the points."""
-
-    def columns(x: Floats) -> Floats:
-        # Far from the optimum e^{bx} overflows nothing: 30 is far beyond any grid.
-        bent = x * x if b == 0 else (np.expm1(np.clip(b * x, -30, 30)) - b * x) * 2 / b**2
-        return np.stack([np.ones_like(x), x, bent], axis=1)[:, : min(3, len(points))]
-
-    q, r = np.linalg.qr(columns(points))
-    return np.linalg.solve(r.T, columns(nodes).T).T, q
-
-
-def _likelihoods(frame: _Frame, variance: Floats, tilts: Floats, every: int) -> Floats:
-    """Logarithm of the restricted likelihood, (tilts, roughness, walls, knees)."""
+def _likelihoods(frame: Frame, variance: Floats, tilts: Floats, every: int) -> Floats:
+    """Logarithm of the restricted likelihood, with the size of the noise integrated out; (tilts, roughness, walls,
+    knees).
+    """
     knees = frame.knees[::every]
     found = np.empty((len(tilts), len(ROUGHNESS), len(WALLS), len(knees)))
     rhs = np.concatenate([frame.y[:, None], frame.wall(frame.x, knees)], axis=1)
@@ -227,18 +164,28 @@ def _likelihoods(frame: _Frame, variance: Floats, tilts: Floats, every: int) -> 
         root = np.linalg.cholesky(kappa**2 * frame.kernel + np.diag(variance))
         white, q_white = np.linalg.solve(root, rhs), np.linalg.solve(root, bases)
         q, r = np.linalg.qr(q_white)
-        left = white - q @ (np.swapaxes(q, 1, 2) @ white)
-        y, walls = left[:, :, 0], left[:, :, 1:]
-        own, shared = np.sum(walls**2, axis=1)[:, None], np.einsum("bjt,bj->bt", walls, y)[:, None]
+        walls, along = white[:, 1:], np.swapaxes(q, 1, 2) @ white
+        y = white[:, 0] - (q @ along[:, :, :1])[:, :, 0]
+        own = np.maximum(np.sum(walls**2, axis=0) - np.sum(along[:, :, 1:] ** 2, axis=1), 0.0)[:, None]
+        shared = (y @ walls)[:, None]
         sizes = np.log(np.abs(np.diagonal(r, axis1=1, axis2=2))).sum(axis=1) + np.log(np.diag(root)).sum()
         # A wall is one more direction of known variance (Sherman and Morrison).
-        gain = (scale * shared**2 / (1 + scale * own) - np.log1p(scale * own)) / 2
-        found[:, k] = (-sizes - np.sum(y**2, axis=1) / 2)[:, None, None] + gain
+        misses = np.sum(y**2, axis=1)[:, None, None] - scale * shared**2 / (1 + scale * own)
+        found[:, k] = -sizes[:, None, None] - np.log1p(scale * own) / 2 + _student(misses, frame)
     return found
 
 
+def _student(misses: Floats, frame: Frame) -> Floats:
+    """Logarithm of the density of points by sums of squares of what a shape leaves of them, in units of their
+    variances: Student's, or Gauss' where the noise is known; but for a constant.
+    """
+    if np.isinf(frame.freedom):
+        return -misses / 2
+    return np.asarray(-(frame.freedom + frame.left) / 2 * np.log1p(np.maximum(misses, 0.0) / frame.freedom))
+
+
 def _posterior(
-    frames: Sequence[_Frame], variances: Sequence[Floats], tilts: Floats = TILTS, every: int = 1
+    frames: Sequence[Frame], variances: Sequence[Floats], tilts: Floats = TILTS, every: int = 1
 ) -> tuple[Floats, list[Floats]]:
     """Log posterior of (b, κ, s), not normalized, from all curves; and each curve's likelihoods over its knees.
 
@@ -253,7 +200,7 @@ def _posterior(
     return np.asarray(total + prior), own
 
 
-def _likely_tilts(frames: Sequence[_Frame], variances: Sequence[Floats]) -> Floats:
+def _likely_tilts(frames: Sequence[Frame], variances: Sequence[Floats]) -> Floats:
     """A grid of b between the neighbours of those that are likely, as fine as the losses tell b.
 
     High up a steep valley a quiet loss tells it to a thousandth; on a coarser grid none would fit.
@@ -271,9 +218,8 @@ def _likely_tilts(frames: Sequence[_Frame], variances: Sequence[Floats]) -> Floa
 
 
 def _read(
-    frames: Sequence[_Frame],
+    frames: Sequence[Frame],
     variances: Sequence[Floats],
-    curves: Sequence[Points],
     count: int,
     rng: np.random.Generator,
 ) -> list[Valley]:
@@ -284,10 +230,10 @@ def _read(
     picks = np.searchsorted(weights, (np.arange(count) + 0.5) / count * weights[-1])
     tilt, kappa, wall = np.unravel_index(picks, log_posterior.shape)
     order, found = rng.permutation(count), []
-    for frame, variance, curve, likelihoods in zip(frames, variances, curves, own, strict=True):
+    for frame, variance, likelihoods in zip(frames, variances, own, strict=True):
         knees = _knees(likelihoods.reshape(-1, likelihoods.shape[3]), picks)
         shape = _Shape(tilts, tilt, ROUGHNESS[kappa], WALLS[wall], frame.knees[knees])
-        valley = _draw(frame, variance, curve.freedom, shape, rng)
+        valley = _draw(frame, variance, shape, rng)
         # All curves of a draw share a shape; the knee, which follows from it by rank, is each curve's own.
         mixed = np.lexsort((rng.random(count), picks))[order]
         found.append(Valley(valley.nodes, valley.mean, None if valley.draws is None else valley.draws[mixed]))
@@ -316,34 +262,44 @@ class _Shape:
     knee: Floats
 
 
-def _draw(frame: _Frame, variance: Floats, freedom: float, shape: _Shape, rng: np.random.Generator) -> Valley:
+def _draw(frame: Frame, variance: Floats, shape: _Shape, rng: np.random.Generator) -> Valley:
     """Curves drawn given their shapes and the measured points; and the mean over shapes of their expectations."""
     count = len(shape.kappa)
     nodes, points = (bases[shape.tilt] for bases in frame.tilted(shape.tilts))
-    wall_nodes, wall_points = (frame.wall(at, shape.knee).T for at in (frame.nodes, frame.x))
-    rough, walls = shape.kappa[:, None], shape.wall[:, None]
-    noise = rng.standard_normal((count, frame.at_nodes.shape[1])) * rough
-    height = rng.standard_normal((count, 1)) * walls
-    prior_nodes = noise @ frame.at_nodes.T + height * wall_nodes
-    prior_points = noise @ frame.at_points.T + height * wall_points
-    scales = np.ones(count) if np.isinf(freedom) else freedom / rng.chisquare(freedom, count)
-    drawn = variance * scales[:, None]
+    wall_nodes, wall_points = (frame.wall(at, shape.knee).T * shape.wall[:, None] for at in (frame.nodes, frame.x))
+    rough = shape.kappa[:, None]
+    noise, height = rng.standard_normal((count, frame.at_nodes.shape[1])) * rough, rng.standard_normal((count, 1))
+    prior_nodes, prior_points = (
+        noise @ at.T + height * wall for at, wall in ((frame.at_nodes, wall_nodes), (frame.at_points, wall_points))
+    )
 
-    def expectation(variances: Floats, misses: Floats) -> Floats:
-        """What misses (R, J) at the points say about the nodes, (R, G), with β by generalized least squares."""
+    def expectation(variances: Floats, told: Floats) -> tuple[Floats, Floats]:
+        """What is told of the points (R, J) says about the nodes, (R, G), with β by generalized least squares; and the
+        sum of squares that shapes leave of it, in units of the variances, (R,).
+        """
         matrix = (
             rough[:, :, None] ** 2 * frame.kernel
-            + (walls * wall_points)[:, :, None] * (walls * wall_points)[:, None, :]
+            + wall_points[:, :, None] * wall_points[:, None, :]
             + variances[:, :, None] * np.eye(len(frame.x))
         )
-        solved = np.linalg.solve(matrix, np.concatenate([misses[:, :, None], points], axis=2))
+        solved = np.linalg.solve(matrix, np.concatenate([told[:, :, None], points], axis=2))
         across = np.swapaxes(points, 1, 2) @ solved
         beta = np.linalg.solve(across[:, :, 1:], across[:, :, :1])
         weights = (solved[:, :, :1] - solved[:, :, 1:] @ beta)[:, :, 0]
-        of_wall = walls**2 * np.sum(wall_points * weights, axis=1, keepdims=True) * wall_nodes
-        return np.asarray(rough**2 * (weights @ frame.cross.T) + of_wall + (nodes @ beta)[:, :, 0])
+        of_wall = np.sum(wall_points * weights, axis=1, keepdims=True) * wall_nodes
+        at_nodes = rough**2 * (weights @ frame.cross.T) + of_wall + (nodes @ beta)[:, :, 0]
+        return np.asarray(at_nodes), np.sum(weights * told, axis=1)
 
+    measured = np.broadcast_to(variance, prior_points.shape)
+    expected, left = expectation(measured, np.broadcast_to(frame.y, prior_points.shape))
+    drawn = measured * _factors(frame, left, rng)[:, None]
     errors = rng.standard_normal(drawn.shape) * np.sqrt(drawn)
-    draws = prior_nodes + expectation(drawn, frame.y - prior_points - errors)
-    mean = expectation(np.broadcast_to(variance, drawn.shape), np.broadcast_to(frame.y, drawn.shape)).mean(axis=0)
-    return Valley(frame.nodes, mean, draws)
+    corrected, _ = expectation(drawn, frame.y - prior_points - errors)
+    return Valley(frame.nodes, expected.mean(axis=0), prior_nodes + corrected)
+
+
+def _factors(frame: Frame, left: Floats, rng: np.random.Generator) -> Floats:
+    """Draws of λ, (R,), given the sum of squares that shapes leave of the points."""
+    if np.isinf(frame.freedom):
+        return np.ones(len(left))
+    return np.asarray((frame.freedom + left) / rng.chisquare(frame.freedom + frame.left, len(left)))

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from scipy.optimize import curve_fit
 
+from analysis.fits import valley
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.noise import measure_noise
+from analysis.fits.points import Points
 from analysis.fits.reading import read_curves
-from analysis.fits.valley import Points, lowest, read_valleys
+from analysis.fits.valley import lowest, read_valleys
 
 X = np.arange(-9.0, 1.0)
 SHAPES = {
@@ -49,6 +53,29 @@ def test_a_steep_quiet_valley_gives_its_optimum_as_sharply_as_its_exact_shape_do
     assert abs(valley.optimum() - best) < exact
     # A grid of tilts and 400 draws (±3.5%) may miss a fifth of it; a free form adds less than as much again.
     assert 0.8 * exact < np.std(valley.optima()) < 2 * exact
+
+
+@pytest.mark.parametrize("ratio", [1 / 3, 1, 3])
+def test_what_points_miss_a_curve_by_tells_the_noise_beside_the_seeds(ratio, monkeypatch):
+    # Seeds tell a standard deviation `ratio` times the points' own, with few degrees of freedom.
+    monkeypatch.setattr(valley, "ROUGHNESS", np.zeros(1))
+    monkeypatch.setattr(valley, "WALLS", np.zeros(1))
+    sd, freedom = 0.003, 6
+
+    def losses(x, level, at, scale, b):
+        return level + scale * (np.exp(b * (x - at)) - 1 - b * (x - at)) / b**2
+
+    truth = (2.0, -4.7, 0.08, 0.83)
+    y = losses(X, *truth) + sd * np.random.default_rng(5).standard_normal(len(X))
+    found, covariance = curve_fit(losses, X, y, truth, sigma=np.full(len(X), sd), absolute_sigma=True)
+    left = np.sum((y - losses(X, *found)) ** 2)
+    known = freedom + len(X) - len(truth)
+    pooled = np.sqrt((freedom * (ratio * sd) ** 2 + left) / known)
+    (read,) = read_valleys([Points(X, y, np.full(len(X), (ratio * sd) ** 2), freedom)], 2000, np.random.default_rng(0))
+    half = np.diff(np.quantile(read.optima(), [0.025, 0.975]))[0] / 2
+    # Student's interval of nonlinear least squares. The prior of the tilt stands for one degree of freedom, and the
+    # quantiles of 2,000 draws err by 3%.
+    assert half == pytest.approx(stats.t.ppf(0.975, known) * pooled / sd * np.sqrt(covariance[1, 1]), rel=0.1)
 
 
 def test_the_reading_does_not_depend_on_the_units_of_loss_and_rate():

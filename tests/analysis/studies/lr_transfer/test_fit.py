@@ -88,15 +88,14 @@ def test_a_common_offset_of_a_seed_widens_nothing():
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_intervals_cover_the_truth(seeds, monkeypatch):
     # Simulated sweeps with a seed noise like the laptop preset's; `benchmarks/coverage_transfer.py` has more of them.
-    # Seven rates are few: of 240 such tables with two seeds 90% are held, not 95. Three binomial deviations of 60 draws
-    # below that.
+    # Nominal 95% less three binomial deviations of 60 draws.
     monkeypatch.setattr("analysis.studies.lr_transfer.fit.RESAMPLES", 200)
     rng = np.random.default_rng(1)
     inside = []
     for _ in range(60):
         t = fit_lr_transfer(planted(-0.8, noise=0.012, seeds=seeds, rng=rng, seed_offset=0.02)).transfers[0]
         inside.append(t.drift_low <= -0.8 <= t.drift_high)
-    assert np.mean(inside) >= 0.784
+    assert np.mean(inside) >= 0.866
 
 
 @pytest.mark.slow
