@@ -38,6 +38,7 @@ ALTERNATIVES = {"batch": (0.0, 1.0), "lr": (0.0,), "plane_batch": (0.0,), "plane
 BEST, LARGEST = "best batch", "largest without loss"
 IMPLIED: dict[str, tuple[float, float]] = {BEST: (4 / 7, 2 / 3), LARGEST: (4 / 7, 2 / 3)}
 AT_EDGES = "best learning rates around a best batch lie at their grid's edge"
+NOT_DETERMINED = "the losses leave open whether the corner lies among the batch sizes measured, or E above 0"
 NO_FLOOR = "no floor of the loss was fitted, so the tolerance depends on the batch sizes measured"
 DOUBTS = {"": SETTLED, AT_EDGES: Lacks.of([Missing.RATES_BEYOND]), NO_FLOOR: Lacks.of([Missing.BUDGETS])}
 # What reading the best batch off octaves errs by where the law is known, which no interval of noise holds.
@@ -212,13 +213,17 @@ def fit_corner(
     `doubt` is why there can be no verdict, "" if there can. Where the surface misses the cells, which widens the
     intervals by as much as more seeds would narrow them, budgets are missing in place of seeds.
     """
-    note, cut_off = doubt, surface.at_bound or bool(doubt)
+    note, cut_off = doubt, surface.at_bound or surface.cut_off or bool(doubt)
     if surface.at_bound:
         note = "the floor E is 0" if surface.floor < FLOOR else "the corner lies outside the batch sizes measured"
+    elif surface.cut_off:
+        note = "; ".join(filter(None, [NOT_DETERMINED, doubt]))
     found = [_judged("batch size, corner of the surface", "batch", surface.exponent, n_cells, note, cut_off)]
     lacks = DOUBTS[doubt]
     if surface.at_bound:
         lacks = lacks | Lacks.of([Missing.BUDGETS if surface.floor < FLOOR else Missing.BATCHES])
+    elif surface.cut_off:
+        lacks = lacks | Lacks.of([Missing.BUDGETS, Missing.BATCHES])
     if plane is not None:
         (a, b), lr = plane.found, None
         if sample is not None and plane.sample is not None:

@@ -22,9 +22,9 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import least_squares
 
-from analysis.fits.intervals import Estimate
+from analysis.fits.intervals import TAIL, Estimate
 from analysis.fits.profile import Profile
-from analysis.tables.arrays import Floats
+from analysis.tables.arrays import Bools, Floats
 
 Maximum = Literal["max", "smooth"]
 
@@ -46,7 +46,7 @@ class Surface:
     √(χ²/degrees of freedom) against the noise of the profiles: 1 where the surface describes the cells, None without
     a measure of noise. Where it exceeds 1 it is what the intervals of a noise-only bootstrap are widened by (Birge's
     ratio, as the Particle Data Group does). `at_bound`: E is 0, or BS₂ lies outside the batch sizes measured, so that
-    starvation was not seen to begin.
+    starvation was not seen to begin. `cut_off`: so it is in more than 2.5% of the resamples.
     """
 
     form: Maximum
@@ -62,6 +62,7 @@ class Surface:
     rms: float
     misfit: float | None
     at_bound: bool
+    cut_off: bool
 
     def loss(self, tokens: Floats, batch_tokens: Floats) -> Floats:
         """P(T, BS) in nats, elementwise."""
@@ -127,9 +128,7 @@ def fit_surface(
     residuals = losses - _surface(best, log_t, log_b, form)
     misfit = _misfit(residuals, drawn, sum(free))
     sample = _sample(problem, best, drawn, max(1.0, misfit or 1.0))
-    _, corner2 = _corners(best[None], np.array([0.0, last]))
-    seen = log_b.min() < corner2[0].min() and corner2[0].max() < log_b.max()
-    at_bound = bool(best[0] < FLOOR or not seen)
+    at_bound = bool(_unseen(best[None], log_b, last)[0])
     moves = sample is not None and free_exponent and not at_bound and float(np.ptp(sample[:, 4])) > 0
     surface = Surface(
         form=form,
@@ -143,6 +142,7 @@ def fit_surface(
         rms=float(np.sqrt(np.mean(residuals**2))),
         misfit=misfit,
         at_bound=at_bound,
+        cut_off=sample is not None and bool(_unseen(sample, log_b, last).mean() > TAIL),
     )
     return surface, None if sample is None else sample[:, 4]
 
@@ -158,6 +158,13 @@ def _corners(theta: Floats, log_t: Floats) -> tuple[Floats, Floats]:
     """log BS₁ (R,) and log BS₂ (R, len(log_t)) of parameters (R, 6)."""
     first = 6 * (theta[:, 3] - theta[:, 2])
     return first, (theta[:, 2] - theta[:, 1])[:, None] + theta[:, [4]] * log_t
+
+
+def _unseen(theta: Floats, log_b: Floats, last: float) -> Bools:
+    """Whether E is 0, or BS₂ lies outside the batch sizes measured at the first or the last budget, (R,)."""
+    _, corner2 = _corners(theta, np.array([0.0, last]))
+    outside = (corner2.min(axis=1) <= log_b.min()) | (corner2.max(axis=1) >= log_b.max())
+    return np.asarray(outside | (theta[:, 0] < FLOOR))
 
 
 def _corner_estimates(best: Floats, sample: Floats | None, last: float) -> dict[str, Estimate]:

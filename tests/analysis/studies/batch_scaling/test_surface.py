@@ -37,6 +37,17 @@ def profiles(loss, seed=0, noise=NOISE, budgets=(16, 17, 18, 19), cells=6, q=2 /
     return tokens, observed, drawn
 
 
+def on_one_grid(loss, seed, noise=0.03):
+    """The same of two budgets, at 2^6 to 2^11 tokens a step each."""
+    rng, tokens, observed, drawn = np.random.default_rng(seed), 2.0 ** np.array([16, 18]), [], []
+    x = np.arange(6.0, 12.0)
+    for budget in tokens:
+        y = loss(budget, 2**x) + rng.normal(0, noise, len(x))
+        for found, losses in ((observed, y[None]), (drawn, y + rng.normal(0, noise, (surface.RESAMPLES, len(x))))):
+            found.append(Profile(x, losses, np.zeros_like(losses), np.ones_like(losses, bool)))
+    return tokens, observed, drawn
+
+
 def half_width(estimate):
     return (estimate.high - estimate.low) / 2
 
@@ -177,6 +188,24 @@ def test_a_corner_beyond_the_grid_or_a_floor_of_zero_allows_no_verdict():
         assert found.at_bound
         assert corner.verdict == "cannot tell"
         assert note in corner.note
+
+
+def test_a_corner_that_may_lie_beyond_the_grid_allows_no_verdict_either(monkeypatch):
+    # Two noisy budgets with one grid of six batch sizes, as of lengths at a fixed batch size. Of 20 resamples the
+    # interval holds all, and one of them beyond the grid is too many.
+    monkeypatch.setattr(surface, "RESAMPLES", 20)
+    monkeypatch.setattr(surface, "STARTS", 4)
+    left_open = []
+    for law in (Law(corner2=9.2), Law(q=0.5)):
+        for draw in range(4):
+            found, sample = fit_surface(*on_one_grid(law.loss, draw), free_exponent=True)
+            corner = fit_corner(found, sample, None, 12)[0]
+            ends = [found.bs2_first.low, found.bs2_first.high, found.bs2_last.low, found.bs2_last.high]
+            if min(ends) < 2**6 or max(ends) > 2**11:
+                left_open.append(corner)
+    assert len(left_open) > 2
+    assert {corner.verdict for corner in left_open} == {"cannot tell"}
+    assert all(corner.note and corner.lacks.missing for corner in left_open)
 
 
 @pytest.mark.slow
