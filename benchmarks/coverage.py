@@ -37,7 +37,16 @@ from planted import Law, planted_runs  # type: ignore[import-not-found]  # noqa:
 from analysis.fits.cells import budgets_of, table_of_cells  # noqa: E402
 from analysis.fits.profile import TOLERANCE, read_budgets  # noqa: E402
 from analysis.studies.batch_scaling import surface  # noqa: E402
-from analysis.studies.batch_scaling.exponents import Exponent, best_path, fit_corner, fit_path, fit_plane, largest_path  # noqa: E402
+from analysis.studies.batch_scaling.exponents import (  # noqa: E402
+    AT_EDGES,
+    NO_FLOOR,
+    Exponent,
+    best_path,
+    fit_corner,
+    fit_path,
+    fit_plane,
+    largest_path,
+)
 from analysis.studies.batch_scaling.table import Table  # noqa: E402
 
 
@@ -89,12 +98,14 @@ def exponents(runs: pd.DataFrame, options: argparse.Namespace, rng: np.random.Ge
     exact = surface.fit_surface(tokens, observed, None, "smooth", free_exponent=True)
     floor = None if exact is None or exact[0].at_bound else exact[0].floor
     largest = largest_path(drawn, TOLERANCE, floor) if drawn else None
-    found += fit_path(LARGEST, tokens, largest_path(observed, TOLERANCE, floor), largest)
+    doubt = NO_FLOOR if floor is None else ""
+    found += fit_path(LARGEST, tokens, largest_path(observed, TOLERANCE, floor), largest, doubt)
     plane = fit_plane(tokens, observed, drawn)
     if options.corner_resamples and drawn is not None:
         fitted = surface.fit_surface(tokens, observed, drawn, "smooth", free_exponent=True)
         if fitted is not None:
-            found += fit_corner(*fitted, plane, len(runs))
+            doubt = "" if all(p.inside(p.lowest).all() for p in observed) else AT_EDGES
+            found += fit_corner(*fitted, plane, len(runs), doubt)
     return found + (plane.exponents() if plane else [])
 
 

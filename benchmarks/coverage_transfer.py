@@ -13,15 +13,17 @@ octaves from the optimum:
     walled      0.04 u² + 0.25 (u − 0.75)₊²
 
 A line says how often the interval holds the drift, the best rate (all widths together) and the regret, half the mean
-width of the drift's, the regret's true value and the mean of the estimates minus that, and the share of each verdict.
-With 200 draws a coverage of 95% comes out between 92% and 98% in 19 of 20 lines. A regret of 0 lies at the end of what
-is possible: there the interval is one-sided, and holds it wherever the data cannot tell the two rates apart.
+width of the drift's, the regret's true value, the mean of the estimates minus that with its standard error, and the
+share of each verdict. With 200 draws a coverage of 95% comes out between 92% and 98% in 19 of 20 lines. A regret of 0
+lies at the end of what is possible: there the interval is one-sided, and holds it wherever the data cannot tell the two
+rates apart.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -109,7 +111,8 @@ class Draw:
 
 def draw(case: Case, seed: int) -> Draw | None:
     """Fit one table; None where an optimum is not resolved, and no interval is given."""
-    rng = np.random.default_rng([seed, case.seeds])
+    # No two cases share their luck.
+    rng = np.random.default_rng([seed, crc32(case.name.encode())])
     optima = case.optima(rng)
     found = fit.fit_lr_transfer(case.runs(optima, rng), seed)
     transfer = found.transfers[0]
@@ -138,9 +141,12 @@ def line(case: Case, draws: int, resamples: int) -> str:
     shares = ", ".join(f"{name} {count / draws:.0%}" for name, count in verdicts.most_common())
     covered = np.mean([(one.drift, np.mean(one.rates), one.regret) for one in found], axis=0)
     numbers = " ".join(f"{share:6.1%}" for share in covered)
-    bias = np.mean([one.estimate for one in found]) - case.regret
+    estimates = np.array([one.estimate for one in found])
+    bias, error = estimates.mean() - case.regret, estimates.std() / np.sqrt(len(found))
     half = np.mean([one.half for one in found])
-    return f"{case.name:50} {numbers} {half:7.3f}  {case.regret:6.4f} {bias:+.4f}  {len(found):4d}  {shares}"
+    return (
+        f"{case.name:50} {numbers} {half:7.3f}  {case.regret:6.4f} {bias:+.4f} ±{error:.4f}  {len(found):4d}  {shares}"
+    )
 
 
 def main() -> None:
@@ -150,7 +156,7 @@ def main() -> None:
     options.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 5], help="of every run (default 2 3 5)")
     options.add_argument("--on-grid", action="store_true", help="the narrowest width's optimum on a measured rate")
     given = options.parse_args()
-    header = f"{'':50}  drift   rate regret    half    true   bias  draws"
+    header = f"{'':50}  drift   rate regret    half    true   bias  error   draws"
     each = partial(line, draws=given.draws, resamples=given.resamples)
     print_lines(header, cases(given.seeds, given.on_grid), each, given)
 
