@@ -58,7 +58,7 @@ OPTIMIZERS: dict[str, type[Recipe]] = {
     "rmsprop": RmsPropRecipe,
 }
 # The preset of `scionlab.roles.presets` that says which parts a model's layers play, and how they are measured.
-DOMAINS = {"mlp": "image-mlp", "cnn": "image"}
+DOMAINS = {"mlp": "image-mlp", "cnn": "image", "nanogpt": "nanogpt"}
 
 
 def domain(trial: Trial) -> str:
@@ -69,7 +69,7 @@ def domain(trial: Trial) -> str:
 def recipe(trial: Trial) -> Recipe:
     """The trial's recipe with its options; a UserError for an unknown name or option.
 
-    Where the trial is silent, an image model has the norms and radii of the preset "image", as Scion is concerned.
+    Where the trial is silent, a model has the norms and radii of its domain's preset, as Scion is concerned.
     """
     chosen = recipe_class(trial.optimizer)
     given = _domain_options(trial) if issubclass(chosen, ScionRecipe) else {}

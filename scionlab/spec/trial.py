@@ -46,6 +46,9 @@ ADDED_LATER: Mapping[str, Any] = {
     "sampler_options": {},
 }
 
+# Built-in models with attention heads; these may share the weights of embedding and head.
+WITH_HEADS = ("gpt", "nanogpt")
+
 
 class Value(BaseModel):
     """What specs are made of: frozen, checked, and a field it does not know is a mistake."""
@@ -207,7 +210,7 @@ class Trial(Value):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        heads = self.model == "gpt"  # no other model has any
+        heads = self.model in WITH_HEADS
         if heads and self.width % self.head_dim:
             raise ValueError(f"head_dim: {self.head_dim} does not divide width {self.width}")
         if heads and self.head_dim % 2:

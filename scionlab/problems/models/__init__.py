@@ -9,7 +9,9 @@ from torch import nn
 from scionlab.errors import UserError
 from scionlab.problems.data.base import DataShape
 from scionlab.problems.models import cnn, gpt, mlp, quadratic
+from scionlab.problems.models.nanogpt import NanoGPT
 from scionlab.spec import Trial
+from scionlab.spec.trial import WITH_HEADS
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,26 @@ class Architecture:
 
 
 def _gpt(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:
+    return _transformer(gpt.GPT, trial, shape, output_scale, trial.tied)
+
+
+def _nanogpt(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:
+    return _transformer(NanoGPT, trial, shape, output_scale, tied=True)
+
+
+def _transformer(model: type[gpt.GPT], trial: Trial, shape: DataShape, output_scale: float, tied: bool) -> Architecture:
     _fits(trial, shape)
     config = gpt.GPTConfig(
         width=trial.width,
         depth=trial.depth,
         vocab_size=shape.n_outputs,
         head_dim=trial.head_dim,
-        tied=trial.tied,
+        tied=tied,
         residual=trial.residual,
         output_scale=output_scale,
     )
     return Architecture(
-        build=lambda: gpt.GPT(config),
+        build=lambda: model(config),
         n_params=gpt.n_params(config),
         n_params_hidden=gpt.n_params_hidden(config),
         train_flops_per_token=gpt.train_flops_per_token(config, trial.seq_len),
@@ -88,6 +98,7 @@ def _quadratic(trial: Trial, shape: DataShape, output_scale: float) -> Architect
 
 MODELS: dict[str, Callable[[Trial, DataShape, float], Architecture]] = {
     "gpt": _gpt,
+    "nanogpt": _nanogpt,
     "mlp": _mlp,
     "cnn": _cnn,
     "quadratic": _quadratic,
@@ -95,12 +106,13 @@ MODELS: dict[str, Callable[[Trial, DataShape, float], Architecture]] = {
 # The fields of a trial beside width that each model reads; one that is not here is taken to read them all.
 SIZES: dict[str, tuple[str, ...]] = {
     "gpt": ("depth", "head_dim", "tied", "residual"),
+    "nanogpt": ("depth", "head_dim"),
     "mlp": ("depth",),
     "cnn": ("depth", "residual"),
     "quadratic": (),
 }
 # The kind of data each model is for.
-READS = {"gpt": "text", "mlp": "image", "cnn": "image", "quadratic": "noise"}
+READS = {"gpt": "text", "nanogpt": "text", "mlp": "image", "cnn": "image", "quadratic": "noise"}
 KINDS = {"text": "text", "image": "images", "noise": "noise", "game": "a game"}
 
 
@@ -123,5 +135,5 @@ def _fits(trial: Trial, shape: DataShape) -> None:
             f"model: 'cnn' reads images (channels, height, width), but data {trial.data!r} have inputs of shape "
             f"{shape.input_shape}"
         )
-    if trial.tied and trial.model != "gpt":
+    if trial.tied and trial.model not in WITH_HEADS:
         raise UserError(f"tied: True is not allowed: model {trial.model!r} has no embedding to share with its head")
