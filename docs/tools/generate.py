@@ -1,4 +1,4 @@
-"""The parts of README and docs that follow from the code: the data dictionary, and the grids of the experiments.
+"""The parts of README and docs that follow from the code: the data dictionary, grids of experiments and their costs.
 
     python docs/tools/generate.py            # rewrites them in place
 
@@ -12,12 +12,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from scionlab.problems.data import DataShape
 from scionlab.runs.schema import data_dictionary
 from scionlab.spec import Preset, Trial
 from scionlab.spec.loading import load_experiment, load_transfer
+from scionlab.training.prepare import resolve, train_flops
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PART = re.compile(r"(<!-- generated: (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+# Outputs of the data that presets for GPUs read, by a part of their names: what they cost is known without the files.
+VOCABULARIES = {"fineweb10B": 50304, "shakespeare_char": 65}
+# An H100's peak, operations a second by precision, and the share of it that a run is taken to reach.
+PEAKS, UTILIZATION = {"auto": 989e12, "float32": 67e12}, 0.4
 MOST = 8  # values of a field that are listed one by one
 
 
@@ -31,6 +37,31 @@ def grids(name: str) -> str:
     lines += ["", "What varies in `laptop`:", "", "| field | values |", "|---|---|"]
     lines += [f"| `{field}` | {text} |" for field, text in _varied(presets["laptop"])]
     return "\n".join(lines) + "\n"
+
+
+def costs(name: str) -> str:
+    """Markdown: operations and hours of the presets for GPUs of the experiment called `name`, by its trials' sizes."""
+    heads = ("preset", "width", "trials", "FLOPs of one", "of all", "GPU hours of one", "of all")
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for preset_name, preset in load_experiment(name).presets.items():
+        sizes = dict.fromkeys(trial.width for trial in preset.trials if preset_name.startswith("gpu"))
+        for width in sizes:
+            trials = [trial for trial in preset.trials if trial.width == width]
+            flops = [_flops(trial) for trial in trials]
+            hours = [f / PEAKS[t.dtype] / UTILIZATION / 3600 for f, t in zip(flops, trials, strict=True)]
+            work = f"{max(flops):.2g} | {sum(flops):.2g} | {_hours(max(hours))} | {_hours(sum(hours))}"
+            lines.append(f"| `{preset_name}` | {width} | {len(trials)} | {work} |")
+    return "\n".join(lines) + "\n"
+
+
+def _flops(trial: Trial) -> int:
+    """Operations of the trial's gradients, the data unseen."""
+    (outputs,) = (count for part, count in VOCABULARIES.items() if part in trial.data)
+    return train_flops(resolve(trial.replace(device="cpu", dtype="float32")), DataShape("text", outputs))
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def searches(name: str) -> str:
@@ -101,7 +132,12 @@ def _short(tokens: int) -> str:
     return str(tokens)
 
 
-PARTS: dict[str, Callable[..., str]] = {"data-dictionary": data_dictionary, "grids": grids, "searches": searches}
+PARTS: dict[str, Callable[..., str]] = {
+    "data-dictionary": data_dictionary,
+    "grids": grids,
+    "costs": costs,
+    "searches": searches,
+}
 
 
 def pages() -> list[Path]:

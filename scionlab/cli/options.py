@@ -28,7 +28,11 @@ app = typer.Typer(
 
 PresetName = Annotated[
     str,
-    typer.Option("--preset", help="size of the grid: smoke, laptop, full or gpu", autocompletion=complete_preset),
+    typer.Option(
+        "--preset",
+        help="size of the grid: smoke, laptop, full, gpu, or another the experiment has",
+        autocompletion=complete_preset,
+    ),
 ]
 Stored = Annotated[
     str | None,
@@ -135,7 +139,7 @@ Track = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the cells and their cost, train nothing")]
 WithoutGpu = Annotated[
-    bool, typer.Option("--without-gpu", help="train a preset called gpu on the CPU, where torch sees no GPU")
+    bool, typer.Option("--without-gpu", help="train a preset for GPUs on the CPU, where torch sees no GPU")
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")]
 

@@ -21,13 +21,13 @@ def default_workers(plan: Plan) -> int:
 
 
 def check_gpu(preset: str, devices: Iterable[str]) -> None:
-    """UserError for the preset gpu where torch sees no GPU and a trial takes whatever there is: days on a CPU.
+    """UserError for a preset for GPUs where torch sees none and a trial takes whatever there is: days on a CPU.
 
-    `devices` are those that the trials ask for: auto, cpu or cuda.
+    Such presets are called gpu, or begin with gpu-. `devices` are those that the trials ask for: auto, cpu or cuda.
     """
-    if preset == "gpu" and "auto" in devices and not torch.cuda.is_available():
+    if preset.partition("-")[0] == "gpu" and "auto" in devices and not torch.cuda.is_available():
         raise UserError(
-            "preset: 'gpu' is not allowed here: torch sees no GPU, and on a CPU its trials take days or more; "
+            f"preset: {preset!r} is not allowed here: torch sees no GPU, and on a CPU its trials take days or more; "
             "--without-gpu trains them all the same"
         )
 

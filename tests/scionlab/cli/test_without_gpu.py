@@ -29,6 +29,12 @@ def test_it_is_refused_with_the_option_that_does_it_anyway(call, tmp_path, comma
     assert not (tmp_path / "r").exists()
 
 
+def test_so_is_another_preset_for_gpus(call, tmp_path):
+    done = call("run", "nanogpt", "--preset", "gpu-1b", "--results", tmp_path / "r")
+    assert done.code == 2
+    assert "preset: 'gpu-1b' is not allowed here: torch sees no GPU" in done.err
+
+
 @pytest.mark.parametrize(("device", "options"), [("auto", ["--without-gpu"]), ("cpu", [])])
 def test_what_is_asked_for_is_trained(call, tmp_path, device, options):
     (tmp_path / "mine.py").write_text(GPU.format(device=device))

@@ -59,6 +59,13 @@ def test_trials_of_a_text_in_a_stack_are_the_trials_alone(optimizer):
         assert stacked.summary["stack"] == 3
 
 
+def test_so_are_those_of_a_tied_transformer_that_starts_as_it_was_made():
+    changes = [{"lr": 2**-12}, {"lr": 2**-12, "seed": 1}, {"lr": 2**-13}]  # its radii are large
+    asked = texts("scion", *changes, model="nanogpt", initialization="model")
+    for stacked, one in zip(train_stack(asked, CORPUS), asked, strict=True):
+        alike(stacked, train(one, CORPUS))
+
+
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 @pytest.mark.parametrize("optimizer", ["scion", "adam"])
 def test_trials_of_images_in_a_stack_are_the_trials_alone(model, optimizer):
