@@ -8,6 +8,7 @@ is a saved tensor's entries times the bytes of one.
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -45,12 +46,13 @@ def saved_of(trial: Trial, stage: PlannedStage, source: Source, examples: int) -
     return BY_MODEL[trial.model](trial, stage, source, examples)
 
 
-def _gpt(trial: Trial, stage: PlannedStage, source: Source, examples: int) -> Saved:
+def _transformer(kept: int, trial: Trial, stage: PlannedStage, source: Source, examples: int) -> Saved:
+    """Of a block's inner layer, `kept` tensors: what its product gives, and what comes of that."""
     width, length, outputs = trial.width, stage.seq_len, source.shape.n_outputs
     heads = width // trial.head_dim
     # A block: two residual streams, each normalized; q and k before and after they are turned, v, attention's output
-    # as it comes and as it goes on; up-projection and GELU. Autocast keeps a cast of its own for each of q, k and v.
-    wide = 2 * MLP_RATIO
+    # as it comes and as it goes on; the inner layer. Autocast keeps a cast of its own for each of q, k and v.
+    wide = kept * MLP_RATIO
     half = trial.dtype == "bfloat16"
     block = width * ((4 * FULL + (9 + wide) * HALF) if half else (11 + wide) * FULL) + (3 * heads + 2) * FULL
     ends = width * (FULL + (HALF if half else FULL)) + FULL + 2 * INDEX
@@ -59,7 +61,7 @@ def _gpt(trial: Trial, stage: PlannedStage, source: Source, examples: int) -> Sa
     # In chunks: logits, their softmax and their slopes, and the weights' and their gradient's casts.
     head = 3 * FULL * chunks.CHUNK + (2 * HALF * outputs * width if half else 0) if in_chunks else 0
     angles = trial.depth * length * trial.head_dim * FULL
-    casts = HALF * (trial.depth * (4 + wide) * width**2 + (0 if in_chunks else outputs * width)) if half else 0
+    casts = HALF * (trial.depth * (4 + 2 * MLP_RATIO) * width**2 + (0 if in_chunks else outputs * width)) if half else 0
     largest = max(MLP_RATIO * width * FULL, logits)
     return Saved(length * (trial.depth * block + ends + logits), length * largest, head + angles + casts)
 
@@ -91,7 +93,8 @@ def _quadratic(trial: Trial, stage: PlannedStage, source: Source, examples: int)
 
 
 BY_MODEL: dict[str, Callable[[Trial, PlannedStage, Source, int], Saved]] = {
-    "gpt": _gpt,
+    "gpt": partial(_transformer, 2),  # the up-projection, and GELU of it
+    "nanogpt": partial(_transformer, 3),  # ReLU, √2 times it, and its square
     "mlp": _mlp,
     "cnn": _cnn,
     "quadratic": _quadratic,

@@ -22,6 +22,7 @@ from scionlab.optim.steps.shampoo import Shampoo
 from scionlab.problems.data import Source
 from scionlab.problems.own_model import claims_of
 from scionlab.spec import PlannedStage, Trial
+from scionlab.spec.trial import WITH_HEADS
 from scionlab.training.activations import FULL, INDEX, Saved, saved_of
 from scionlab.training.feed import AHEAD
 from scionlab.training.parts import equal_size
@@ -142,8 +143,8 @@ def _tensors(state: object) -> list[Tensor]:
 
 
 def _head(trial: Trial, source: Source) -> int:
-    """The gradient of gpt's head, there while all activations are; a shared one is added to the embedding's."""
-    return FULL * trial.width * source.shape.n_outputs if trial.model == "gpt" else 0
+    """The gradient of a head, there while all activations are; a shared one is added to the embedding's."""
+    return FULL * trial.width * source.shape.n_outputs if trial.model in WITH_HEADS else 0
 
 
 def _image(source: Source) -> int:

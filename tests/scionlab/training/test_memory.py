@@ -6,10 +6,10 @@ from torch import nn
 
 from scionlab.optim import OPTIMIZERS, recipe
 from scionlab.problems.data import load
-from scionlab.problems.models import chunks
+from scionlab.problems.models import MODELS, chunks
 from scionlab.spec import Stage, Trial
 from scionlab.training import memory
-from scionlab.training.activations import FULL, UNTOLD, count, saved_of
+from scionlab.training.activations import BY_MODEL, FULL, UNTOLD, count, saved_of
 from scionlab.training.memory import estimate, fitting
 from scionlab.training.passes import Passes
 from scionlab.training.prepare import build, resolve
@@ -37,6 +37,7 @@ def measured(trial, *sizes):
         {"model": "gpt"},
         {"model": "gpt", "tied": True, "depth": 3, "head_dim": 8},
         {"model": "gpt", "width": 48, "seq_len": 16},
+        {"model": "nanogpt", "depth": 2},
         {"model": "mlp", **IMAGES},
         {"model": "mlp", **IMAGES, "depth": 3, "width": 20},
         {"model": "cnn", **IMAGES},
@@ -48,7 +49,7 @@ def test_the_formulas_are_what_autograd_saves(fields, dtype):
     two, three = measured(trial, 2, 3)
     told = saved_of(trial, trial.plan[0], load(trial.data), 2)
     # A text's batch of N·(S + 1) bytes is saved whole, of which the formula counts the S targets and inputs.
-    beyond = 8 if trial.model == "gpt" else 0
+    beyond = 8 if trial.model in ("gpt", "nanogpt") else 0
     assert three - two == pytest.approx(told.saved, abs=UNTOLD + beyond)
     assert 2 * told.saved + told.fixed == pytest.approx(two, rel=0.02, abs=1000)
 
@@ -163,3 +164,7 @@ def test_a_model_of_the_callers_is_measured():
     assert found.largest == pytest.approx(4 * 64, abs=UNTOLD)  # and half of what two examples share
     assert found.fixed < 100
     assert estimate(trial, trial.plan[0], source).state == 8 * (64 * 32 + 32 + 32 * 10 + 10) + 4 * 4  # Adam's counts
+
+
+def test_every_built_in_model_has_its_formula():
+    assert BY_MODEL.keys() == MODELS.keys()
