@@ -1,40 +1,23 @@
 """docs/tokens.md, followed to the letter with the smoke preset, and killed on its way."""
 
 import json
-import re
-import shlex
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from followed import Page, command
 from stores import numbers
 
 from scionlab.runs.store import RunStore
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "tokens.md").read_text()
-MAIN = "from scionlab.cli import main; main()"
-SMOKE = {"run": ["--preset", "smoke", "--executor", "inline"], "report": ["--preset", "smoke"]}
-
-
-def blocks(language):
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    return [block for of, block in found if of == language]
-
-
-def commands():
-    lines = [line for block in blocks("") for line in block.splitlines()]
-    return [shlex.split(line)[1:] for line in lines if re.match("scionlab|python", line)]
+PAGE = Page("tokens.md")
 
 
 def start(arguments, folder):
-    how = arguments if arguments[0].endswith(".py") else ["-c", MAIN, *arguments, *SMOKE.get(arguments[0], [])]
     with (folder / "output.txt").open("w") as output:
-        return subprocess.Popen([sys.executable, *how], cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command(arguments), cwd=folder, stdout=output, stderr=subprocess.STDOUT)
 
 
 def call(arguments, folder):
@@ -46,9 +29,8 @@ def call(arguments, folder):
 def test_the_page_leads_from_a_text_to_a_run_that_is_killed_and_goes_on(tmp_path):
     pytest.importorskip("transformers")
     pytest.importorskip("tokenizers")
-    for source in blocks("python"):
-        (tmp_path / re.match(r"# (\w+\.py)\n", source)[1]).write_text(source)
-    make_text, tokenize, run, report, export, _ = commands()
+    PAGE.write_files(tmp_path)
+    make_text, tokenize, run, report, export, _ = PAGE.commands("scionlab|python")
     assert run[-2] == "--checkpoint-minutes"
     call(make_text, tmp_path)
     call(tokenize, tmp_path)
