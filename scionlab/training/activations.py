@@ -1,4 +1,4 @@
-"""Bytes that autograd keeps for the backward pass: by formula for built-in models, by measurement for the caller's.
+"""Bytes that autograd keeps for the backward pass: by formula for built-in models, by measurement for others.
 
 The formulas count what PyTorch's kernels save, tensor by tensor; tests hold them to `torch.autograd.graph`'s
 saved-tensor hooks, exactly, in both precisions. Below, D is the width, P an image's positions, V the outputs; each term
@@ -41,9 +41,8 @@ class Saved:
 
 def saved_of(trial: Trial, stage: PlannedStage, source: Source, examples: int) -> Saved:
     """What one of `examples` examples keeps; UserError where an own model cannot be tried."""
-    if trial.has_own_model:
-        return _measured(trial, stage, source)
-    return BY_MODEL[trial.model](trial, stage, source, examples)
+    formula = BY_MODEL.get(trial.model)
+    return _measured(trial, stage, source) if formula is None else formula(trial, stage, source, examples)
 
 
 def _transformer(kept: int, trial: Trial, stage: PlannedStage, source: Source, examples: int) -> Saved:
@@ -113,7 +112,7 @@ _MEASURED: dict[Hashable, Saved] = {}
 
 
 def _measured(trial: Trial, stage: PlannedStage, source: Source) -> Saved:
-    """Of a model of the caller's, from passes of two and three copies of a training example, on the trial's device.
+    """Of a model without a formula, from passes of two and three copies of a training example, on the trial's device.
 
     Once in a process for all trials of a shape.
     """

@@ -98,10 +98,10 @@ def test_import_and_compact_print_json(call, tmp_path):
     found = json.loads(call("import", "mine.csv", "--json").out)
     assert {"name": "mine", "runs": 2, "diverged": 1, "replaced": 0}.items() <= found.items()
     fill(tmp_path / "results" / "runs", optimizers=("scion",), widths=(32,), seeds=1)
-    (curves, layers, runs) = json.loads(call("compact", "--json").out)["tables"]
+    (curves, layers, scores, runs) = json.loads(call("compact", "--json").out)["tables"]
     assert (runs["table"], runs["merged"], runs["left"]) == ("runs", 7, 1)
     assert curves["merged"] == 7
-    assert layers["rows"] == 0
+    assert layers["rows"] == scores["rows"] == 0
 
 
 def completed(words, cwd, shell="bash"):

@@ -65,7 +65,7 @@ def test_the_longest_trials_come_first(experiment, tiny, store):
 def test_a_failed_trial_is_a_row_and_is_tried_again(experiment, tiny, store, console, monkeypatch):
     spec = experiment(tiny(), tiny(lr=2**-6))
 
-    def fails_on_one(trial, corpus, compiled=False, on_row=None):
+    def fails_on_one(trial, corpus, *how):
         if trial.lr == 2**-6:
             raise RuntimeError("boom")
         return real(trial, corpus)
@@ -84,7 +84,7 @@ def test_a_failed_trial_is_a_row_and_is_tried_again(experiment, tiny, store, con
 def test_ctrl_c_keeps_what_was_finished(experiment, tiny, store, console, monkeypatch):
     real, calls = job_module.Run, []
 
-    def interrupted_on_the_third(trial, corpus, compiled=False, on_row=None):
+    def interrupted_on_the_third(trial, corpus, *how):
         calls.append(trial)
         if len(calls) == 3:
             raise KeyboardInterrupt

@@ -78,11 +78,11 @@ def test_the_validated_weights_are_the_exponential_average():
         made.run_steps(1)
         now = {name: weight.detach().clone() for name, weight in made.model.named_parameters()}
         average = now if average is None else {name: 0.7 * old + 0.3 * now[name] for name, old in average.items()}
-    last, _ = made.passes.validate(made.validation).tolist()
+    last, _ = made.passes.validate(made.validation)[0].tolist()
     reference = copy.deepcopy(made.model)
     reference.load_state_dict(average, strict=False)
     made.passes.model = reference
-    expected, _ = made.passes.validate(made.validation).tolist()
+    expected, _ = made.passes.validate(made.validation)[0].tolist()
     found = made.outcome().summary["val_loss"]
     assert found == pytest.approx(expected, rel=ROUNDING)
     assert found != last

@@ -19,7 +19,7 @@ from scionlab.training import Outcome, graphs, stack_key, train, train_stack
 SMALL = {"width": 16, "depth": 1, "head_dim": 8, "batch_size": 4, "seq_len": 16, "val_tokens": 64, "val_seq_len": 16}
 TEXT = ["scion", "uscion", "adam", "adam-mup", "muon", "signum", "normalized-sgd", "almond"]
 TIMES = ("wall_time_s", "tokens_per_s", "stack", "compile_s")
-LOSSES = ("initial_loss", "train_loss", "val_loss")
+LOSSES = ("initial_loss", "train_loss", "val_loss", "val_loss_per_byte")
 # Eight steps whose products are grouped differently in float32 (2^-24 each), grown by a few hundred on their way; the
 # steps of Muon are of bfloat16 (2^-8), of which the loss sees a part.
 ROUNDING, HALF = 2e-5, 5e-3

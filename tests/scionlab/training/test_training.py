@@ -115,7 +115,7 @@ def test_one_loss_too_large_between_log_points_is_divergence(monkeypatch):
 
 
 def test_a_loss_that_is_not_a_number_is_divergence(monkeypatch):
-    monkeypatch.setattr(training.run.Passes, "loss", lambda self, batch: self.model.head.weight.sum() * math.nan)
+    monkeypatch.setattr(training.run.Passes, "loss", lambda self, *_: self.model.head.weight.sum() * math.nan)
     outcome = run()
     assert (outcome.summary["status"], outcome.summary["steps_done"]) == ("diverged", 1)
     assert math.isnan(outcome.curve[0]["train_loss"])

@@ -442,9 +442,8 @@ class ByHand(Run):
     """α = 1/√k, written before every step."""
 
     def _step(self) -> torch.Tensor:
-        self.taken = getattr(self, "taken", 0) + 1
-        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["momentum"] = 1 / math.sqrt(self.taken)
+        for group in self.method.groups:
+            group["momentum"] = 1 / math.sqrt(self.step)
         return super()._step()
 
 

@@ -197,7 +197,7 @@ def test_a_staged_run_holds_its_averages(options):
     asked = staged("scion-light", SAME_LENGTH, steps=12, options=options)
     state = training.Run(asked, CORPUS)
     state.run_stage()
-    (averages,) = state.state_dict()["averages"]
+    (averages,) = state.state_dict()["method"]["averages"]
     assert len(averages) == len(state.claims)
     assert all(average.any() for average in averages)
     resumed = saved_and_loaded(state)
