@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from scionlab.spec.trial import ADDED_LATER, Trial
 
@@ -35,5 +36,10 @@ def trial_id(
     if model_sha256 is not None:
         fields["model_sha256"] = model_sha256
     fields |= code
+    return fields_hash(fields)
+
+
+def fields_hash(fields: Mapping[str, Any]) -> str:
+    """16 hex digits of a hash of plain values by name, whatever their order."""
     text = json.dumps(fields, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -239,8 +239,7 @@ class Trial(Value):
                 f"and stay below tokens {self.tokens}"
             )
         for budget, stage in self._budgets():
-            step = stage.batch_size * stage.seq_len * (self.calls_per_step or 1)
-            if self.stages and round(budget / step) < 1:
+            if self.stages and round(budget / self.counted_tokens(stage)) < 1:
                 raise ValueError(
                     f"stages: a stage of {budget} tokens is less than half a step of batch_size {stage.batch_size} × "
                     f"seq_len {stage.seq_len}"
@@ -280,11 +279,14 @@ class Trial(Value):
 
         Each takes its tokens/(batch_size·seq_len·calls_per_step) steps, rounded, at least one.
         """
-        calls = self.calls_per_step or 1
         return tuple(
-            PlannedStage(by.batch_size, by.seq_len, by.lr, max(1, round(budget / (by.batch_size * by.seq_len * calls))))
+            PlannedStage(by.batch_size, by.seq_len, by.lr, max(1, round(budget / self.counted_tokens(by))))
             for budget, by in self._budgets()
         )
+
+    def counted_tokens(self, sizes: "Trial | Stage") -> int:
+        """What a step of these sizes counts against the budget: batch_size · seq_len · calls_per_step."""
+        return sizes.batch_size * sizes.seq_len * (self.calls_per_step or 1)
 
     @property
     def steps(self) -> int:

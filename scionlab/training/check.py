@@ -13,7 +13,8 @@ from scionlab.optim.method import Batch, Method
 from scionlab.optim.schedule import FIELDS
 from scionlab.own.finding import described, told
 from scionlab.problems.data import Source, is_own
-from scionlab.problems.data.own import IGNORED, OwnData
+from scionlab.problems.data.base import IGNORED
+from scionlab.problems.data.own import OwnData
 from scionlab.problems.own_model import function_of
 from scionlab.roles.roles import Claim
 from scionlab.spec import Trial

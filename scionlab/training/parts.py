@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from scionlab.optim.method import Batch
 from scionlab.problems.data import Source
-from scionlab.problems.models.chunks import IGNORED
+from scionlab.problems.data.base import IGNORED
 
 if TYPE_CHECKING:
     from scionlab.training.passes import Passes

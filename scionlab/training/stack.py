@@ -6,8 +6,6 @@ Each trial takes the steps it would take alone, on the same batches from the sam
 `train` up to rounding. One that diverges ends there; its weights go on as they may, and no other trial sees them.
 """
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +24,7 @@ from scionlab.optim.schedule import FIELDS, schedule_of
 from scionlab.optim.steps.stacked import StackedMethod, stackable
 from scionlab.problems.data import Batches, Source
 from scionlab.spec import Trial
+from scionlab.spec.identity import fields_hash
 from scionlab.training.feed import Feed
 from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.oracle import StackedOracle
@@ -51,7 +50,7 @@ def stack_key(trial: Trial) -> str | None:
         return None
     fields = trial.model_dump(exclude=FREE)
     fields["options"] = {name: value for name, value in trial.options.items() if not isinstance(value, float)}
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+    return fields_hash(fields)
 
 
 def can_stack(trial: Trial, corpus: Source) -> bool:
@@ -82,8 +81,7 @@ def train_stack(
 def seconds_per_step(trials: Sequence[Trial], corpus: Source, steps: int) -> float:
     """Seconds of one step of a trial alone, or of a stack, in eager mode: the median of `steps` after a first one."""
     first = trials[0]
-    step = first.batch_size * first.seq_len * (first.calls_per_step or 1)
-    short = [trial.replace(tokens=(steps + 1) * step) for trial in trials]
+    short = [trial.replace(tokens=(steps + 1) * trial.counted_tokens(trial)) for trial in trials]
     run = Run(short[0], corpus) if len(short) == 1 else Stack(short, corpus)
     with threads(first):
         run.advance()

@@ -9,8 +9,6 @@ CPU its summary, but for times, and its curve are those of `train`, bit for bit.
 """
 
 import copy
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +22,7 @@ from scionlab.optim.schedule import FIELDS, schedule
 from scionlab.problems.data import Source
 from scionlab.roles.roles import Claim
 from scionlab.spec import Trial
+from scionlab.spec.identity import fields_hash
 from scionlab.training.clipping import Clipping
 from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.prepare import identity
@@ -42,7 +41,7 @@ def stem_key(trial: Trial) -> str | None:
     if trial.stages or trial.probe or trial.watch:
         return None
     fields = trial.model_dump(exclude=FREE)
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+    return fields_hash(fields)
 
 
 def shared_steps(one: Trial, other: Trial) -> int:

@@ -20,6 +20,8 @@ from scionlab.errors import UserError
 from scionlab.problems.data.sampler import Sampler
 
 Kind = Literal["text", "image", "noise", "game"]
+# The target that cross-entropy leaves out.
+IGNORED = -100
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from scionlab.errors import UserError
 from scionlab.own.finding import accepts, described, find, find_function, told
 from scionlab.own.hashing import code_sha256
 from scionlab.own.randomness import Stream, Use
-from scionlab.problems.data.base import DataShape, PerExample, Sizes, Source
+from scionlab.problems.data.base import IGNORED, DataShape, PerExample, Sizes, Source
 from scionlab.problems.data.own_batches import OwnBatches
 from scionlab.problems.data.packed import Form, Packing, Pair
 
@@ -31,8 +31,6 @@ EXAMPLE = "my_data:batches"
 ARGUMENTS = ("split", "batch_size", "seq_len", "seed")
 # Validation examples are asked for in batches of about so many tokens.
 VALIDATION_TOKENS = 2**11
-# The class that cross-entropy leaves out.
-IGNORED = -100
 # Training batches that enter the data's identity.
 HASHED_BATCHES = 2
 

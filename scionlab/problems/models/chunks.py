@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scionlab.problems.data.base import IGNORED
+
 # Fewer outputs than this are never chunked: logits of bytes or classes are small beside what the layers keep.
 LARGE_VOCABULARY = 2**12
 # Logits of a pass, tokens × vocabulary, up to which the plain loss is taken; and of a chunk (64 MiB in float32).
 WHOLE = 2**25
 CHUNK = 2**24
-# The target that cross-entropy leaves out.
-IGNORED = -100
 
 
 def serve(tokens: int, vocabulary: int) -> bool:

@@ -6,7 +6,7 @@ from torch import nn
 
 from scionlab.optim.method import Batch
 from scionlab.problems.data import load
-from scionlab.problems.models.chunks import IGNORED
+from scionlab.problems.data.base import IGNORED
 from scionlab.spec import Trial
 from scionlab.training import Run, train
 from scionlab.training.oracle import ModelOracle
