@@ -14,15 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scionlab.errors import UserError, unknown
-from scionlab.problems.data.base import DataShape, Order, PerExample, ShuffledBatches, Source
+from scionlab.problems.data.base import DataShape, Order, ShuffledBatches
 from scionlab.problems.data.manifest import NAME, SAMPLED, Manifest, Shard, Split, padded, read_manifest
 from scionlab.problems.data.order import Permutation, permutation
 from scionlab.problems.data.shard_files import TYPES, ShardFile, detected, looks_like_uint32
-from scionlab.problems.data.windows import LIMIT_SEED, PROBE_SEED, of_windows
+from scionlab.problems.data.windows import LIMIT_SEED, PROBE_SEED, NextToken
 
 OPTIONS = ("dtype", "vocabulary", "multiple")
 VALIDATION = "val"  # part of the names of files that are validated on, as in both projects
@@ -77,7 +76,7 @@ class ShardBatches(ShuffledBatches):
         return self.windows.take(indices if self.chosen is None else self.chosen.at(indices))
 
 
-class TokenShards(Source):
+class TokenShards(NextToken):
     """The shards of a manifest that lies in `folder`. Batches are windows (B, S + 1), int64.
 
     The loss is the mean cross-entropy of the next token, in nats. Raises UserError where a file is missing, or has
@@ -130,10 +129,6 @@ class TokenShards(Source):
             raise UserError(f"data: {self.name!r} has {held}, too few for {what}")
         return windows
 
-    def unpack(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and their next tokens, each (B, S)."""
-        return batch[:, :-1], batch[:, 1:]
-
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy of the next token, in nats; `outputs` are logits (B, S, V), V not below the vocabulary."""
         if outputs.shape[-1] < self.vocabulary:
@@ -141,11 +136,7 @@ class TokenShards(Source):
                 f"the model tells {outputs.shape[-1]} tokens apart, but the vocabulary of data {self.name!r} has "
                 f"{self.vocabulary} (padded: {self.manifest.padded})"
             )
-        return F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten())
-
-    def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
-        """Every window's mean cross-entropy."""
-        return of_windows(outputs, targets)
+        return super().loss(outputs, targets)
 
 
 def token_shards(argument: str) -> TokenShards:

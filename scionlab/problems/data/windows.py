@@ -24,8 +24,29 @@ LIMIT_SEED = 2**31 + 1
 LIMIT_VERSION = 2  # part of the identity of trials with a limit. 1: a text's beginning; 2: windows at random
 
 
+class NextToken(Source):
+    """A text whose batches are windows (B, S + 1), int64: the loss is the mean cross-entropy of the next token."""
+
+    def unpack(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and their next tokens, each (B, S)."""
+        return batch[:, :-1], batch[:, 1:]
+
+    @property
+    def is_cross_entropy(self) -> bool:
+        """It is."""
+        return True
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of the next token, in nats; `outputs` are logits (B, S, V)."""
+        return F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten())
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
+        """Every window's mean cross-entropy."""
+        return PerExample(F.cross_entropy(outputs.float().transpose(1, 2), targets, reduction="none").mean(1))
+
+
 @dataclass(frozen=True)
-class Corpus(Source):
+class Corpus(NextToken):
     """Training and validation text; `sha256` is of all documents in order, joined by blank lines.
 
     Batches are windows (B, S + 1), int64; the loss is the mean cross-entropy of the next byte.
@@ -64,23 +85,6 @@ class Corpus(Source):
         """Windows of the training text, the same for every seed."""
         return probe_windows(self, least, seq_len, n_tokens)
 
-    def unpack(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Bytes and their next bytes, each (B, S)."""
-        return batch[:, :-1], batch[:, 1:]
-
-    @property
-    def is_cross_entropy(self) -> bool:
-        """It is."""
-        return True
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of the next byte, in nats; `outputs` are logits (B, S, 256)."""
-        return F.cross_entropy(outputs.float().flatten(0, 1), targets.flatten())
-
-    def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
-        """Every window's mean cross-entropy."""
-        return of_windows(outputs, targets)
-
 
 class TrainingWindows(ShuffledBatches):
     """Batches of shape (B, S + 1), int64, in an order drawn anew for every epoch from (seed, epoch, stage).
@@ -115,11 +119,6 @@ class TrainingWindows(ShuffledBatches):
         if self.chosen is not None:
             indices = self.chosen[indices]
         return _gather(self.text, indices * self.seq_len, self.seq_len)
-
-
-def of_windows(outputs: Tensor, targets: Tensor) -> PerExample:
-    """Every window's mean cross-entropy in nats, of logits (B, S, V) and tokens (B, S)."""
-    return PerExample(F.cross_entropy(outputs.float().transpose(1, 2), targets, reduction="none").mean(1))
 
 
 def validation_windows(corpus: Corpus, n_tokens: int, seq_len: int) -> Tensor:

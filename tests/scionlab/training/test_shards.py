@@ -10,6 +10,7 @@ from trainings import numbers
 
 from scionlab import training
 from scionlab.problems.data import load
+from scionlab.problems.models import chunks, gpt
 from scionlab.training.prepare import data_of, identity
 
 SIZES = {"width": 16, "head_dim": 8, "depth": 1, "batch_size": 4, "seq_len": 16, "val_tokens": 64, "val_seq_len": 16}
@@ -86,3 +87,21 @@ def test_a_stack_trains_on_them_as_single_trials_do(tiny, shards):
     ):
         assert stacked.summary["val_loss"] == pytest.approx(alone.summary["val_loss"], rel=1e-4)
         assert stacked.summary["val_loss_per_byte"] == pytest.approx(alone.summary["val_loss_per_byte"], rel=1e-4)
+
+
+def test_a_large_vocabularys_logits_are_never_whole(tiny, shards, monkeypatch):
+    trial = trial_on(tiny, shards)
+    whole = training.train(trial, load(shards)).summary["val_loss"]
+    used = []
+
+    def counted(*arguments):
+        used.append(arguments)
+        return chunks.mean_cross_entropy(*arguments)
+
+    monkeypatch.setattr(gpt, "mean_cross_entropy", counted)
+    for bound, value in (("LARGE_VOCABULARY", 500), ("WHOLE", 0), ("CHUNK", 512)):
+        monkeypatch.setattr(chunks, bound, value)
+    assert training.train(trial, load(shards)).summary["val_loss"] == pytest.approx(
+        whole, rel=1e-4
+    )  # float32, 25 steps
+    assert len(used) > trial.steps
