@@ -19,17 +19,28 @@ SMALLEST = 1e-5  # of the median variance: one of 0 is luck
 class Pool:
     """Standard deviation of one seed's draw, in the unit of what is drawn, and the degrees of freedom it is known with.
 
-    Both are 0 where it is not known.
+    Both are 0 where it is not known. Pools of one `source` are known by the same runs, and off by one factor.
     """
 
     sd: float = 0.0
     freedom: float = 0.0
+    source: int = 0
 
-    def scales(self, count: int, rng: np.random.Generator) -> Floats:
-        """Standard deviations (count,) that the pool allows for: σ²·df/χ²_df."""
+    def factors(self, count: int, rng: np.random.Generator) -> Floats:
+        """What the standard deviation may be times its value, (count,): the root of df/χ²_df."""
         if self.freedom <= 0:
             return np.zeros(count)
-        return np.asarray(self.sd * np.sqrt(self.freedom / rng.chisquare(self.freedom, count)))
+        return np.sqrt(self.freedom / rng.chisquare(self.freedom, count))
+
+
+def log_variances(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
+    """Logarithms of groups' variances (groups,), right in the mean, and their weights (groups,) in a regression.
+
+    `squares` and `freedoms` (groups,) are above 0. A group's own scatter is ψ'(d/2); groups are taken to differ by a
+    variance of 1 besides.
+    """
+    logs = np.log(squares / freedoms) - digamma(freedoms / 2) + np.log(freedoms / 2)
+    return np.asarray(logs), np.asarray(1 / (polygamma(1, freedoms / 2) + 1))
 
 
 def moderated(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
@@ -49,7 +60,7 @@ def moderated(squares: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
     if pooled == 0 or len(d) < 2:
         return everyone
     own = np.maximum(own, SMALLEST * (np.median(own) or pooled))
-    logs = np.log(own) - digamma(d / 2) + np.log(d / 2)
+    logs, _ = log_variances(own * d, d)
     spread = float(np.var(logs, ddof=1) - np.mean(polygamma(1, d / 2)))
     if spread <= polygamma(1, total):  # nothing that sampling alone would not give: the groups are one
         return everyone

@@ -6,8 +6,10 @@ of its optimum, and a rest.
     rests     within a curve, each rate's pooled with its neighbours' and drawn towards what is common to the curve
               (`Points.variance`); each curve's overall size drawn towards that of the others
     levels    of the rates near the optimum. What a seed has in common in all curves of a block (its initialization and
-              order of data; the mean of the middle half, as some curves are much noisier than others) cancels in every
-              difference between them, and is taken out; what is left is independent from curve to curve
+              order of data; the mean of the middle half, quiet curves counting more) cancels in every
+              difference between them, and is taken out; what is left is independent from curve to curve. A curve with
+              large rests is taken to have large levels, by a power of the rests' size that all curves tell: a level is
+              one number a seed, the rests are one a rate and seed
 
 all by Smyth's moderated variances (`analysis.fits.moderation`): the more so the less they differ. So a wide network may
 be quieter than a narrow one, and a rate beside a wall noisier than the best one, as far as the seeds show it. Two seeds
@@ -23,11 +25,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import stats
 
 from analysis.fits.lr_curve import LrCurve
-from analysis.fits.moderation import Pool, moderated
+from analysis.fits.moderation import Pool, log_variances, moderated
 from analysis.fits.points import Points
 from analysis.tables.arrays import Bools, Floats
 
@@ -37,6 +40,7 @@ NEIGHBOURS = 2  # rates to either side whose rests say how noisy a rate is
 WINDOW = 2  # rates to either side of the best one at which a seed's level is read
 STEEP = 0.2  # but not where the loss is so much higher, in its own unit
 FOUR = 4  # points of a third difference
+POWER, SPREAD = 0.5, 0.25  # of rests' variance in levels': mean and variance; 0 is not at all, 1 in proportion
 OUTER = 0.25  # of the levels of a seed, at either end, that do not count for what it has in common
 
 
@@ -86,7 +90,8 @@ def measure_noise(
     """
     blocks = [0] * len(curves) if blocks is None else list(blocks)
     rests, freedom = _rests(curves)
-    levels, paired = _levels(curves, blocks, groups or blocks, places or [0] * len(curves))
+    trend = np.array([np.mean(rest) for rest in rests])
+    levels, paired = _levels(curves, blocks, groups or blocks, places or [0] * len(curves), trend)
     if freedom.any() or any(pool.freedom for pool in levels):
         return _noise(curves, rests, freedom, levels, "seeds", paired)
     if roughness:
@@ -145,9 +150,9 @@ def _by_group(groups: Sequence[Any], squares: Floats, freedoms: Floats) -> tuple
 
 
 def _levels(
-    curves: Sequence[LrCurve], blocks: Sequence[Any], groups: Sequence[Any], places: Sequence[Any]
+    curves: Sequence[LrCurve], blocks: Sequence[Any], groups: Sequence[Any], places: Sequence[Any], rests: Floats
 ) -> tuple[list[Pool], bool]:
-    """Every curve's pool of one seed's level, and whether curves are paired."""
+    """Every curve's pool of one seed's level, and whether curves are paired; `rests` (curves,) are variances."""
     found = {i: level for i, curve in enumerate(curves) if (level := _level(curve)) is not None}
     squares, freedoms = np.zeros(len(curves)), np.zeros(len(curves))
     several, equal = False, True
@@ -156,15 +161,46 @@ def _levels(
         same = len({curves[i].seeds for i in mine}) == 1 and len({len(found[i]) for i in mine}) == 1
         several, equal = several or len(mine) > 1, equal and (same or len(mine) < 2)
         paired = same and len(mine) > 1
-        common = stats.trim_mean([found[i] for i in mine], OUTER, axis=0) if paired else 0.0
-        share = (len(mine) - 1) / len(mine) if paired else 1.0
-        for i in mine:
-            squares[i], freedoms[i] = np.sum((found[i] - common) ** 2), share * (len(found[i]) - 1)
-    relative = _relative(_by_group(places, squares, freedoms)[0], freedoms)
+        shares = _shares(rests[mine]) if paired else np.zeros(len(mine))
+        common = _middle(np.array([found[i] for i in mine]), shares) if paired else 0.0
+        for i, share in zip(mine, shares, strict=True):
+            squares[i], freedoms[i] = np.sum((found[i] - common) ** 2), (1 - share) * (len(found[i]) - 1)
+    of_cells = pd.Series(rests).groupby([list(groups), list(places)], sort=False).transform("mean").to_numpy()
+    relative = _along(of_cells, squares, freedoms)
+    relative = relative * _relative(_by_group(places, squares / relative, freedoms)[0], freedoms)
     variances, freedom = _by_group(groups, squares / relative, freedoms)
-    variances = variances * relative
-    pools = [Pool(float(np.sqrt(v)), float(f)) for v, f in zip(variances, freedom, strict=True)]
-    return pools, several and equal
+    _, shared = np.unique(variances, return_inverse=True)
+    known = zip(np.sqrt(variances * relative), freedom, shared, strict=True)
+    return [Pool(float(sd), float(f), int(of)) for sd, f, of in known], several and equal
+
+
+def _shares(rests: Floats) -> Floats:
+    """How much each curve (n,) tells of what seeds have in common, 1 in all: the less, the larger its rests are."""
+    weights = rests**-POWER if (rests > 0).all() else np.ones_like(rests)
+    return np.asarray(weights / weights.sum())
+
+
+def _middle(values: Floats, shares: Floats) -> Floats:
+    """The mean of the middle half of curves' values (n, seeds) for every seed, (seeds,); their shares are (n,)."""
+    order = np.argsort(values, axis=0)
+    ends = np.cumsum(shares[order], axis=0)
+    inside = np.clip(ends, OUTER, 1 - OUTER) - np.clip(ends - shares[order], OUTER, 1 - OUTER)
+    return np.asarray(np.average(np.take_along_axis(values, order, axis=0), axis=0, weights=inside))
+
+
+def _along(rests: Floats, squares: Floats, freedoms: Floats) -> Floats:
+    """How levels' variances go with those of rests, (curves,): a power of these, fitted and drawn towards its half.
+
+    Source: a trend in the prior of moderated variances, Law et al. 2014, doi 10.1186/gb-2014-15-2-r29.
+    """
+    if not (rests > 0).all():
+        return np.ones_like(rests)
+    known = (freedoms > 0) & (squares > 0)
+    logs, weights = log_variances(squares[known], freedoms[known])
+    x = np.log(rests / stats.gmean(rests))
+    about = x[known] - np.average(x[known], weights=weights) if known.any() else x[known]
+    power = (weights @ (about * logs) + POWER / SPREAD) / (weights @ about**2 + 1 / SPREAD)
+    return np.asarray(np.exp(np.clip(power, 0, 1) * x))
 
 
 def _level(curve: LrCurve) -> Floats | None:

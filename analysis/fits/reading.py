@@ -139,10 +139,10 @@ def read_levels(
     for name in dict.fromkeys(series):
         mine = [i for i, of in enumerate(series) if of == name]
         valleys |= zip(mine, read_valleys([noise.points[i] for i in mine], count, rng), strict=True)
-    scales = {pool: pool.scales(count, rng) for pool in dict.fromkeys(noise.levels)}  # one pool's size is drawn once
+    factors = {pool.source: pool.factors(count, rng) for pool in noise.levels}  # what one source is off by, once
     found = []
     for i, (curve, pool) in enumerate(zip(curves, noise.levels, strict=True)):
-        found.append(Reading(curve, _moved(curve, valleys[i], pool, scales[pool], rng)))
+        found.append(Reading(curve, _moved(curve, valleys[i], pool, pool.sd * factors[pool.source], rng)))
     return found
 
 

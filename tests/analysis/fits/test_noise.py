@@ -67,9 +67,31 @@ def test_curves_of_a_group_have_noise_of_one_size_and_others_their_own():
     curves = [curve_of(rng, rest, rest) for rest in (0.001, 0.001, 0.001, 0.03, 0.03, 0.03)]
     grouped = measure_noise(curves, groups=["quiet"] * 3 + ["loud"] * 3)
     assert len(set(grouped.levels)) == 2
-    assert grouped.levels[3].sd > 10 * grouped.levels[0].sd
+    # The middle half of the levels, which is what a seed has in common, holds some of the loud ones'.
+    assert grouped.levels[3].sd > 5 * grouped.levels[0].sd
     assert np.sqrt(grouped.points[3].variance * 3).mean() == pytest.approx(0.03, rel=0.35)  # 36 degrees of freedom
     assert np.sqrt(grouped.points[0].variance * 3).mean() == pytest.approx(0.001, rel=0.35)
+
+
+def sds_of_levels(rng, rests, levels):
+    """Standard deviations of a level, of curves that are each a group, with two seeds; (curves,)."""
+    curves = [curve_of(rng, rest, level, seeds=2) for rest, level in zip(rests, levels, strict=True)]
+    return np.array([pool.sd for pool in measure_noise(curves, groups=range(len(curves))).levels])
+
+
+def test_two_seeds_tell_a_loud_arm_by_its_rests_where_levels_go_with_them():
+    rng, loud_and_quiet = np.random.default_rng(0), (0.03, 0.003) * 6
+    sds = np.array([sds_of_levels(rng, loud_and_quiet, loud_and_quiet) for _ in range(50)])
+    ratio = np.exp(np.log(sds[:, ::2] / sds[:, 1::2]).mean())
+    # One difference of a seed each would draw all arms together: without the rests the ratio is 2 to 3, and it is 10.
+    assert 4 < ratio < 12
+
+
+def test_levels_of_one_size_stay_nearly_so_however_unequal_rests_are():
+    rng = np.random.default_rng(0)
+    sds = np.array([sds_of_levels(rng, (0.03, 0.003) * 6, (0.03,) * 12) for _ in range(50)])
+    ratio = np.exp(np.log(sds[:, ::2] / sds[:, 1::2]).mean())
+    assert 0.8 < ratio < 2  # read off five rates, a level holds a fifth of the rests, too: 1.1 is so
 
 
 def test_a_run_that_diverged_is_none_of_those_that_a_mean_is_taken_over():
