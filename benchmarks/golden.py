@@ -5,8 +5,9 @@
 
 `write` trains every trial of every experiment's preset `smoke` on the CPU, without Ray and without a store: in eager
 mode, each alone; in stacks, all that can share one; and from compiled graphs, the first trial of every shape and
-method. `compare` trains those in FILE again and names the trials whose summary, curve or layers differ in a bit; exit
-status 1 if there is one. Times, and what compiling took, are no numbers of a trial.
+method. `compare` trains those in FILE again and names the trials of which a column of the summary, the curve or the
+layers differs in a bit; exit status 1 if there is one. Columns of one side only are named and not compared; times,
+and what compiling took, are no numbers of a trial.
 
 Numbers are equal on the same processor and versions only: write FILE at the commit before.
 """
@@ -34,14 +35,21 @@ APART = {"wall_time_s", "tokens_per_s", "compile_s", "compile_note", "gradient_c
 # Trials in a stack; more give no other numbers.
 STACK = 8
 
-Numbers = dict[str, str]
+Columns = dict[str, str]  # a column's name, and a hash of it
+Numbers = dict[str, Columns]  # by trial
 
 
-def digest(outcome: Outcome) -> str:
-    """A hash of an outcome's numbers, every bit of them, with the validation loss for the reader."""
-    summary = {name: value for name, value in outcome.summary.items() if name not in APART}
-    text = json.dumps([summary, outcome.curve, outcome.layers], sort_keys=True, default=str)
-    return f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {summary['val_loss']}"
+def columns(outcome: Outcome) -> Columns:
+    """An outcome's columns, as hashes of every bit of them, and the validation loss as it is, for the reader."""
+    found: dict[str, Any] = {name: value for name, value in outcome.summary.items() if name not in APART}
+    for table, rows in (("curve", outcome.curve), ("layers", outcome.layers)):
+        for name in dict.fromkeys(name for row in rows for name in row):
+            found[f"{table}.{name}"] = [row.get(name) for row in rows]
+    return {name: _digest(value) for name, value in found.items()} | {"val_loss": str(outcome.summary["val_loss"])}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def smoke_trials(names: Sequence[str]) -> dict[str, Trial]:
@@ -51,13 +59,13 @@ def smoke_trials(names: Sequence[str]) -> dict[str, Trial]:
     return {identity(trial, data_of(trial)): trial for trial in trials}
 
 
-def eager(trials: dict[str, Trial]) -> Iterator[tuple[str, str]]:
+def eager(trials: dict[str, Trial]) -> Iterator[tuple[str, Columns]]:
     """Each alone, operation by operation."""
     for name, trial in trials.items():
-        yield name, digest(train(trial, data_of(trial)))
+        yield name, columns(train(trial, data_of(trial)))
 
 
-def compiled(trials: dict[str, Trial]) -> Iterator[tuple[str, str]]:
+def compiled(trials: dict[str, Trial]) -> Iterator[tuple[str, Columns]]:
     """The first of every shape and method, by compiled graphs."""
     seen = set()
     for name, trial in trials.items():
@@ -65,10 +73,10 @@ def compiled(trials: dict[str, Trial]) -> Iterator[tuple[str, str]]:
         shape = tuple(getattr(trial, field) for field in fields)
         if data_of(trial).traceable and shape not in seen:
             seen.add(shape)
-            yield name, digest(train(trial, data_of(trial), compiled=True))
+            yield name, columns(train(trial, data_of(trial), compiled=True))
 
 
-def stacked(trials: dict[str, Trial]) -> Iterator[tuple[str, str]]:
+def stacked(trials: dict[str, Trial]) -> Iterator[tuple[str, Columns]]:
     """All that can share a stack, STACK at a time."""
     groups: dict[str, list[str]] = {}
     for name, trial in trials.items():
@@ -78,10 +86,10 @@ def stacked(trials: dict[str, Trial]) -> Iterator[tuple[str, str]]:
         for start in range(0, len(group), STACK):
             names = group[start : start + STACK]
             outcomes = train_stack([trials[name] for name in names], data_of(trials[names[0]]))
-            yield from zip(names, map(digest, outcomes), strict=True)
+            yield from zip(names, map(columns, outcomes), strict=True)
 
 
-WAYS: dict[str, Callable[[dict[str, Trial]], Iterator[tuple[str, str]]]] = {
+WAYS: dict[str, Callable[[dict[str, Trial]], Iterator[tuple[str, Columns]]]] = {
     "eager": eager,
     "stacked": stacked,
     "compiled": compiled,
@@ -99,10 +107,19 @@ def differences(before: dict[str, Numbers], after: dict[str, Numbers]) -> list[s
     lines = []
     for way, found in before.items():
         for name in sorted(found.keys() | after[way].keys()):
-            one, other = found.get(name, "missing"), after[way].get(name, "missing")
-            if one != other:
-                lines.append(f"{way} {name}: {one} before, {other} after")
+            one, other = found.get(name), after[way].get(name)
+            if one is None or other is None:
+                lines.append(f"{way} {name}: missing {'before' if one is None else 'after'}")
+            elif changed := [column for column in one if column in other and one[column] != other[column]]:
+                losses = f"validation loss {one['val_loss']} before, {other['val_loss']} after"
+                lines.append(f"{way} {name}: {', '.join(changed)}; {losses}")
     return lines
+
+
+def on_one_side(before: dict[str, Numbers], after: dict[str, Numbers]) -> list[str]:
+    """Names of columns that are not compared."""
+    names = [{name for of_way in side.values() for of in of_way.values() for name in of} for side in (before, after)]
+    return sorted(names[0] ^ names[1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,9 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(f"{way}: {len(of_way)} trials" for way, of_way in found["numbers"].items()))
         return 0
     kept = json.loads(asked.file.read_text())
-    lines = differences(kept["numbers"], numbers(kept["how"], kept["only"]))
-    count = sum(map(len, kept["numbers"].values()))
+    before, after = kept["numbers"], numbers(kept["how"], kept["only"])
+    lines, apart = differences(before, after), on_one_side(before, after)
+    count = sum(map(len, before.values()))
     print("\n".join([*lines, f"{count - len(lines)} of {count} are equal bit for bit"]))
+    if apart:
+        print(f"on one side only, and not compared: {', '.join(apart)}")
     return 1 if lines else 0
 
 

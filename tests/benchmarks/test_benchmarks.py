@@ -98,11 +98,15 @@ def test_numbers_that_are_others_are_named(tmp_path, capsys):
     assert golden.main(["write", str(file), *what]) == 0
     kept = json.loads(file.read_text())
     assert golden.main(["compare", str(file)]) == 0
-    changed = sorted(kept["numbers"]["eager"])[0]
-    kept["numbers"]["eager"][changed] = "0"
+    changed, other = sorted(kept["numbers"]["eager"])[:2]
+    kept["numbers"]["eager"][changed] |= {"curve.train_loss": "0", "val_loss": "1.5"}
+    del kept["numbers"]["eager"][other]["train_loss"]
+    kept["numbers"]["eager"][other]["gone"] = "0"
     file.write_text(json.dumps(kept))
     assert golden.main(["compare", str(file)]) == 1
     count = sum(map(len, kept["numbers"].values()))
     printed = capsys.readouterr().out
-    assert f"eager {changed}: 0 before, " in printed
+    assert f"eager {changed}: val_loss, curve.train_loss; validation loss 1.5 before, " in printed
+    assert f"eager {other}" not in printed
+    assert "on one side only, and not compared: gone" in printed
     assert f"{count - 1} of {count} are equal bit for bit" in printed
