@@ -12,16 +12,24 @@ minimizes the same sum, took four times as long.
 
 At fixed exponents the law is linear in E and cᵢ. Starts are therefore a grid of exponents alone, each with the
 non-negative least squares of the relative error; those with the lowest sums are run.
+
+Profile intervals hold a parameter's values at which the least sum S of the others stays near the least of all,
+
+    2 (S − S_min) · mean ψ′ / mean ψ² ≤ χ²₁        ψ the derivative of Huber's loss at the residuals over δ
+
+the likelihood ratio of robust fits (Hampel et al. 1986, section 7.2); mean ψ′, the share of residuals within δ, is read
+off a kernel density, as few of them may be.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize, nnls
+from scipy import stats
+from scipy.optimize import brentq, minimize, nnls
 
 from analysis.tables.arrays import Floats
 from scionlab.errors import UserError
@@ -39,16 +47,18 @@ SAME = 1.05  # values within this factor are one level: budgets are rounded to w
 class PowerSum:
     """Points to fit: resources x (k, n) and losses (n,), finite and positive.
 
-    Parameters are a vector (1 + 2k,) of E, the k coefficients and the k exponents.
+    Parameters are a vector (1 + 2k,) of E, the k coefficients and the k exponents. `floor` is a value that E is held
+    at, below all losses; by default it is fitted.
     """
 
     x: Floats
     loss: Floats
+    floor: float | None = None
 
     @property
     def n_parameters(self) -> int:
-        """1 + 2k."""
-        return 1 + 2 * len(self.x)
+        """1 + 2k, one less where E is held."""
+        return 1 + 2 * len(self.x) - (self.floor is not None)
 
     @cached_property
     def levels(self) -> NDArray[np.intp]:
@@ -86,9 +96,15 @@ class PowerSum:
     @cached_property
     def _bounds(self) -> list[tuple[float, float]]:
         low, high = np.log(self.loss.min()), np.log(self.loss.max())
-        floor, top = low + np.log(SMALLEST), high + 2.0
+        least, top = low + np.log(SMALLEST), high + 2.0
         k = len(self.x)
-        return [(floor, high)] + [(floor, top)] * k + [EXPONENTS] * k
+        floor = (least, high) if self.floor is None else (self._log_floor, self._log_floor)
+        return [floor] + [(least, top)] * k + [EXPONENTS] * k
+
+    @property
+    def _log_floor(self) -> float:
+        """The logarithm of the E that is held; of 0 that of the smallest that counts."""
+        return float(np.log(max(self.floor or 0.0, SMALLEST * self.loss.min())))
 
     def fit(self) -> Floats:
         """Parameters of the best local optimum over the starts."""
@@ -122,21 +138,66 @@ class PowerSum:
         least = SMALLEST * self.loss.min()
         for exponents in product(STARTS, repeat=len(self.x)):
             powers = np.exp(-np.array(exponents)[:, None] * self._logs)
-            design = np.vstack([np.ones_like(self.loss), powers]) / self.loss
-            factors, _ = nnls(design.T, np.ones_like(self.loss))
-            yield np.concatenate([np.log(np.maximum(factors, least)), exponents])
+            held = np.exp(self._log_floor) if self.floor is not None else 0.0
+            design = (powers if self.floor is not None else np.vstack([np.ones_like(self.loss), powers])) / self.loss
+            factors, _ = nnls(design.T, 1 - held / self.loss)
+            logs = np.log(np.maximum(factors, least))
+            yield np.concatenate([[self._log_floor] if self.floor is not None else [], logs, exponents])
 
-    def _descend(self, start: Floats, weights: Floats) -> Floats:
+    def profile(self, parameters: Floats, index: int, level: float) -> tuple[float, float]:
+        """Ends of a parameter's profile interval of so much confidence, about the optimum `parameters`.
+
+        index: 0 for E, 1 + k and on for the exponents. An end at which the sum is still low is that of what is looked
+        at: 0 for E, `EXPONENTS`.
+        """
+        best, even = self._internal(parameters), np.ones(len(self.loss))
+        least, scale = self._objective(best, even)[0], self._ratio_per_sum(best)
+        limit = float(stats.chi2.ppf(level, 1))
+        ends = []
+        for bound in self._bounds[index]:
+            at = best.copy()
+
+            def excess(value: float, at: Floats = at) -> float:
+                at[:] = self._descend(at, even, {index: value})  # from where the last one ended
+                return scale * (self._objective(at, even)[0] - least) - limit
+
+            inside = excess(bound) <= 0
+            at[:] = best
+            ends.append(bound if inside else brentq(excess, best[index], bound, xtol=1e-3))
+        low, high = (float(np.exp(end) if index == 0 else end) for end in ends)
+        return (0.0 if index == 0 and ends[0] == self._bounds[0][0] else low), high
+
+    def _ratio_per_sum(self, theta: Floats) -> float:
+        """What a rise of the sum counts in a likelihood ratio: 2 · mean ψ′ / mean ψ² at the residuals."""
+        residuals = self._residuals(theta)
+        if np.ptp(residuals) == 0:
+            return 2.0
+        derivative = stats.gaussian_kde(residuals).integrate_box_1d(-1, 1)
+        return float(2 * derivative / np.mean(np.clip(residuals, -1, 1) ** 2))
+
+    def _descend(self, start: Floats, weights: Floats, held: Mapping[int, float] | None = None) -> Floats:
+        """The local optimum near `start`, some of whose entries may be held at values."""
+        bounds, start = list(self._bounds), start.copy()
+        for index, value in (held or {}).items():
+            bounds[index], start[index] = (value, value), value
         found = minimize(
             self._objective,
             start,
             (weights,),
             method="SLSQP",
             jac=True,
-            bounds=self._bounds,
+            bounds=bounds,
             options={"maxiter": 1000, "ftol": 1e-10},
         )
         return np.asarray(found.x)
+
+    def _residuals(self, theta: Floats) -> Floats:
+        """log L̂ − log L in units of δ, (n,)."""
+        k = len(self.x)
+        terms = np.vstack(
+            [np.full_like(self.loss, theta[0]), theta[1 : k + 1, None] - theta[k + 1 :, None] * self._logs]
+        )
+        return np.asarray((np.logaddexp.reduce(terms, axis=0) - np.log(self.loss)) / DELTA)
 
     def _objective(self, theta: Floats, weights: Floats) -> tuple[float, Floats]:
         """Weighted sum of Huber's loss in units of δ², and its gradient."""

@@ -10,16 +10,18 @@ Both are fitted by `analysis.fits.power_sum`. What they say of the best allocati
     B ∝ T^(c/(c+d))         minimizes C K^-c + D B^-d at fixed T; the BST rule has 2/3
 
 Intervals are percentiles over resamples of the points, each fitted from the law of all points: of 60 simulated tables
-of a law they covered the truth in 97 to 100%. They hold if the law does. The held-out check does not suppose that: the
-law is fitted without the largest budget, and its error there is in nats.
+of a law they covered the truth in 97 to 100%. Beside them stand profile intervals of E and of the exponents
+(`PowerSum.profile`). Both hold if the law does. The held-out check does not suppose that: the law is fitted without the
+largest budget, and its error there is in nats.
 
 What a design cannot tell is said in `warnings`. A resource with one value has no term. One with two values has a term
 whose coefficient and exponent cannot be told apart. Where the logarithms of the resources lie on a line, as with one
-fixed number of tokens per parameter, neither can the terms (arXiv 2605.08541).
+fixed number of tokens per parameter, neither can the terms (arXiv 2605.08541). An E whose interval reaches 0 is not
+determined, and with it the exponents are not: it may then be held at a value that is known from elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -90,9 +92,12 @@ class HeldOut:
 class ScalingLaw:
     """A fitted law with its points.
 
-    `status`: "ok"; "collinear", terms can hardly be told apart; "undetermined", a resource has two values only, and
-    there is no interval; "too few", nothing is fitted. `parameters` are those of the fitted terms, `allocation` is the
-    exponent of the best allocation (None without both its terms), `rms` the residuals' root mean square in nats.
+    `status`: "ok"; "E undetermined", its interval reaches 0; "collinear", terms can hardly be told apart;
+    "undetermined", a resource has two values only, and there is no interval; "too few", nothing is fitted. `parameters`
+    are those of the fitted terms, `profiles` the same of E and the exponents with profile intervals, `allocation` is
+    the exponent of the best allocation (None without both its terms), `rms` the residuals' root mean square in nats.
+    `floor` is the value that E was held at, None where it was fitted. `resampled` has E, coefficients and exponents of
+    every resample, (R, 1 + 2 terms).
     """
 
     form: Form
@@ -104,6 +109,9 @@ class ScalingLaw:
     warnings: tuple[str, ...]
     x: tuple[tuple[float, ...], ...]
     loss: tuple[float, ...]
+    profiles: Mapping[str, Estimate] = field(default_factory=dict)
+    floor: float | None = None
+    resampled: Floats | None = field(default=None, repr=False, compare=False)
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -142,18 +150,28 @@ class ScalingLaw:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"confidence": CONFIDENCE, "huber_delta": DELTA, **asdict(self)}
+        return {"confidence": CONFIDENCE, "huber_delta": DELTA, **asdict(replace(self, resampled=None))}
 
 
 def fit_chinchilla(
-    n_params: ArrayLike, tokens: ArrayLike, loss: ArrayLike, seed: int = 0, resamples: int = RESAMPLES
+    n_params: ArrayLike,
+    tokens: ArrayLike,
+    loss: ArrayLike,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    floor: float | None = None,
 ) -> ScalingLaw:
     """L(N, T) from n points: parameters with embeddings, tokens, and nats per token, each (n,).
 
-    `seed` and `resamples` are the bootstrap's. UserError if lengths differ or a value is not finite and positive.
+    `seed` and `resamples` are the bootstrap's. `floor`: a value in nats to hold E at, 0 or more; by default it is
+    fitted. UserError if lengths differ, a value is not finite and positive, or the floor is not below all losses.
     """
     x, y = checked_points(CHINCHILLA.resources, (n_params, tokens), loss)
-    law = _fit(CHINCHILLA, x, y, x[1], seed, resamples)
+    if floor is not None and not 0 <= floor < y.min():
+        raise UserError(
+            f"floor: {floor!r} is not allowed; it must be 0 or more, and below the lowest loss, {y.min():.6g}"
+        )
+    law = _fit(CHINCHILLA, x, y, x[1], seed, resamples, floor)
     ratios = int(levels(x[1] / x[0]).max()) + 1
     if len(law.terms) < len(CHINCHILLA.terms) or ratios >= RATIOS:
         return law
@@ -175,14 +193,16 @@ def fit_three_term(
     return _fit(THREE_TERM, x, y, x[1] * x[2], seed, resamples)
 
 
-def _fit(form: Form, x: Floats, loss: Floats, tokens: Floats, seed: int, resamples: int) -> ScalingLaw:
+def _fit(
+    form: Form, x: Floats, loss: Floats, tokens: Floats, seed: int, resamples: int, floor: float | None = None
+) -> ScalingLaw:
     """The law of all points with its held-out check; `tokens` (n,) are the points' budgets."""
-    law = _fit_points(form, x, loss, seed, resamples)
+    law = _fit_points(form, x, loss, seed, resamples, floor)
     if not law.parameters:
         return law
     budget, sizes = ("tokens", tokens) if levels(tokens).any() else ("n_params", x[0])
     out = sizes >= LARGEST * sizes.max()
-    rest = _fit_points(form, x[:, ~out], loss[~out], seed, 0) if not out.all() else law
+    rest = _fit_points(form, x[:, ~out], loss[~out], seed, 0, floor) if not out.all() else law
     if out.all() or rest.terms != law.terms or rest.status == "undetermined":
         return replace(law, warnings=(*law.warnings, f"no held-out check: too few points have fewer {budget}"))
     errors = rest.predict(*x[:, out]) - loss[out]
@@ -191,15 +211,17 @@ def _fit(form: Form, x: Floats, loss: Floats, tokens: Floats, seed: int, resampl
     return replace(law, held_out=held_out)
 
 
-def _fit_points(form: Form, x: Floats, loss: Floats, seed: int, resamples: int) -> ScalingLaw:
+def _fit_points(form: Form, x: Floats, loss: Floats, seed: int, resamples: int, floor: float | None) -> ScalingLaw:
     varies = [bool(levels(row).any()) for row in x]
     terms = [term for term, many in zip(form.terms, varies, strict=True) if many]
     warnings = [
         f"{name} has one value: E holds its term" for name, many in zip(form.resources, varies, strict=True) if not many
     ]
     points = tuple(tuple(row) for row in x.tolist())
-    nothing = ScalingLaw(form, "too few", {}, None, None, None, tuple(warnings), points, tuple(loss.tolist()))
-    problem = PowerSum(x[varies], loss)
+    nothing = ScalingLaw(
+        form, "too few", {}, None, None, None, tuple(warnings), points, tuple(loss.tolist()), floor=floor
+    )
+    problem = PowerSum(x[varies], loss, floor)
     if not terms or problem.n_points < problem.n_parameters:
         return replace(nothing, warnings=(*warnings, f"nothing is fitted: {_few(problem)}"))
     best = problem.fit()
@@ -209,12 +231,21 @@ def _fit_points(form: Form, x: Floats, loss: Floats, seed: int, resamples: int) 
     sample = problem.resampled(best, resamples, np.random.default_rng(seed)) if usable else None
     if usable and sample is None:
         found.append("fewer than half of the resamples determine the law: there is no interval")
+    parameters = _named(terms, best, sample, floor)
+    low = parameters["E"].low
+    if low is not None and low < NO_FLOOR * loss.min():
+        found.append(
+            "E is not determined: its interval reaches 0, and the exponents go with it; hold it if it is known"
+        )
+        status = "E undetermined" if status == "ok" else status
     law = replace(
         nothing,
         status=status,
-        parameters=_named(terms, best, sample),
+        parameters=parameters,
         allocation=_allocation(form, terms, best, sample),
         warnings=(*warnings, *found),
+        profiles={} if sample is None else _profiles(problem, terms, best),
+        resampled=sample,
     )
     return replace(law, rms=float(np.sqrt(np.mean((law.predict(*x) - loss) ** 2))))
 
@@ -246,7 +277,7 @@ def _judge(problem: PowerSum, terms: Sequence[Term], best: Floats) -> tuple[str,
 def _at_bounds(problem: PowerSum, terms: Sequence[Term], best: Floats) -> list[str]:
     """What sits at a bound, where the law's form does not hold or the points do not determine it."""
     warnings, count = [], len(terms)
-    if best[0] < NO_FLOOR * problem.loss.min():
+    if problem.floor is None and best[0] < NO_FLOOR * problem.loss.min():
         warnings.append(f"E is at its bound 0 ({best[0]:.2g}): the losses show no floor")
     shares = best[1 : count + 1] * problem.centres ** -best[count + 1 :] / problem.loss.min()
     for term, share, exponent in zip(terms, shares, best[count + 1 :], strict=True):
@@ -257,12 +288,21 @@ def _at_bounds(problem: PowerSum, terms: Sequence[Term], best: Floats) -> list[s
     return warnings
 
 
-def _named(terms: Sequence[Term], best: Floats, sample: Floats | None) -> dict[str, Estimate]:
+def _named(terms: Sequence[Term], best: Floats, sample: Floats | None, floor: float | None) -> dict[str, Estimate]:
     """Estimates of E and of every term's coefficient and exponent, from vectors as `PowerSum` orders them."""
-    columns = {"E": 0}
+    columns = {} if floor is not None else {"E": 0}
     for i, term in enumerate(terms, start=1):
         columns |= {term.coefficient: i, term.exponent: len(terms) + i}
-    return {name: Estimate.of(best[i], None if sample is None else sample[:, i]) for name, i in columns.items()}
+    found = {name: Estimate.of(best[i], None if sample is None else sample[:, i]) for name, i in columns.items()}
+    return found if floor is None else {"E": Estimate(floor)} | found
+
+
+def _profiles(problem: PowerSum, terms: Sequence[Term], best: Floats) -> dict[str, Estimate]:
+    """Profile intervals of E, where it is fitted, and of the exponents."""
+    columns = {term.exponent: len(terms) + i for i, term in enumerate(terms, start=1)}
+    if problem.floor is None:
+        columns = {"E": 0} | columns
+    return {name: Estimate(float(best[i]), *problem.profile(best, i, CONFIDENCE)) for name, i in columns.items()}
 
 
 def _allocation(form: Form, terms: Sequence[Term], best: Floats, sample: Floats | None) -> Estimate | None:
