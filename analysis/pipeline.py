@@ -8,7 +8,7 @@ results/report/<experiment>.html, index.html
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,21 +57,35 @@ class Drawn:
 
 
 def fit_results(
-    results: Path | ResultsPlace, experiment: str | None, preset: str | None = None, what: str | None = None
+    results: Path | ResultsPlace,
+    experiment: str | None,
+    preset: str | None = None,
+    what: str | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> Fitted:
     """Fit the newest sweep of an experiment; writes fits/<experiment>/<stem>.json and the CSVs beside it.
 
-    `what` is a study; by default the experiment's own, whose settings only that one is told. Without an experiment it
-    is the study's own, if it is meant for one, or else the one that was called last; without a preset, the one of it
-    that was called last.
+    `what` is a study; by default the experiment's own, whose settings only that one is told. `told` are settings in
+    their place, by name; by default there are none. Without an experiment it is the study's own, if it is meant for
+    one, or else the one that was called last; without a preset, the one of it that was called last.
     """
     tables = load_sweep(results, experiment or (study(what).experiment if what else None) or None, preset)
     chosen = study(what or tables.study or DEFAULT)
-    if chosen.name != (tables.study or DEFAULT):
-        tables = replace(tables, sweep=tables.sweep | {"settings": None})
+    tables = _told(tables, chosen, told or {})
     fit, place = chosen.fit(tables), ResultsPlace.of(results)
     advice = advise(fit.judgements(), origin(tables, place))
     return Fitted(chosen, tables, fit, _write_fit(place.folder, chosen, tables, fit, advice), advice)
+
+
+def _told(tables: SweepTables, chosen: Study, told: Mapping[str, Any]) -> SweepTables:
+    """The tables with what the study is told, and `options`, those of a command that asks for the same."""
+    own = chosen.name == (tables.study or DEFAULT)
+    settings = {**(tables.settings if own else {}), **told}
+    if told:
+        chosen.check(settings)
+    options = [] if own else ["--study", chosen.name]
+    options += [f"--tell={name}={json.dumps(value)}" for name, value in told.items()]
+    return replace(tables, sweep=tables.sweep | {"settings": json.dumps(settings), "options": options})
 
 
 def draw_results(
@@ -80,9 +94,10 @@ def draw_results(
     preset: str | None = None,
     what: str | None = None,
     figure: str | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> Drawn:
     """Fit and draw; writes figures/<experiment>/*.svg, .png and .csv, too. With `figure`, that one alone."""
-    fitted = fit_results(results, experiment, preset, what)
+    fitted = fit_results(results, experiment, preset, what, told)
     from analysis.drawing.saving import save_all  # matplotlib takes a second to import
 
     figures = fitted.study.figures()
@@ -98,7 +113,11 @@ def draw_results(
 
 
 def report_results(
-    results: Path | ResultsPlace, experiment: str | None, preset: str | None = None, what: str | None = None
+    results: Path | ResultsPlace,
+    experiment: str | None,
+    preset: str | None = None,
+    what: str | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> tuple[Fitted, Path]:
     """Fit, draw and report; writes report/<experiment>.html and the index, too, and returns the page's path."""
     if sys.flags.optimize > 1:
@@ -110,7 +129,7 @@ def report_results(
     from analysis.report.index import index
 
     place = ResultsPlace.of(results)
-    drawn = draw_results(place, experiment, preset, what)
+    drawn = draw_results(place, experiment, preset, what, told=told)
     fitted = drawn.fitted
     page = render(fitted.study.page(), fitted.tables, fitted.fit, drawn.figures, place, fitted.advice)
     with _writing(place.folder / "report") as folder:

@@ -11,7 +11,7 @@ STEPS = 1  # learning rates to add beyond either end of a grid
 # What `scionlab run` can add to a grid that exists.
 OPTIONS = (Missing.SEEDS, Missing.RATES_BEYOND, Missing.RATES_CLOSER, Missing.RUNS)
 # What it cannot, and a larger preset has more of.
-OF_A_LARGER = (Missing.BUDGETS, Missing.BATCHES, Missing.PLACES, Missing.LONGER)
+OF_A_LARGER = (Missing.BUDGETS, Missing.BATCHES, Missing.PLACES, Missing.SIZES, Missing.LONGER)
 SENTENCES: Mapping[Missing, str] = {
     Missing.SEEDS: "More seeds: an interval narrows as 1/√n.",
     Missing.RATES_BEYOND: "Learning rates beyond the grid: a best one lies at its end, or none of it trains.",
@@ -21,6 +21,7 @@ SENTENCES: Mapping[Missing, str] = {
     Missing.BUDGETS: "More token budgets: over the present ones the exponents or the floor of the loss are not known.",
     Missing.BATCHES: "Batch sizes beyond the grid: what is looked for lies at its end.",
     Missing.PLACES: "More places along what is varied, such as widths or batch sizes: there are too few to tell.",
+    Missing.SIZES: "More network sizes, at other numbers of tokens per parameter: those at hand do not tell N from T.",
     Missing.LONGER: "Longer runs: those at hand are too short, or of too few lengths, to tell.",
     Missing.RUNS: "Runs that this compares and that failed or were not trained yet.",
     Missing.TRIALS: "More trials of the searches: a value that they found diverges with another seed.",

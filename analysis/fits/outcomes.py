@@ -51,6 +51,7 @@ class Outcome(StrEnum):
     DIVERGED = "diverged", "Its runs diverge, so there is no loss to compare."
 
     FOUND = "found", "The best setting lies inside the grid."
+    DETERMINED = "determined", "The points determine the law's parameters."
     INSIDE = "inside", "The interval meets what the rule implies, and excludes its rivals."
     OUTSIDE = "outside", "The interval does not meet what the rule implies."
 
@@ -82,6 +83,7 @@ class Missing(StrEnum):
     BUDGETS = "budgets"
     BATCHES = "batches"
     PLACES = "places"
+    SIZES = "sizes"
     LONGER = "longer runs"
     RUNS = "runs"
     TRIALS = "trials"

@@ -163,7 +163,7 @@ class PowerSum:
 
             inside = excess(bound) <= 0
             at[:] = best
-            ends.append(bound if inside else brentq(excess, best[index], bound, xtol=1e-3))
+            ends.append(bound if inside else brentq(excess, best[index], bound, xtol=1e-6))
         low, high = (float(np.exp(end) if index == 0 else end) for end in ends)
         return (0.0 if index == 0 and ends[0] == self._bounds[0][0] else low), high
 

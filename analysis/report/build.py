@@ -133,7 +133,9 @@ def _figure(figure: SavedFigure, tables: SweepTables, results: ResultsPlace) -> 
         "caption": figure.caption,
         "source": "data:image/svg+xml;base64," + base64.b64encode(svg).decode(),
         "csv": f"figures/{tables.experiment}/{figure.name}.csv",
-        "command": _command("figures", tables, results, "--figure", figure.name, *results.to_option),
+        "command": _command(
+            "figures", tables, results, "--figure", figure.name, *tables.sweep.get("options", ()), *results.to_option
+        ),
     }
 
 

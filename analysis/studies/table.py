@@ -25,11 +25,15 @@ from analysis.studies.comparison.settings import ComparisonSettings
 from analysis.studies.convergence.fit import fit_convergence
 from analysis.studies.convergence.settings import ConvergenceSettings
 from analysis.studies.coordinate_check.fit import fit_coordinate
+from analysis.studies.isoflop.fit import fit_isoflop
+from analysis.studies.isoflop.settings import IsoflopSettings
 from analysis.studies.lr_transfer.fit import fit_lr_transfer
 from analysis.studies.lr_transfer.settings import LrTransferSettings
 from analysis.studies.norm_control.fit import fit_norm_control
 from analysis.studies.norm_transfer.fit import fit_norm_transfer
 from analysis.studies.restarts.fit import fit_restarts
+from analysis.studies.scaling_law.fit import fit_scaling_laws
+from analysis.studies.scaling_law.settings import ScalingLawSettings
 from analysis.studies.transfer.fit import fit_proxy
 from analysis.studies.transfer.settings import ProxySettings
 from analysis.tables.settings import Settings
@@ -95,6 +99,8 @@ STUDIES: dict[str, Study] = {
     for study in (
         Study("lr-transfer", "lr_transfer", "width", _lr_transfer, LrTransferSettings),
         Study("batch-scaling", "batch_scaling", "batch", lambda tables: fit_batch_scaling(tables.runs, tables.probes)),
+        Study("scaling-law", "scaling_law", "", fit_scaling_laws, ScalingLawSettings),
+        Study("isoflop", "isoflop", "", fit_isoflop, IsoflopSettings),
         Study("restarts", "restarts", "restarts", fit_restarts),
         Study("comparison", "comparison", "", fit_comparison, ComparisonSettings),
         Study("coordinate-check", "coordinate", "coordinates", fit_coordinate),

@@ -20,12 +20,13 @@ class Choice:
 
 
 def study_of(runs: pd.DataFrame) -> Choice:
-    """lr-transfer where networks of several sizes were trained with one batch size and one budget; else batch-scaling.
+    """lr-transfer where networks of several sizes were trained with one batch size and one budget; scaling-law where
+    nothing is known but sizes, tokens and losses; else batch-scaling.
 
     `runs` has the columns of the imports table.
     """
     if runs["lr"].isna().all():
-        return Choice("batch-scaling", "the law of number of parameters and tokens")
+        return Choice("scaling-law", "the law of number of parameters and tokens")
     table = runs.assign(budget=same_budget(runs["tokens"]), batch=same_number(runs["batch_size"] * runs["seq_len"]))
     one_setting = table.groupby("optimizer")[["budget", "batch"]].nunique().max().max() <= 1
     for axis, words in SIZES.items():

@@ -1,7 +1,8 @@
 """`scionlab fit`, `figures`, `report`: from the runs in the store to numbers, pictures and a page."""
 
+import json
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +22,15 @@ StudyName = Annotated[
     ),
 ]
 
+Told = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tell",
+        metavar="SETTING=VALUE",
+        help="a setting of the study in place of the experiment's, such as floor=1.69 or axis=depth; repeatable",
+    ),
+]
+
 
 @app.command()
 def fit(
@@ -36,6 +46,7 @@ def fit(
     results: Runs = HERE,
     to: To = None,
     study: StudyName = None,
+    tell: Told = None,
     as_json: Json = False,
     option: ByOption = None,
 ) -> None:
@@ -48,13 +59,15 @@ def fit(
       scionlab fit width --json | jq .fit.transfers
 
       scionlab fit my-import --study batch-scaling
+
+      scionlab fit my-import --study scaling-law --tell floor=1.69
     """
     from analysis.pipeline import fit_results
     from scionlab.cli import terminal
 
     suggest(results)
     asked = asked_of_fit(results, experiment, option, study)
-    fitted = fit_results(results.writing_to(to), asked.experiment, preset, asked.study)
+    fitted = fit_results(results.writing_to(to), asked.experiment, preset, asked.study, settings(tell))
     if as_json:
         about = {**fitted.about, "study": fitted.study.name}
         print_json({**about, "files": fitted.files, "fit": fitted.document})
@@ -62,6 +75,22 @@ def fit(
     terminal.print_fit(fitted.fit, fitted.advice, out)
     for path in fitted.files:
         out.print(f"written: {path}")
+
+
+def settings(told: list[str] | None) -> dict[str, Any]:
+    """`SETTING=VALUE` pairs with values as JSON, or as texts where they are none; UserError for anything else."""
+    found: dict[str, Any] = {}
+    for text in told or []:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (equals and name):
+            raise UserError(f"tell: {text!r} is not of the form SETTING=VALUE")
+        if name in found:
+            raise UserError(f"tell: {name!r} is given twice")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return found
 
 
 @dataclass(frozen=True)
@@ -107,6 +136,7 @@ def figures(
     figure: Annotated[
         str | None, typer.Option(metavar="NAME", help="draw this one alone, such as transfer; default: all")
     ] = None,
+    tell: Told = None,
     as_json: Json = False,
     option: ByOption = None,
 ) -> None:
@@ -121,7 +151,8 @@ def figures(
     from analysis.pipeline import draw_results
 
     suggest(results)
-    drawn = draw_results(results.writing_to(to), one_name(experiment, option), preset, study, figure)
+    name, told = one_name(experiment, option), settings(tell)
+    drawn = draw_results(results.writing_to(to), name, preset, study, figure, told)
     if as_json:
         written = [
             {"name": saved.name, "title": saved.title, "alt": saved.alt}
@@ -141,6 +172,7 @@ def report(
     results: Runs = HERE,
     to: To = None,
     study: StudyName = None,
+    tell: Told = None,
     as_json: Json = False,
     option: ByOption = None,
 ) -> None:
@@ -160,7 +192,8 @@ def report(
     from scionlab.cli import terminal
 
     suggest(results)
-    fitted, path = report_results(results.writing_to(to), one_name(experiment, option), preset, study)
+    name, told = one_name(experiment, option), settings(tell)
+    fitted, path = report_results(results.writing_to(to), name, preset, study, told)
     if as_json:
         print_json({**fitted.about, "report": path, "index": path.with_name("index.html")})
         return

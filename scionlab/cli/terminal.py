@@ -156,7 +156,9 @@ def print_frame(frame: pd.DataFrame, title: str, console: Console) -> None:
 
 def print_rows(columns: Sequence[str], rows: Iterable[Iterable[object]], title: str, console: Console) -> None:
     """A table of texts."""
-    table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")  # a name that is cut off names nothing
     for row in rows:
         table.add_row(*map(str, row))
     console.print(table)

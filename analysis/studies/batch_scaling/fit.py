@@ -31,12 +31,7 @@ from analysis.studies.batch_scaling.exponents import (
     fit_plane,
     largest_path,
 )
-from analysis.studies.batch_scaling.laws import (
-    chinchilla_of_runs,
-    chinchilla_of_sizes,
-    critical_batch_of_runs,
-    three_term_of_runs,
-)
+from analysis.studies.batch_scaling.laws import chinchilla_of_runs, critical_batch_of_runs, three_term_of_runs
 from analysis.studies.batch_scaling.momentum import fit_momenta
 from analysis.studies.batch_scaling.regret import Contest, contest
 from analysis.studies.batch_scaling.result import (
@@ -69,8 +64,8 @@ def fit_batch_scaling(runs: pd.DataFrame, curves: pd.DataFrame | None = None, se
     UserError for missing columns, for a table with nothing to fit, and for runs that differ in more than budget, batch,
     rate, momentum and seed.
     """
-    if "lr" in runs and runs["lr"].isna().all():  # an import of sizes, tokens and losses
-        return BatchScaling((), tuple(_laws_of_sizes(runs, seed)))
+    if "lr" in runs and runs["lr"].isna().all():
+        raise UserError("runs: none has a learning rate; sizes, tokens and losses alone are for --study scaling-law")
     cells = table_of_cells(runs)
     curves = pd.DataFrame() if curves is None else curves
     groups = _groups(cells)
@@ -87,16 +82,6 @@ def _laws(cells: pd.DataFrame, seed: int) -> list[OptimizerLaw]:
     groups = [(str(name), rows) for name, rows in known.groupby("optimizer", sort=True)]
     laws = (chinchilla_of_runs, three_term_of_runs)
     return [OptimizerLaw(name, law(rows, seed)) for name, rows in groups for law in laws]
-
-
-def _laws_of_sizes(runs: pd.DataFrame, seed: int) -> list[OptimizerLaw]:
-    """L(N, T) of every optimizer; UserError without a run that trained."""
-    trained = runs[runs["status"] == "ok"]
-    if trained.empty:
-        raise UserError(f"runs: none of {len(runs)} trained to its end: there is nothing to fit")
-    return [
-        OptimizerLaw(str(n), chinchilla_of_sizes(rows, seed)) for n, rows in trained.groupby("optimizer", sort=True)
-    ]
 
 
 def _critical(rows: pd.DataFrame, seed: int) -> CriticalBatch | None:

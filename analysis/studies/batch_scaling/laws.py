@@ -31,13 +31,6 @@ def chinchilla_of_runs(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:
     return replace(law, warnings=(*warnings, *law.warnings))
 
 
-def chinchilla_of_sizes(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:
-    """L(N, T) of one optimizer's runs of which nothing else is known: at every N and T the lowest loss."""
-    trained = runs[runs["status"] == "ok"]
-    best = trained.loc[trained.groupby(["n_params", "tokens"])["val_loss"].idxmin()]
-    return fit_chinchilla(best["n_params"], best["tokens"], best["val_loss"], seed)
-
-
 def three_term_of_runs(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:
     """L(N, K, B) of one optimizer's runs (`profiled`)."""
     cells, warnings = profiled(runs)

@@ -8,10 +8,12 @@ from analysis.studies.batch_scaling.result import BatchScaling
 from analysis.studies.comparison.result import Comparison
 from analysis.studies.convergence.fit import ConvergenceFit
 from analysis.studies.coordinate_check.fit import CoordinateCheck
+from analysis.studies.isoflop.result import Isoflop
 from analysis.studies.lr_transfer.result import LrTransfer
 from analysis.studies.norm_control.fit import NormControl
 from analysis.studies.norm_transfer.fit import NormTransfer
 from analysis.studies.restarts.fit import Restarts
+from analysis.studies.scaling_law.result import ScalingLaws
 from analysis.studies.transfer.result import ProxyTransfer
 
 RESULTS = (
@@ -19,11 +21,13 @@ RESULTS = (
     Comparison,
     ConvergenceFit,
     CoordinateCheck,
+    Isoflop,
     LrTransfer,
     NormControl,
     NormTransfer,
     ProxyTransfer,
     Restarts,
+    ScalingLaws,
 )
 
 

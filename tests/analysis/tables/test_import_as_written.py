@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -334,15 +335,41 @@ SIZES = ["N,D,loss"] + [
 def test_sizes_tokens_and_losses_are_enough_for_their_law():
     done = invoke(SIZES, "--map", "n_params=N,tokens=D,val_loss=loss")
     assert done.exit_code == 0, done.exception
-    assert "study: batch-scaling, about the law of number of parameters and tokens" in done.stdout
+    assert "study: scaling-law, about the law of number of parameters and tokens" in done.stdout
     rows = RunStore("results/runs").imports("runs")
     assert rows[["batch_size", "seq_len", "lr", "steps"]].isna().all(axis=None)
     (law,) = fit_results("results", "runs", "imported").document["laws"]
-    assert law["form"]["name"] == "chinchilla"
+    assert law["n_points"] == 20
     found = {name: value["value"] for name, value in law["parameters"].items()}
     assert (found["E"], found["a"], found["b"]) == pytest.approx((1.7, 0.34, 0.28), rel=0.02)
     page = CliRunner().invoke(app, ["report", "runs"])
     assert page.exit_code == 0, page.exception
+    held = CliRunner().invoke(app, ["report", "runs", "--study", "isoflop", "--tell", "floor=1.7"])
+    assert held.exit_code == 0, held.exception
+    drawn = "figures runs --preset imported --results results --figure isoflop_valleys --study isoflop --tell=floor=1.7"
+    assert drawn in Path("results/report/runs.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("floor", "tell: 'floor' is not of the form SETTING=VALUE"),
+        ("flor=1", "settings.flor: no such field"),
+        ("floor=low", "settings.floor: 'low' is not allowed"),
+        ("floor=9", "floor: 9.0 is not allowed; it must be 0 or more, and below the lowest loss"),
+    ],
+)
+def test_what_a_study_is_told_is_checked(told, said):
+    assert invoke(SIZES, "--map", "n_params=N,tokens=D,val_loss=loss").exit_code == 0
+    assert said in str(CliRunner().invoke(app, ["fit", "runs", "--tell", told]).exception)
+
+
+def test_sizes_alone_are_no_sweep_of_batches():
+    assert invoke(SIZES, "--map", "n_params=N,tokens=D,val_loss=loss").exit_code == 0
+    other = CliRunner().invoke(app, ["fit", "runs", "--study", "batch-scaling"])
+    assert "none has a learning rate; sizes, tokens and losses alone are for --study scaling-law" in str(
+        other.exception
+    )
 
 
 @pytest.mark.parametrize(

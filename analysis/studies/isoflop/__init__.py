@@ -1,0 +1,1 @@
+"""Which network size is best for a number of operations: by envelope, by valleys, and by a law."""

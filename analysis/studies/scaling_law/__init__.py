@@ -1,0 +1,1 @@
+"""The law of the loss in network size and tokens, from these three columns alone."""
