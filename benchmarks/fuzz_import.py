@@ -27,8 +27,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.tables.foreign.problems import SHOWN, Problems
-from analysis.tables.foreign.runs import NUMBERS, STATUSES, TEXTS, ForeignRuns, read_runs
+from analysis.tables.foreign.runs import ForeignRuns, read_runs
 from analysis.tables.foreign.table import read_table
+from analysis.tables.foreign.targets import NUMBERS, STATUSES, TEXTS
 from benchmarks.fuzz_cases import Case, make_case
 from scionlab.cli.foreign import assignments
 from scionlab.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.tables.varied import study_of
+from analysis.tables.varied import grouped, study_of
 from scionlab.errors import UserError
 from scionlab.runs.store import FINISHED, RunStore
 from scionlab.runs.where import ResultsPlace, named
@@ -124,6 +124,8 @@ def load_sweep(results: Path | ResultsPlace, experiment: str | None, preset: str
         of, at = (f" of {experiment!r}" if experiment else ""), (f" with preset {preset!r}" if preset else "")
         imports = store.experiments() if not of and not at else []
         hint = f"name one of its imports: {', '.join(imports)}" if imports else hint
+        if experiment is not None and not store.imports(named(experiment)).empty:
+            hint = f"it is an import: leave the preset out, or ask for {IMPORTED}"
         raise UserError(f"results: no sweep{of}{at} in {str(store)!r}; {hint}")
     sweep = {str(name): value for name, value in sweeps.iloc[-1].items()}
     experiment = named(str(sweep["experiment"]))
@@ -146,7 +148,7 @@ def _is_probe(curves: pd.DataFrame) -> "pd.Series[bool]":
 def _load_import(store: RunStore, name: str | None) -> SweepTables:
     if name is None:
         raise UserError(f"experiment: is missing; name the import beside --preset {IMPORTED}")
-    runs = store.imports(named(name))
+    runs = grouped(store.imports(named(name)))
     if runs.empty:
         hint = f"make one with `scionlab import FILE --name {name}`"
         raise UserError(f"results: no import called {name!r} in {str(store)!r}; {hint}")

@@ -19,6 +19,18 @@ class Choice:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+def grouped(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs of an import under the names that fits tell them apart by: `optimizer` becomes the group's.
+
+    Fits never mix two of these. Where there are several methods, theirs follows; runs without a group keep the method's.
+    """
+    if "group" not in runs or runs["group"].isna().all():
+        return runs
+    several = runs["optimizer"].nunique() > 1
+    named = runs["group"] + ": " + runs["optimizer"] if several else runs["group"]
+    return runs.assign(optimizer=named.where(runs["group"].notna(), runs["optimizer"]))
+
+
 def study_of(runs: pd.DataFrame) -> Choice:
     """lr-transfer where networks of several sizes were trained with one batch size and one budget; scaling-law where
     nothing is known but sizes, tokens and losses; else batch-scaling.

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,13 +16,21 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 100  # it becomes the name of files
 NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{LONGEST_NAME - 1}}}")
-LISTED = 8  # values of a column that are printed one by one
+LISTED = 8  # values of a column, or rows, that are printed one by one
+MARKS = (".", ",")
+PRINTED = (
+    *("optimizer", "group", "n_params", "width", "depth", "tokens", "flops", "batch_size", "seq_len", "lr", "momentum"),
+    *("beta2", "weight_decay", "warmup", "schedule", "data", "checkpoint_step", "seed"),
+)
 
 
 @app.command("import")
 def import_runs(
     file: Annotated[
-        Path, typer.Argument(callback=with_home, help="a .csv, .tsv or .parquet file with one row per run")
+        Path,
+        typer.Argument(
+            callback=with_home, help="a .csv, .tsv, .jsonl or .parquet file with a row a run, or a logged step"
+        ),
     ],
     mapping: Annotated[
         list[str] | None,
@@ -40,6 +48,10 @@ def import_runs(
             help="take only such rows, as of the file's columns; also !=, <, >, and A|B for one of two; repeatable",
         ),
     ] = None,
+    decimal: Annotated[
+        str | None,
+        typer.Option(metavar="MARK", help=". or , where numbers do not say it themselves: 1,234 is 1234 or 1.234"),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="name of the import, which its report is asked for by; default: the file's")
     ] = None,
@@ -48,12 +60,17 @@ def import_runs(
 ) -> None:
     """Take runs from a table that you have; an import of the same name is replaced.
 
-    Needed are tokens (T, of the whole run), batch_size (B, sequences a step), seq_len (S, tokens a sequence), lr
-    (peak) and val_loss (final, nats per token or any one unit). Optional are optimizer, seed, n_params, width, momentum
-    (weight of the new gradient: 1 - what PyTorch calls momentum), steps, and status (ok or diverged).
+    Needed are tokens (T, of the whole run) and val_loss (final, nats per token or any one unit), and either batch_size
+    (B, sequences a step), seq_len (S, tokens a sequence) and lr (peak), or n_params without lr, for the law of sizes.
+    Of n_params, tokens and flops two are enough: flops = 6 * n_params * tokens. Optional are optimizer, group (a source
+    or series that is fitted apart), seed, n_params, width, depth, flops, momentum (weight of the new gradient: 1 - what
+    PyTorch calls momentum), beta2, weight_decay, warmup (share of the run), schedule, data, steps, checkpoint_step, and
+    status (ok or diverged). With run and step a row is a logged step, and the last one of a run is the run.
 
     A column that has a target's name is taken as it is. Others are mapped by arithmetic: column names, numbers,
-    + - * / ** and parentheses; names that are not words in backticks. If batch_size is in tokens, set seq_len=1.
+    + - * / **, parentheses and round, log, log2, log10, exp, exp2, sqrt, abs, min, max; names that are not words in
+    backticks (and the whole in single quotes, as a shell runs what stands in backticks). If batch_size is in tokens,
+    set seq_len=1. Without --map, the columns that are known by other names are shown with a command to copy.
     A val_loss of inf or nan is a run that diverged; an empty one is a mistake unless its status says diverged. What
     --where leaves out is counted; otherwise nothing is.
 
@@ -61,28 +78,38 @@ def import_runs(
 
       scionlab import runs.csv --map "tokens=D,batch_size=bs,lr=2**log2_lr,val_loss=loss" --set seq_len=1024
 
-      scionlab import tracker.csv --map "lr=`params.lr`,val_loss=`metrics.loss`" --where status=FINISHED
+      scionlab import tracker.csv --map 'lr=`params.lr`,val_loss=`metrics.loss`' --where status=FINISHED
+
+      scionlab import points.csv --map 'n_params=`Model Size`,flops=`Training FLOP`,val_loss=loss'
 
       scionlab import runs.parquet --name mine --map "tokens=steps*bs,batch_size=bs/ctx,seq_len=ctx,momentum=1-beta"
     """
+    from analysis.tables.foreign.guess import suggestion
     from analysis.tables.foreign.problems import Problems
-    from analysis.tables.foreign.runs import TARGETS, read_runs
+    from analysis.tables.foreign.runs import read_runs
     from analysis.tables.foreign.table import read_table
-    from analysis.tables.foreign.where import Condition, choose
-    from analysis.tables.varied import study_of
+    from analysis.tables.foreign.targets import TARGETS
+    from analysis.tables.foreign.where import Condition, choose, reasons
+    from analysis.tables.varied import grouped, study_of
 
     chosen = _name(name, file)
     maps = assignments("map", mapping or [], TARGETS)
     sets = assignments("set", constants or [], TARGETS)
+    if decimal is not None and decimal not in MARKS:
+        raise UserError(f"decimal: {decimal!r} is not allowed; it must be . or ,")
     problems = Problems(file.name)
     conditions = [Condition.parse(part) for part in _parts(where or [])]
-    table = choose(read_table(file, problems), conditions)
+    table = choose(read_table(file, problems, decimal), conditions)
+    given = {"--where": where or [], "--decimal": [decimal] if decimal else [], "--name": [name] if name else []}
+    options = [word for option, values in given.items() for value in values for word in (option, value)]
+    at = [] if results is HERE else ["--results", str(results)]
+    problems.advice = suggestion(table, maps, sets, ["scionlab", "import", str(file), *options, *at])
     runs = read_runs(table, chosen, maps, sets, problems)
     store = results.store()
     store.check_writable()
     replaced = len(store.imports(chosen))
     store.write_import(chosen, runs.rows)
-    study = study_of(store.imports(chosen))
+    study = study_of(grouped(store.imports(chosen)))
     if as_json:
         print_json(
             {
@@ -90,8 +117,12 @@ def import_runs(
                 "runs": len(runs.rows),
                 "diverged": runs.n_diverged,
                 "replaced": replaced,
-                "left_out": table.left_out,
+                "left_out": len(table.left_out),
+                "left_out_rows": sorted(table.left_out),
+                "reasons": {reason: len(rows) for reason, rows in reasons(table).items()},
                 "taken": runs.sources,
+                "written": runs.written,
+                "curves": runs.curves,
                 "unused": runs.unused,
                 "study": study.study,
                 "warnings": runs.questions,
@@ -100,8 +131,13 @@ def import_runs(
         return
     if conditions:
         words = ", ".join(condition.text for condition in conditions)
-        out.print(f"left out: {table.left_out} of {table.left_out + len(table.rows)} rows, by {words}")
+        left = len(table.left_out)
+        out.print(f"left out: {left} of {left + len(table.rows)} rows, by {words}")
+        for reason, rows in reasons(table).items():
+            out.print(f"  {reason}: {len(rows)}, {_rows(rows)}")
     _print(runs, chosen, replaced)
+    if table.left_out and not reasons(table):
+        out.print(f"left out: {_rows(sorted(table.left_out))}")
     out.print(f"study: {study.study}, about {study.about}; another with --study")
     # Of a sweep and an import of one name, a report is of the sweep unless it is told.
     which = ["--preset", "imported"] if chosen in set(store.sweeps()["experiment"]) else []
@@ -124,8 +160,19 @@ def assignments(option: str, texts: Iterable[str], targets: Iterable[str]) -> di
 
 
 def _parts(texts: Iterable[str]) -> list[str]:
-    """What commas divide that are not within backticks."""
-    return [part for text in texts for part in re.findall(r"(?:`[^`]*`|[^,])+", text)]
+    """What commas divide that are not within backticks or parentheses."""
+    return [part for text in texts for part in _divided(text)]
+
+
+def _divided(text: str) -> list[str]:
+    depth, parts, part = 0, list[str](), ""
+    for piece in re.findall(r"`[^`]*`|.", text, re.DOTALL):
+        depth = max(0, depth + (piece == "(") - (piece == ")"))
+        if piece == "," and not depth:
+            parts, part = [*parts, part], ""
+        else:
+            part += piece
+    return [each for each in (*parts, part) if each]
 
 
 def _name(given: str | None, file: Path) -> str:
@@ -144,10 +191,14 @@ def _name(given: str | None, file: Path) -> str:
 def _print(runs: "ForeignRuns", name: str, replaced: int) -> None:
     instead = f", in place of {replaced} imported before" if replaced else ""
     out.print(f"{name}: {len(runs.rows)} runs imported, {runs.n_diverged} of them diverged{instead}")
+    if runs.curves:
+        out.print(f"curves: {runs.curves}")
     out.print("taken: " + ", ".join(f"{target} = {text}" for target, text in runs.sources.items()))
+    for column, about in runs.written.items():
+        out.print(f"numbers of {column}: {about}")
     if runs.unused:
         out.print(f"not used: {', '.join(runs.unused)}")
-    for column in ("optimizer", "n_params", "width", "tokens", "batch_size", "seq_len", "lr", "momentum", "seed"):
+    for column in PRINTED:
         if values := runs.values(column):
             out.print(f"{column}: {_listed(values)}")
     for question in runs.questions:
@@ -156,5 +207,11 @@ def _print(runs: "ForeignRuns", name: str, replaced: int) -> None:
 
 def _listed(values: list[Any]) -> str:
     """The values, or the first and the last of many."""
-    texts = [value if isinstance(value, str) else f"{value:.6g}" for value in values]
+    texts = [repr(v) if isinstance(v, str) and "," in v else v if isinstance(v, str) else f"{v:.6g}" for v in values]
     return ", ".join(texts) if len(texts) <= LISTED else f"{texts[0]} … {texts[-1]} ({len(texts)} values)"
+
+
+def _rows(rows: Sequence[int]) -> str:
+    """Numbers of rows, the first of many."""
+    more = f", … ({len(rows) - LISTED} more)" if len(rows) > LISTED else ""
+    return f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:LISTED]))}{more}"

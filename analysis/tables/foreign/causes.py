@@ -14,23 +14,26 @@ class Cause:
 
 MISSING = Cause("missing", "leave the cell empty, or leave such rows out with --where")
 LOST = Cause("lost", "write inf for a run that diverged, leave the cell empty and map a status, or use --where")
+MARKS = "marks"
 CAUSES = {
-    r"[-+]?\d{1,3}([,'’ \u00a0\u202f]\d{3}){2,}([.,]\d+)?|[-+]?\d{1,3}(['’ \u00a0\u202f]\d{3})+([.,]\d+)?"
-    r"|[-+]?\d{1,3}(\.\d{3}){2,}(,\d+)?|[-+]?\d{1,3}(,\d{3})+\.\d+": Cause(
-        "thousands", "write numbers without thousands separators"
+    # What is left of these was not read as a number by its column (`marks`).
+    r"[-+]?\d[\d.,'’ \u00a0\u2009\u202f]*[.,'’ \u00a0\u2009\u202f][\d.,'’ \u00a0\u2009\u202f]*": Cause(
+        MARKS, "write 1234567.5, 1,234,567.5 or 1.234.567,5"
     ),
-    r"[-+]?\d*,\d+(e[-+]?\d+)?": Cause(
-        "comma", "write a point for a decimal comma, and numbers without thousands separators"
-    ),
-    r"[-+]?[\d.]+(e[-+]?\d+)?\s*([a-z%µ]+)": Cause("unit", "write the number alone, 1e8 for 100M"),
+    r"[-+]?[\d.,]+(e[-+]?\d+)?\s*([a-z%µ]+)": Cause("unit", "write the number alone, 1e8 for 100M"),
 }
 WORDS = {"-", "--", "–", "?", ".", "n/a", "na", "<na>", "n.a.", "none", "null", "nil", "nat", "missing", "undefined"}
 ENDS = {"diverged", "failed", "crashed", "oom", "error"}
 
 
-def cause_of(cell: str, is_loss: bool) -> Cause | None:
-    """The cause of a cell that is no number, None for what is not known. `is_loss`: a run may have none."""
+def cause_of(cell: str, is_loss: bool, hint: str = "") -> Cause | None:
+    """The cause of a cell that is no number, None for what is not known.
+
+    is_loss: a run may have none.
+    hint: what the column says of texts that may be numbers (`Numbers.hint`).
+    """
     text = cell.strip().lower()
     if text in WORDS or text in ENDS or text.startswith("#"):  # spreadsheets write #N/A and #DIV/0!
         return LOST if is_loss else MISSING
-    return next((cause for pattern, cause in CAUSES.items() if re.fullmatch(pattern, text)), None)
+    cause = next((cause for pattern, cause in CAUSES.items() if re.fullmatch(pattern, text)), None)
+    return Cause(f"{MARKS} {hint}", hint) if cause is not None and cause.name == MARKS and hint else cause

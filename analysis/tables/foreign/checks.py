@@ -1,34 +1,45 @@
-"""What is wrong, or to be asked about, only when a run is seen whole: its steps, its twins, its momentum."""
+"""What is wrong only when a run is seen whole: its steps, its twins."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from analysis.tables.foreign.problems import Problems
 from analysis.tables.same import SAME_BUDGET, same_budget, same_number
+from scionlab.errors import listed
 
 # A step may be longer than the budget by this factor, where a last one was not cut; beyond it units must be mixed up.
 LONGEST_STEP = 1.5
 IN_TOKENS = "is batch_size in tokens (then --set seq_len=1)?"
 # Two rows that agree in all of these are one run.
-IDENTITY = ("optimizer", "n_params", "width", "tokens", "batch_size", "seq_len", "lr", "momentum", "seed")
-LIKE_A_BETA = 0.85  # a weight of the new gradient as large is rare, and what PyTorch calls momentum is seldom smaller
+IDENTITY = (
+    *("optimizer", "group", "n_params", "width", "depth", "tokens", "batch_size", "seq_len", "checkpoint_step", "lr"),
+    *("momentum", "beta2", "weight_decay", "warmup", "schedule", "data", "seed"),
+)
+# Of these, those that may be rounded differently; without a learning rate runs are points of a law, however close.
+ROUNDED = ("lr", "batch_size", "seq_len", "momentum", "beta2", "weight_decay", "warmup")
 
 
-def check_rows(rows: Sequence[Mapping[str, Any]], problems: Problems) -> None:
-    """Steps that cannot be, and runs that are there twice; rows that have a problem already are left alone."""
+def check_rows(
+    rows: Sequence[Mapping[str, Any]], problems: Problems, differ: Callable[[int, int], Sequence[str]] | None = None
+) -> None:
+    """Steps that cannot be, and runs that are there twice; rows that have a problem already are left alone.
+
+    `differ` names the columns of the file, among those that are not used, in which two rows differ, by their numbers.
+    """
     unsound = problems.rows
     sound = [row for row in rows if row["row"] not in unsound]  # what is not a number cannot be compared
     for row in sound:
-        if row["lr"] is not None:
+        if row["batch_size"] is not None and row["seq_len"] is not None:
             _check_steps(row, problems)
-    _check_twins(sound, problems)
+    _check_twins(sound, problems, differ or (lambda row, twin: ()))
 
 
 def _check_steps(row: Mapping[str, Any], problems: Problems) -> None:
     step, tokens, steps = row["batch_size"] * row["seq_len"], row["tokens"], row["steps"]
+    done = row["checkpoint_step"]  # tokens may be those up to there, or those of the whole run
     if step > LONGEST_STEP * tokens:
         problems.add(
             row["row"],
@@ -38,7 +49,7 @@ def _check_steps(row: Mapping[str, Any], problems: Problems) -> None:
         )
     elif not 0 < steps < math.inf:
         problems.add(row["row"], f"tokens ÷ (batch_size × seq_len): {steps:.6g} steps cannot be")
-    elif row["status"] != "diverged" and _contradict(steps, tokens / step):
+    elif row["status"] != "diverged" and all(_contradict(k, tokens / step) for k in (steps, done or steps)):
         problems.add(
             row["row"],
             f"steps: {steps:,.0f} in the file, but {tokens / step:,.6g} by tokens ÷ (batch_size × seq_len)"
@@ -61,14 +72,16 @@ def _likely(factor: float, seq_len: float) -> str:
     return "; are tokens those of the whole run, and steps the optimizer's?"
 
 
-def _check_twins(rows: Sequence[Mapping[str, Any]], problems: Problems) -> None:
+def _check_twins(
+    rows: Sequence[Mapping[str, Any]], problems: Problems, differ: Callable[[int, int], Sequence[str]]
+) -> None:
     """Runs that no fit could tell apart: their numbers agree but for rounding, or for steps that are not cut."""
     if not rows:
         return
     table = pd.DataFrame([{key: row[key] for key in IDENTITY} for row in rows])
-    for column in ("batch_size", "seq_len", "lr", "momentum"):
+    for column in ROUNDED:
         table[column] = same_number(table[column].astype(float))
-    if table["lr"].notna().all():  # without settings runs are points of a law, however close
+    if table["lr"].notna().all():
         table["tokens"] = same_budget(table["tokens"])
     first = dict[tuple[Any, ...], int]()
     keys = table.astype(object).where(table.notna(), None).itertuples(index=False, name=None)
@@ -77,35 +90,14 @@ def _check_twins(rows: Sequence[Mapping[str, Any]], problems: Problems) -> None:
         if twin != i:
             close = [
                 f"{name} {row[name]:.10g} and {rows[twin][name]:.10g} count as one"
-                for name in ("tokens", "lr", "batch_size", "seq_len", "momentum")
+                for name in ("tokens", *ROUNDED)
                 if row[name] != rows[twin][name]
             ]
-            text = f"is the same run as row {rows[twin]['row']}: {', '.join(IDENTITY)} agree"
+            known = [key for key in IDENTITY if row[key] is not None]
+            text = f"is the same run as row {rows[twin]['row']}: {', '.join(known)} agree"
             about = f" ({'; '.join(close)})" if close else ""
-            problems.add(row["row"], f"{text}{about}; map a seed, or remove one")
-
-
-def questions_of_momentum(text: str, column: str | None, values: Sequence[float]) -> tuple[str, ...]:
-    """Whether the momentum is not the weight of the new gradient but 1 minus that, as PyTorch's momentum and β₁ are.
-
-    It is asked where a `column` or a constant is taken as it stands: `text` is what it was mapped or set to, `values`
-    what it is in the rows. All 1 is no momentum, in Scion's terms.
-    """
-    large = [value for value in values if value >= LIKE_A_BETA]
-    beta = column is not None and "beta" in column.casefold()
-    if not values or (column is None and not _is_number(text)) or not (beta or (large and set(values) != {1.0})):
-        return ()
-    way = f"--set momentum=1-{text}"
-    if column is not None:
-        way = f"--map momentum=1-{column if column.isidentifier() else f'`{column}`'}"
-    return (
-        f"momentum: {max(values):.6g} is taken as the weight of the new gradient; if it is what PyTorch calls momentum "
-        f"or beta1, that weight is 1 minus it: {way}",
-    )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+            if row["val_loss"] is not None and row["val_loss"] == rows[twin]["val_loss"]:
+                about += ", the loss, too"
+            other = differ(row["row"], rows[twin]["row"])
+            unused = f"; not used, and different: {listed(other)}" if other else ""
+            problems.add(row["row"], f"{text}{about}; map a seed, or remove one{unused}")

@@ -1,9 +1,11 @@
 """Arithmetic on the columns of a table: the right side of `scionlab import --map target=expression`.
 
     expression = column | number | expression + - * / ** expression | - expression | ( expression )
+               | round log log2 log10 exp exp2 sqrt abs ( expression ) | min max ( expression, expression )
 
 read by Python's own grammar, so with its precedence, and turned into functions of the columns. No other syntax is: no
-call, attribute or comparison can be written, so nothing in an expression is executed. Arithmetic is that of float64
+other call, no attribute or comparison can be written, so nothing in an expression is executed. `log` is the natural
+logarithm, and `round` goes to the nearest whole number, halves to the even one. Arithmetic is that of float64
 arrays: a division by zero is infinite, a root of a negative number is NaN. A column whose name is not a word is quoted
 with backticks, `like this`; a text that is a column's whole name needs no quotes.
 """
@@ -20,7 +22,10 @@ import numpy as np
 from analysis.tables.arrays import Floats
 from scionlab.errors import UserError, unknown
 
-ALLOWED = "it may have column names, numbers, + - * / ** and parentheses; quote other names with backticks"
+ALLOWED = (
+    "it may have column names, numbers, + - * / **, parentheses and round, log, log2, log10, exp, exp2, sqrt, abs of "
+    "one or min, max of two; quote other names with backticks"
+)
 LONGEST = 500  # characters: nesting stays below what Python's stack holds
 
 Values = float | Floats
@@ -33,6 +38,18 @@ OPERATORS: dict[type[ast.operator], Callable[[Values, Values], Values]] = {
     ast.Div: np.divide,
     ast.Pow: np.power,
 }
+
+ONE: Mapping[str, Callable[[Values], Values]] = {
+    "round": np.round,
+    "log": np.log,
+    "log2": np.log2,
+    "log10": np.log10,
+    "exp": np.exp,
+    "exp2": np.exp2,
+    "sqrt": np.sqrt,
+    "abs": np.abs,
+}
+TWO: Mapping[str, Callable[[Values, Values], Values]] = {"min": np.minimum, "max": np.maximum}
 
 
 @dataclass(frozen=True)
@@ -91,10 +108,11 @@ class _Builder:
             case ast.BinOp(left, op, right) if type(op) in OPERATORS:
                 return self._binary(OPERATORS[type(op)], self.build(left), self.build(right))
             case ast.UnaryOp(ast.USub(), operand):
-                inner = self.build(operand)
-                return lambda values: -inner(values)
+                return self._unary(np.negative, self.build(operand))
             case ast.UnaryOp(ast.UAdd(), operand):
                 return self.build(operand)
+            case ast.Call(ast.Name(name), arguments, []):
+                return self._call(name, arguments)
             case ast.Constant(int() | float() as value) if not isinstance(value, bool):
                 return self._constant(value)
             case ast.Name(folded):
@@ -103,9 +121,20 @@ class _Builder:
                 return self._column(self.quoted.get(name, name))
         raise self.refusal()
 
+    def _call(self, name: str, arguments: list[ast.expr]) -> Function:
+        if len(arguments) == 1 and name in ONE:
+            return self._unary(ONE[name], self.build(arguments[0]))
+        if len(arguments) == 2 and name in TWO:
+            return self._binary(TWO[name], self.build(arguments[0]), self.build(arguments[1]))
+        raise self.refusal()
+
     @staticmethod
     def _binary(operator: Callable[[Values, Values], Values], left: Function, right: Function) -> Function:
         return lambda values: operator(left(values), right(values))
+
+    @staticmethod
+    def _unary(function: Callable[[Values], Values], of: Function) -> Function:
+        return lambda values: function(of(values))
 
     def _constant(self, value: float) -> Function:
         try:

@@ -10,9 +10,13 @@ LONGEST = 500  # characters of a problem that are printed
 
 @dataclass
 class Problems:
-    """Problems of a file in the order of its rows. Row 0 stands for the whole file."""
+    """Problems of a file in the order of its rows. Row 0 stands for the whole file.
+
+    `advice` is what to say below, where one is of the whole file; lines that are fit to be shown.
+    """
 
     file: str
+    advice: str = ""
     found: dict[str, int] = field(default_factory=dict)
     first: dict[str, str] = field(default_factory=dict)
     more: dict[str, set[int]] = field(default_factory=dict)
@@ -44,12 +48,13 @@ class Problems:
         }
         ordered = sorted(self.found, key=self.found.__getitem__)
         texts = [shown(text) + counted.get(text, "") for text in ordered]
+        advice = f"\n{self.advice}" if self.advice and 0 in self.found.values() else ""
         if len(texts) == 1:
-            raise UserError(f"{self.file}: {texts[0]}")
+            raise UserError(f"{self.file}: {texts[0]}{advice}")
         if texts:
             rest = [f"… and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
             lines = "\n".join(f"  {text}" for text in [*texts[:SHOWN], *rest])
-            raise UserError(f"{self.file}: {len(texts)} problems\n{lines}")
+            raise UserError(f"{self.file}: {len(texts)} problems\n{lines}{advice}")
 
 
 def _likewise(rows: int) -> str:

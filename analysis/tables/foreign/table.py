@@ -1,4 +1,4 @@
-"""Reading a table that somebody else wrote, CSV or Parquet, so that every complaint can name its row and column."""
+"""Reading a table that somebody else wrote, so that every complaint can name its row and column."""
 
 import math
 from collections import Counter
@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from analysis.tables.arrays import Bools, Floats
+from analysis.tables.foreign.lines import read_lines
+from analysis.tables.foreign.marks import numbers_of
 from analysis.tables.foreign.problems import Problems, shown
 from analysis.tables.foreign.text import read_text
 from scionlab.errors import UserError
@@ -20,6 +23,7 @@ PACKED = ".gz"
 INSTEAD = {
     "unpack it": (PACKED, ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar"),
     "save the sheet as CSV": (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"),
+    "write one object a line, as .jsonl": (".json",),
 }
 
 
@@ -46,17 +50,67 @@ class Columns(Mapping[str, list[Any]]):
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """A column (n,) as numbers: NaN where a cell says so, is `empty`, or is `wrong`, no number.
+
+    `about` and `hint` are those of `marks.Written`: how its texts are written, and how they are to be.
+    """
+
+    values: Floats
+    empty: Bools
+    wrong: Bools
+    about: str = ""
+    hint: str = ""
+
+    @classmethod
+    def of(cls, cells: Sequence[Any], decimal: str | None = None) -> "Numbers":
+        """Texts are read as Python reads a float, inf and nan too, or else as `marks` reads them."""
+        empty = np.array([is_empty(cell) for cell in cells], dtype=bool)
+        values, wrong = np.full(len(cells), math.nan), np.zeros(len(cells), dtype=bool)
+        texts = [i for i, cell in enumerate(cells) if isinstance(cell, str) and not empty[i]]
+        written = numbers_of([cells[i] for i in texts], decimal)
+        values[texts], wrong[texts] = written.values, written.wrong
+        for i, cell in enumerate(cells):
+            if not empty[i] and not isinstance(cell, str):
+                try:
+                    values[i] = float(cell)
+                except (ValueError, TypeError, OverflowError):
+                    wrong[i] = True
+        return cls(values, empty, wrong, written.about, written.hint)
+
+    def only(self, places: "NDArray[np.intp]") -> "Numbers":
+        """The cells at some places."""
+        return replace(self, values=self.values[places], empty=self.empty[places], wrong=self.wrong[places])
+
+
+@dataclass(frozen=True)
 class Table:
     """Columns of cells as they stand in the file, and the number of each row as its reader counts it.
 
-    `twins` are names that several columns have: none of them can be meant. `left_out` counts rows that are not wanted.
+    `twins` are names that several columns have: none of them can be meant. `left_out` are the numbers of rows that are
+    not wanted. `decimal` is the mark that its texts have, None where each column is to say it. `whole` is the table
+    with all rows, where some were taken out: what a column's texts mean is asked of all of them.
     """
 
     file: str
     columns: Mapping[str, list[Any]]
     rows: list[int]
     twins: frozenset[str] = field(default_factory=frozenset)
-    left_out: int = 0
+    left_out: tuple[int, ...] = ()
+    decimal: str | None = None
+    whole: "Table | None" = None
+    places: NDArray[np.intp] | None = None
+
+    @property
+    def all_rows(self) -> "Table":
+        """The table as it was read."""
+        return self if self.whole is None else self.whole.all_rows
+
+    def numbers(self, name: str) -> Numbers:
+        """A column (n,) as numbers."""
+        if self.whole is not None and self.places is not None:
+            return self.whole.numbers(name).only(self.places)
+        return Numbers.of(self.columns[name], self.decimal)
 
     def only(self, kept: Bools) -> "Table":
         """The rows (n,) that are kept."""
@@ -66,31 +120,14 @@ class Table:
             cells = self.columns[name]
             return [cells[i] for i in places]
 
-        rows = [self.rows[i] for i in places]
         return replace(
-            self, columns=Columns(list(self.columns), read), rows=rows, left_out=self.left_out + len(kept) - len(rows)
+            self,
+            columns=Columns(list(self.columns), read),
+            rows=[self.rows[i] for i in places],
+            left_out=(*self.left_out, *(row for row, keep in zip(self.rows, kept, strict=True) if not keep)),
+            whole=self,
+            places=places,
         )
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A column (n,) as numbers: NaN where a cell says so, is `empty`, or is `wrong`, no number."""
-
-    values: Floats
-    empty: Bools
-    wrong: Bools
-
-    @classmethod
-    def of(cls, cells: Sequence[Any]) -> "Numbers":
-        """Texts are read as Python reads a float; inf and nan are numbers."""
-        empty = np.array([is_empty(cell) for cell in cells], dtype=bool)
-        values, wrong = np.full(len(cells), math.nan), np.zeros(len(cells), dtype=bool)
-        for i, cell in enumerate(cells):
-            try:
-                values[i] = math.nan if empty[i] else float(cell)
-            except (ValueError, TypeError, OverflowError):
-                wrong[i] = True
-        return cls(values, empty, wrong)
 
 
 def is_empty(cell: Any) -> bool:
@@ -98,24 +135,28 @@ def is_empty(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def read_table(path: Path, problems: Problems) -> Table:
-    """A .csv or .tsv file, also as .gz, rows counted by lines so that the first is 1, or .parquet, data rows from 1.
+def read_table(path: Path, problems: Problems, decimal: str | None = None) -> Table:
+    """A file of rows: .csv, .tsv or .jsonl, also as .gz, or .parquet.
 
-    What is wrong with rows of a CSV (`foreign.text`) goes to `problems`. UserError if the file cannot be read or has no
-    rows. A column without a name is none.
+    Rows are counted by lines, the first being 1, and those of Parquet from 1. `decimal` is the mark that its texts
+    have, `.` or `,`; None where each column is to say it. What is wrong with rows goes to `problems`. UserError if the file
+    cannot be read or has no rows. A column without a name is none.
     """
-    readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": _read_parquet, ".pq": _read_parquet}
+    text, binary = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_lines, ".ndjson": _read_lines}, _read_parquet
+    readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": binary, ".pq": binary, **text}
     packed = path.suffix.lower() == PACKED
     reader = readers.get(Path(path.stem).suffix.lower() if packed else path.suffix.lower())
-    if reader is None or (packed and reader is not _read_csv):
+    if reader is None or (packed and reader is binary):
         hint = next((f"; {hint}" for hint, suffixes in INSTEAD.items() if path.suffix.lower() in suffixes), "")
-        raise UserError(f"file: {str(path)!r} is none of {', '.join(readers)}, .csv.gz and .tsv.gz{hint}")
+        also = ", ".join(f"{suffix}{PACKED}" for suffix in text)
+        raise UserError(f"file: {str(path)!r} is none of {', '.join(readers)}, {also}{hint}")
     try:
-        table = reader(path, problems)
+        table = replace(reader(path, problems), decimal=decimal)
     except OSError as error:
         raise UserError(f"file: {str(path)!r} cannot be read: {shown(error.strerror or str(error))}") from None
     if not table.rows and not problems.found:
-        raise UserError(f"file: {str(path)!r} has no rows below its header")
+        below = "" if reader is _read_lines else " below its header"
+        raise UserError(f"file: {str(path)!r} has no rows{below}")
     return table
 
 
@@ -125,6 +166,12 @@ def _read_csv(path: Path, problems: Problems) -> Table:
     return Table(
         shown(path.name), _named(text.names, cells.__getitem__), [row for row, _ in text.rows], _twins(text.names)
     )
+
+
+def _read_lines(path: Path, problems: Problems) -> Table:
+    text = read_lines(path, problems)
+    cells = {name: [line.get(name) for _, line in text.rows] for name in text.names}
+    return Table(shown(path.name), _named(text.names, cells.__getitem__), [row for row, _ in text.rows], text.twins)
 
 
 def _read_parquet(path: Path, problems: Problems) -> Table:

@@ -31,7 +31,7 @@ def read_text(path: Path, problems: Problems) -> Text:
     Above the header there may be Excel's `sep=;` and comments. Lines whose cells are all empty are no rows, and empty
     cells beyond the header are none. Rows of another length than the header are problems.
     """
-    lines = _lines(path)
+    lines = lines_of(path)
     above, separator = _header(lines)
     reader = csv.reader(lines[above:], delimiter=separator)
     try:
@@ -46,7 +46,8 @@ def read_text(path: Path, problems: Problems) -> Text:
     return Text(names, _of_one_length(at, names, rows, problems))
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file of text, also of one that is packed; UserError if it is no text."""
     # Spreadsheets write a byte-order mark, which utf-8-sig takes off.
     try:
         content = path.read_bytes()

@@ -17,6 +17,7 @@ from scionlab.errors import UserError, listed, unknown
 FORM = re.compile(r"\s*(`[^`]*`|[^=!<>`]+?)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
 ORDERS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 LISTED = 8  # values of a column that are named
+REASON = "reason"
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,14 @@ class Condition:
         if form is None:
             raise UserError(f"where: {text!r} is not of the form COLUMN=VALUE; also allowed are !=, <, <=, > and >=")
         sign = "=" if form[2] == "==" else form[2]
-        values = tuple(value.strip() for value in form[3].split("|"))
+        values = tuple(value.strip().strip("`") for value in form[3].split("|"))
         if sign in ORDERS and (len(values) > 1 or _number(values[0]) is None):
             raise UserError(f"where: {form[3]!r} is not a number, which {text.strip()!r} needs")
         return cls(text.strip(), form[1].strip("`"), sign, values)
 
-    def holds(self, cells: Sequence[Any]) -> Bools:
+    def holds(self, cells: Sequence[Any], numbers: Numbers) -> Bools:
         """For which cells (n,) it is true; an order never is of what is no number."""
         if self.sign in ORDERS:
-            numbers = Numbers.of(cells)
             return np.asarray(ORDERS[self.sign](numbers.values, float(self.values[0])) & ~numbers.wrong)
         wanted = {_plain(value) for value in self.values}
         return np.array([(_plain(cell) in wanted) == (self.sign == "=") for cell in cells], dtype=bool)
@@ -55,13 +55,25 @@ def choose(table: Table, conditions: Sequence[Condition]) -> Table:
         if condition.column not in table.columns:
             raise unknown("where: column", condition.column, table.columns)
         cells = table.columns[condition.column]
-        kept = condition.holds(cells)
+        kept = condition.holds(cells, table.numbers(condition.column))
         if not kept.any():
             values = sorted({shown(str(cell).strip()) for cell in cells if not is_empty(cell)})
             has = listed(values[:LISTED]) + (", …" if len(values) > LISTED else "")
             raise UserError(f"where: no row has {condition.text}; {condition.column!r} is {has or 'empty'}")
         table = table.only(kept)
     return table
+
+
+def reasons(table: Table) -> dict[str, list[int]]:
+    """The rows that are left out, by what a column called `reason` says of them, most rows first; {} without one."""
+    everything = table.all_rows
+    if REASON not in everything.columns or REASON in table.twins:
+        return {}
+    left, found = set(table.left_out), dict[str, list[int]]()
+    for row, cell in zip(everything.rows, everything.columns[REASON], strict=True):
+        if row in left:
+            found.setdefault("no reason given" if is_empty(cell) else shown(str(cell).strip()), []).append(row)
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
 def _number(text: str) -> float | None:

@@ -36,7 +36,8 @@ SWEEPS = Table(
     ),
 )
 
-NO_SETTING = "only sizes, tokens and losses are given"
+NO_SETTING = "not given, as where only sizes, tokens and losses are"
+NOT_GIVEN = "not given, or the row is older than this column"
 IMPORTS = Table(
     "imports",
     "name",
@@ -46,21 +47,36 @@ IMPORTS = Table(
         VERSION,
         Column("trial_id", STR, "hash of the name and of what was imported of the run"),
         Column("source", STR, "name of the file it came from"),
-        Column("row", INT, "its line in a CSV file, where the header is 1, or its row in a Parquet file, from 1"),
+        Column(
+            "row",
+            INT,
+            "its line in a CSV file, where the header is 1, or of JSON, or its row in a Parquet file, from 1",
+        ),
         Column("optimizer", STR, "name of the method"),
+        Column("group", STR, "name of the source or series that it is fitted with, apart from others", NOT_GIVEN),
+        Column("run", STR, "name of the run", NOT_GIVEN),
         Column("status", STR, "`ok` or `diverged`"),
-        Column("n_params", INT, "N, number of parameters", "not given"),
+        Column("n_params", REAL, "N, number of parameters; not always whole, as read off a figure", "not given"),
         Column("width", INT, "width of the residual stream", "not given"),
+        Column("depth", INT, "number of blocks, L", NOT_GIVEN),
         Column("tokens", REAL, "T, tokens the run was trained on"),
+        Column("flops", REAL, "C, floating-point operations of the training as given, counted as its writer does",
+               "not given: 6 × n_params × tokens is what is taken for it, or the row is older than this column"),
         Column("batch_size", REAL, "B, sequences a step", NO_SETTING),
         Column("seq_len", REAL, "S, tokens a sequence; 1 if `batch_size` is in tokens", NO_SETTING),
         Column("steps", REAL, "K, optimizer steps; tokens ÷ (batch_size × seq_len) if not given", NO_SETTING),
+        Column("checkpoint_step", REAL, "step that the loss is of, where it is not the last", NOT_GIVEN),
         Column("lr", REAL, "γ, peak learning rate", NO_SETTING),
         Column("momentum", REAL, "α, weight of the new gradient in the average", "not given"),
+        Column("beta2", REAL, "β₂, weight of the old average of squared gradients", NOT_GIVEN),
+        Column("weight_decay", REAL, "λ, as the writer counts it", NOT_GIVEN),
+        Column("warmup", REAL, "share of the run over which the rate rises", NOT_GIVEN),
+        Column("schedule", STR, "shape of the learning rate over the run", NOT_GIVEN),
+        Column("data", STR, "name of the data set", NOT_GIVEN),
         Column("seed", INT, "tells repeated runs apart; 0 if not given"),
         Column("val_loss", REAL, "final validation loss in the file's unit, best nats per token", "diverged"),
     ),
-)
+)  # fmt: skip
 
 NO_ROW = "the trial did not go to its end"
 TUNINGS = Table(

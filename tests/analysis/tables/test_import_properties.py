@@ -17,8 +17,9 @@ from typer.testing import CliRunner
 from analysis.tables.foreign.checks import IDENTITY
 from analysis.tables.foreign.expression import parse
 from analysis.tables.foreign.problems import LONGEST, Problems
-from analysis.tables.foreign.runs import TARGETS, read_runs
+from analysis.tables.foreign.runs import read_runs
 from analysis.tables.foreign.table import read_table
+from analysis.tables.foreign.targets import TARGETS
 from scionlab.cli import app
 from scionlab.errors import UserError
 from scionlab.runs.store import RunStore

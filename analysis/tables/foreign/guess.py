@@ -1,0 +1,145 @@
+"""The whole command that would take a file whose columns have other names: shown, to be copied or corrected."""
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.tables.arrays import Floats
+from analysis.tables.foreign.names import known_by
+from analysis.tables.foreign.problems import Problems, shown
+from analysis.tables.foreign.runs import read_runs
+from analysis.tables.foreign.sources import Source, missing_of, sources_of
+from analysis.tables.foreign.table import Table, is_empty
+from analysis.tables.foreign.targets import NUMBERS, TARGETS, TEXTS
+from scionlab.errors import UserError
+
+UNITS = {
+    "n_params": "parameters",
+    "tokens": "of the whole run",
+    "flops": "of the whole run",
+    "batch_size": "sequences a step",
+    "seq_len": "tokens a sequence",
+    "lr": "peak",
+    "val_loss": "final, nats",
+    "steps": "optimizer steps",
+    "warmup": "share of the run",
+    "beta2": "weight of the old",
+}
+ONE_LENGTH = 1.02  # tokens ÷ (batch_size × steps) within this factor of one number are that sequence length
+UNKNOWN = "…"
+
+
+@dataclass(frozen=True)
+class Guess:
+    """Texts of `--map` and `--set` that are not given yet, other columns that may be meant, and what is still missing.
+
+    `meets` is what the import would then say, "" where it would take the file.
+    """
+
+    maps: Mapping[str, str]
+    sets: Mapping[str, str]
+    others: Mapping[str, Sequence[str]]
+    missing: Sequence[str]
+    meets: str
+
+
+def suggestion(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str], command: Sequence[str]) -> str:
+    """What to say below the targets that are missing: columns that may be meant, and the command, ready to be copied.
+
+    `command` are the words of the import as it was called, without `--map` and `--set`. "" where no target that is
+    needed is missing, or nothing is known by its name.
+    """
+    found = guess(table, mapping, constants)
+    if found is None or not (found.maps or found.sets):
+        return ""
+    parts = [f"{target} = {text}{_unit(target)}" for target, text in (found.maps | found.sets).items()]
+    lines = [f"the names of columns suggest: {', '.join(parts)}"]
+    lines += [f"{target} may also be: {', '.join(columns)}" for target, columns in found.others.items() if columns]
+    if found.missing:
+        words = ", ".join(f"{target}{_unit(target)}" for target in found.missing)
+        lines.append(f"no column is known for {words}: put one, or a number, in the place of {UNKNOWN}")
+    lines.append(f"that would then meet: {found.meets}" if found.meets else "if they mean that, copy:")
+    maps = {**mapping, **found.maps, **dict.fromkeys(found.missing, UNKNOWN)}
+    options = ["--map", ",".join(f"{target}={text}" for target, text in maps.items())]
+    if sets := constants | found.sets:
+        options += ["--set", ",".join(f"{target}={text}" for target, text in sets.items())]
+    return "\n".join(f"  {shown(line)}" for line in lines) + "\n  " + shlex.join([*command, *options])
+
+
+def _unit(target: str) -> str:
+    return f" ({UNITS[target]})" if target in UNITS else ""
+
+
+def guess(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str]) -> Guess | None:
+    """What names of columns say of the targets that have no source; None where none that is needed is missing."""
+    given = _sources(table, mapping, constants)
+    if not missing_of(table, given):
+        return None
+    used = {column for source in given.values() for column in source.columns}
+    free = [column for column in table.columns if column not in used and column not in table.twins]
+    names = {t: name for t, name in known_by(free).items() if t not in given and _fits(table, t, name.column)}
+    maps = {target: name.expression for target, name in names.items()}
+    sets = dict[str, str]()
+    have = {*given, *maps}
+    if "tokens" not in _sources(table, mapping | maps, constants) and {"steps", "batch_size", "seq_len"} <= have:
+        texts = [maps.get(target, mapping.get(target, target)) for target in ("steps", "batch_size", "seq_len")]
+        maps["tokens"] = "*".join(f"({text})" if set("+-") & set(text) else text for text in texts)
+    if "seq_len" not in have and {"lr", "batch_size", "steps"} <= have:
+        length = _one_length(table, _sources(table, mapping | maps, constants))
+        sets |= {} if length is None else {"seq_len": str(length)}
+    wanted = {*_sources(table, mapping | maps, constants | sets), *sets}
+    if "lr" in maps and "n_params" in wanted and not {"batch_size", "seq_len"} <= wanted:
+        del maps["lr"]  # with the rest the law of sizes can be had
+    missing = [t for t in missing_of(table, _sources(table, mapping | maps, constants | sets)) if t not in sets]
+    meets = "" if missing else _meets(table, mapping | maps, constants | sets)
+    ordered = {target: maps[target] for target in TARGETS if target in maps}
+    return Guess(ordered, sets, {t: names[t].others for t in ordered if t in names}, missing, meets)
+
+
+def _sources(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str]) -> dict[str, Source]:
+    return sources_of(table, mapping, constants, Problems(table.file))
+
+
+def _fits(table: Table, target: str, column: str) -> bool:
+    """Whether a column's cells may be a target: mostly numbers, or for a group names that several rows share."""
+    try:
+        cells = table.columns[column]
+    except UserError:
+        return False
+    filled = [cell for cell in cells if not is_empty(cell)]
+    if target in TEXTS:
+        return bool(filled) and all(isinstance(cell, str) for cell in filled) and 2 * len(set(filled)) <= len(cells)
+    numbers = table.numbers(column)
+    optional = NUMBERS[target].optional or target == "lr"
+    known = int((~numbers.empty & ~numbers.wrong).sum())
+    return 2 * known > len(filled) and (not optional or len(filled) == len(cells))
+
+
+def _one_length(table: Table, sources: Mapping[str, Source]) -> int | None:
+    """Tokens a sequence by tokens ÷ (batch_size × steps), where all rows have one: its median, as steps are whole."""
+    found = dict[str, Floats]()
+    for target in ("tokens", "batch_size", "steps"):
+        source = sources.get(target)
+        if source is None or source.expression is None:
+            return None
+        columns = {column: table.numbers(column).values for column in source.columns}
+        found[target] = np.broadcast_to(np.asarray(source.expression(columns), dtype=float), len(table.rows))
+    with np.errstate(all="ignore"):
+        lengths = found["tokens"] / (found["batch_size"] * found["steps"])
+    lengths = lengths[np.isfinite(lengths)]
+    middle = float(np.median(lengths)) if len(lengths) else math.nan
+    same = middle >= 1 and lengths.max() <= ONE_LENGTH * middle and lengths.min() * ONE_LENGTH >= middle
+    return round(middle) if same else None
+
+
+def _meets(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str]) -> str:
+    """What an import with these would say first, "" where it would take the file."""
+    try:
+        read_runs(table, "guess", mapping, constants, Problems(table.file))
+    except UserError as error:
+        first, *more = str(error).splitlines()
+        return ": ".join([first, *(line.strip() for line in more[:1])])
+    return ""

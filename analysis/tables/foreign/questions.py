@@ -1,0 +1,121 @@
+"""What an import may be meant otherwise, a sentence each: it is taken as it stands, and asked about."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.tables.foreign.names import known_by
+from analysis.tables.foreign.sources import FLOPS_A_TOKEN, Source, quoted
+
+Rows = Sequence[Mapping[str, Any]]
+
+LIKE_A_BETA = 0.85  # a weight of the new gradient as large is rare, and what PyTorch calls momentum is seldom smaller
+COUNTED_OTHERWISE = 1.1  # factor between C and 6 N T from which on they are told apart
+FEW_PARAMETERS = 1e5  # below, numbers of parameters are likely to be in millions
+OPTIMA = 4  # cells with one learning rate each from which on a table is said to have no curve
+CELL = ("optimizer", "group", "n_params", "width", "tokens", "batch_size", "seq_len")
+
+
+def questions(rows: Rows, sources: Mapping[str, Source], unused: Sequence[str]) -> tuple[str, ...]:
+    """Of all `rows` of the imports table; `unused` are the file's columns that no source has."""
+    momenta = [row["momentum"] for row in rows if row["momentum"] is not None]
+    momentum = sources.get("momentum")
+    return (
+        *(() if momentum is None else _of_momentum(momentum.text, momentum.column, momenta)),
+        *_of_flops(rows),
+        *_of_sizes(rows),
+        *_of_checkpoints(rows),
+        *_of_optima(rows),
+        *_of_names(sources, unused),
+    )
+
+
+def _of_momentum(text: str, column: str | None, values: Sequence[float]) -> tuple[str, ...]:
+    """Whether the momentum is not the weight of the new gradient but 1 minus that, as PyTorch's momentum and β₁ are.
+
+    It is asked where a `column` or a constant is taken as it stands: `text` is what it was mapped or set to, `values`
+    what it is in the rows. All 1 is no momentum, in Scion's terms.
+    """
+    large = [value for value in values if value >= LIKE_A_BETA]
+    beta = column is not None and "beta" in column.casefold()
+    if not values or (column is None and not _is_number(text)) or not (beta or (large and set(values) != {1.0})):
+        return ()
+    way = f"--set momentum=1-{text}"
+    if column is not None:
+        way = f"--map momentum=1-{quoted(column)}"
+    return (
+        f"momentum: {max(values):.6g} is taken as the weight of the new gradient; if it is what PyTorch calls momentum "
+        f"or beta1, that weight is 1 minus it: {way}",
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _of_flops(rows: Rows) -> Iterator[str]:
+    """Whether C is not 6 N T: it may count embeddings, attention or a rematerialization, too, or not."""
+    known = [row for row in rows if row["flops"] is not None and row["n_params"] is not None]
+    c, n, t = (np.array([row[key] for row in known], dtype=float) for key in ("flops", "n_params", "tokens"))
+    with np.errstate(all="ignore"):
+        shares = (c / n / t / FLOPS_A_TOKEN).tolist()
+    other = [share for share in shares if not 1 / COUNTED_OTHERWISE <= share <= COUNTED_OTHERWISE]
+    if other:
+        yield (
+            f"flops: {min(other):.3g} to {max(other):.3g} times 6 × n_params × tokens in {len(other)} of {len(rows)} "
+            "runs; all three are kept as they are, as flops may be counted otherwise"
+        )
+
+
+def _of_sizes(rows: Rows) -> Iterator[str]:
+    sizes = [row["n_params"] for row in rows if row["n_params"] is not None]
+    if sizes and max(sizes) < FEW_PARAMETERS:
+        yield (
+            f"n_params: {min(sizes):.6g} to {max(sizes):.6g} are taken as numbers of parameters; if they are in "
+            "millions, multiply: --map n_params=1e6*…"
+        )
+
+
+def _of_checkpoints(rows: Rows) -> Iterator[str]:
+    """Losses of checkpoints before a run's end are those of a learning rate that is still high."""
+    early = [
+        row for row in rows if row["checkpoint_step"] and row["steps"] and row["checkpoint_step"] < row["steps"] - 1
+    ]
+    if early:
+        yield (
+            f"checkpoint_step: {len(early)} of {len(rows)} losses are of checkpoints before their run's last step; a "
+            "fit takes them as runs of that length"
+        )
+
+
+def _of_optima(rows: Rows) -> Iterator[str]:
+    """A table of optima, or of single runs, has no curve that a best learning rate could be read off."""
+    rates: dict[tuple[Any, ...], set[float]] = {}
+    for row in rows:
+        if row["lr"] is not None:
+            rates.setdefault(tuple(row[key] for key in CELL), set()).add(row["lr"])
+    if len(rates) >= OPTIMA and all(len(found) == 1 for found in rates.values()):
+        yield (
+            f"lr: each of {len(rates)} settings was trained at one learning rate, as in a table of optima: it has no "
+            "curves to read a best rate off"
+        )
+
+
+def _of_names(sources: Mapping[str, Source], unused: Sequence[str]) -> Iterator[str]:
+    """Columns that are not used and have a name that is known for a target without a source."""
+    known = {target: column for target, column in known_by(unused).items() if target not in sources}
+    if known:
+        parts = ",".join(f"{target}={name.expression}" for target, name in known.items())
+        yield f"not used, but by their names they may be wanted, too: --map {parts}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
