@@ -1,6 +1,7 @@
 """Broken imports: a valid table with its maps, and what may go wrong with each on its way to `scionlab import`."""
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -44,12 +45,13 @@ EXPRESSIONS = (
 
 @dataclass(frozen=True)
 class Case:
-    """What `scionlab import` is given: a file's content and suffix, and the texts of --map and --set."""
+    """What `scionlab import` is given: a file's content and suffix, the texts of --map and --set, and --decimal."""
 
     content: bytes
     suffix: str
     maps: str
     sets: str
+    decimal: str | None = None
 
 
 def make_case(random: Random) -> Case:
@@ -57,6 +59,10 @@ def make_case(random: Random) -> Case:
     case = Case(_csv(random), random.choice((".csv", ".csv", ".tsv")), ",".join(MAPS), "")
     if random.random() < 0.3:
         case = replace(case, content=random.choice(parquets()), suffix=".parquet")
+    elif random.random() < 0.2:
+        case = replace(case, content=_json(random), suffix=".jsonl")
+    if random.random() < 0.1:
+        case = replace(case, decimal=random.choice((",", ".")))
     for _ in range(random.choice((0, 1, 1, 1, 2, 2, 3, 4))):
         broken = random.choice((_content, _content, _content, _maps, _sets))
         case = broken(case, random)
@@ -78,6 +84,19 @@ def _csv(random: Random) -> bytes:
     separator, end = random.choice((",", ",", ";", "\t")), random.choice(("\n", "\n", "\r\n", "\r"))
     lines = [HEADER, *_rows(random, random.choice((1, 2, 5, 20)))]
     return end.join(separator.join(_quoted(cell, separator) for cell in line) for line in lines).encode() + end.encode()
+
+
+def _json(random: Random) -> bytes:
+    """A row an object, some of it nested, with numbers as numbers or as texts."""
+    lines = []
+    for row in _rows(random, random.choice((1, 2, 5, 20))):
+        cells = dict(zip(HEADER, row, strict=True))
+        if random.random() < 0.5:
+            cells |= {name: float(cells[name]) for name in ("bs", "ctx", "rate", "D", "loss")}
+        if random.random() < 0.2:
+            cells |= {"summary": {"eval": {"loss": 2.0}}, "tags": ["a", {}]}
+        lines.append(json.dumps(cells))
+    return "\n".join(lines).encode()
 
 
 def _quoted(cell: str, separator: str) -> str:

@@ -26,10 +26,11 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.tables.foreign.guess import suggestion
 from analysis.tables.foreign.problems import SHOWN, Problems
 from analysis.tables.foreign.runs import ForeignRuns, read_runs
 from analysis.tables.foreign.table import read_table
-from analysis.tables.foreign.targets import NUMBERS, STATUSES, TEXTS
+from analysis.tables.foreign.targets import NUMBERS, SETTING, STATUSES, TARGETS
 from benchmarks.fuzz_cases import Case, make_case
 from scionlab.cli.foreign import assignments
 from scionlab.errors import UserError
@@ -38,6 +39,7 @@ from scionlab.runs.store import RunStore
 SECONDS = 5.0  # a case takes a millisecond; the longest files some hundred
 MEMORY = 4 * 2**30  # address space of a worker
 LONGEST = 12_000  # characters of a message that a terminal should be asked to show
+ADVICE = 20  # lines of a guess below the problems of a file
 BATCH = 250  # cases a worker takes at once
 
 
@@ -50,10 +52,12 @@ def outcome(case: Case, folder: Path) -> str:
     path = folder / f"runs{case.suffix}"
     path.write_bytes(case.content)
     try:
-        targets = [*TEXTS, *NUMBERS]
+        targets = list(TARGETS)
         problems = Problems(path.name)
         mapping, constants = assignments("map", [case.maps], targets), assignments("set", [case.sets], targets)
-        runs = read_runs(read_table(path, problems), "fuzz", mapping, constants, problems)
+        table = read_table(path, problems, case.decimal)
+        problems.advice = suggestion(table, mapping, constants, ["scionlab", "import", path.name])
+        runs = read_runs(table, "fuzz", mapping, constants, problems)
     except UserError as error:
         check_message(str(error))
         return "refused"
@@ -66,7 +70,7 @@ def check_message(message: str) -> None:
     lines = message.splitlines()
     assert message, "the message is empty"
     assert len(message) <= LONGEST, f"the message has {len(message)} characters"
-    assert len(lines) <= SHOWN + 2, f"the message has {len(lines)} lines"
+    assert len(lines) <= SHOWN + 2 + ADVICE, f"the message has {len(lines)} lines"
     assert all(line.isprintable() for line in lines), f"the message cannot be shown: {message!r}"
 
 
@@ -78,9 +82,10 @@ def check_rows(runs: ForeignRuns, folder: Path) -> None:
         assert row["optimizer"], row
         assert (row["val_loss"] is None) == (row["status"] == "diverged"), row
         for target, about in NUMBERS.items():
-            value = row[target]
+            value = row.get(target)
             assert value is None or (math.isfinite(value) and value >= about.low and value <= about.high), (target, row)
-            assert value is not None or about.optional or target == "val_loss", (target, row)
+            left_out = target in SETTING and row["lr"] is None and row["n_params"] is not None
+            assert value is not None or about.optional or left_out or target == "val_loss", (target, row)
     assert len({row["trial_id"] for row in runs.rows}) == len(runs.rows), "two rows have one id"
     store = RunStore(folder / "store")
     store.write_import("fuzz", runs.rows)

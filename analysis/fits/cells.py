@@ -71,12 +71,19 @@ def table_of_cells(runs: pd.DataFrame) -> pd.DataFrame:
     if "stages" in finished and finished["stages"].notna().any():
         raise UserError("runs: some are trained in stages, which have no one batch size: see `scionlab fit restarts`")
     asked = finished.get("tokens_budget", finished["tokens"])
-    finished["budget"] = same_budget(asked.fillna(finished["tokens"]).astype(float))
+    finished["budget"] = _budgets(asked.fillna(finished["tokens"]).astype(float), finished)
     for column in (*BATCH, "momentum"):
         finished[column] = same_number(finished[column].astype(float))
     sizes = [column for column in ("n_params", "width") if column in finished]
     finished["lr"] = same_rate(finished, ["optimizer", *sizes, "budget", *BATCH, "momentum"])
     return finished
+
+
+def _budgets(tokens: "pd.Series[float]", runs: pd.DataFrame) -> "pd.Series[float]":
+    """Budgets that whole steps have rounded as one: within a size, as those of two sizes have no cell in common."""
+    if "n_params" not in runs or runs["n_params"].isna().all():
+        return same_budget(tokens)
+    return tokens.groupby(runs["n_params"], dropna=False).transform(same_budget)
 
 
 def budgets_of(rows: pd.DataFrame) -> list[Budget]:

@@ -6,21 +6,27 @@ import numpy as np
 import pandas as pd
 
 from analysis.fits.power_sum import levels
-from scionlab.errors import UserError
+from analysis.tables import keys
+from scionlab.errors import UserError, listed
 
 OPERATIONS = 6  # of a parameter and a token: two of the forward pass, four of the backward
+
+
+RECIPE = ["schedule", *keys.OF_IMPORTS]  # what a law of sizes alone should not mix unsaid
 
 
 @dataclass(frozen=True)
 class Points:
     """Points called `name`: a frame with the columns n_params, tokens, flops and val_loss, as they are, in rows' order.
 
-    `flops` are those of the table where it has them, else 6 N T. `left_out` counts runs that are no points, by reason.
+    `flops` are those that an import gives, else 6 N T. `left_out` counts runs that are no points, by reason. `mixed`
+    says, a sentence each, what differs between points beside these columns.
     """
 
     name: str
     frame: pd.DataFrame
     left_out: dict[str, int]
+    mixed: tuple[str, ...] = ()
 
 
 def points_of(runs: pd.DataFrame) -> list[Points]:
@@ -28,12 +34,13 @@ def points_of(runs: pd.DataFrame) -> list[Points]:
 
     Where learning rates are known the lowest loss counts at every size and budget (budgets within 5%), at its own
     tokens; else every run is a point. No number is moved. UserError where no run says how large its network is, or none
-    trained.
+    trained, and for several data sets under one name.
     """
     if "n_params" not in runs or runs["n_params"].isna().all():
         raise UserError("runs: none says how many parameters its network has (n_params), so there is no law of them")
     found = []
     for name, rows in runs.groupby("optimizer", sort=True):
+        check_data(rows)
         trained = rows[(rows["status"] == "ok") & rows["val_loss"].notna()]
         sized = trained[trained["n_params"].notna()]
         kept = _lowest(sized) if "lr" in sized and sized["lr"].notna().any() else sized
@@ -43,10 +50,32 @@ def points_of(runs: pd.DataFrame) -> list[Points]:
             "are not the best of their size and budget": len(sized) - len(kept),
         }
         if len(kept):
-            found.append(Points(str(name), _frame(kept), {why: count for why, count in counts.items() if count}))
+            left_out = {why: count for why, count in counts.items() if count}
+            found.append(Points(str(name), _frame(kept), left_out, mixed(kept)))
     if not found:
         raise UserError(f"runs: none of {len(runs)} trained to its end and says its size: there is nothing to fit")
     return found
+
+
+def check_data(table: pd.DataFrame) -> None:
+    """UserError for several data sets of a foreign table; of others the hash of the data tells."""
+    if "data" in table and "spec" not in table and table["data"].nunique(dropna=False) > 1:
+        values = listed(sorted(map(str, table["data"].unique())))
+        raise UserError(
+            f"runs: data of {str(table['optimizer'].iloc[0])!r} takes several values ({values}); import them with each "
+            "data set as a group of its own, or each under a name of its own with --where"
+        )
+
+
+def mixed(table: pd.DataFrame) -> tuple[str, ...]:
+    """What differs between runs that are fitted as one, a sentence each."""
+    known = keys.as_meant(table[[column for column in RECIPE if column in table]])
+    return tuple(
+        f"{column} takes several values ({listed(sorted(map(str, values.unique())))}), and the law is of all of them "
+        "together; a group for each tells them apart"
+        for column, values in known.items()
+        if values.nunique(dropna=False) > 1
+    )
 
 
 def _lowest(rows: pd.DataFrame) -> pd.DataFrame:
@@ -58,5 +87,5 @@ def _lowest(rows: pd.DataFrame) -> pd.DataFrame:
 def _frame(rows: pd.DataFrame) -> pd.DataFrame:
     frame = rows[["n_params", "tokens", "val_loss"]].astype(float).reset_index(drop=True)
     counted = OPERATIONS * frame["n_params"] * frame["tokens"]
-    given = rows["given_flops"].astype(float).reset_index(drop=True) if "given_flops" in rows else counted
+    given = rows["flops"].astype(float).reset_index(drop=True) if "flops" in rows and "spec" not in rows else counted
     return frame.assign(flops=np.where(given.notna(), given, counted))

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.tables.same import same_budget, same_number
-from scionlab.errors import UserError
+from scionlab.errors import UserError, listed
 from scionlab.spec import ADDED_LATER
 
 # Fields that specs leave out, and what that says, as JSON has it.
@@ -21,6 +21,8 @@ LEFT_OUT = {name: list(before) if isinstance(before, tuple) else before for name
 # What changes no number of a trial: how often it is measured, and by which of its names its data was asked for.
 WITHOUT_EFFECT = ("probe", "watch", "data")
 OPTION = "options."
+# Settings that only imports have as columns; those of trials are in their specs.
+OF_IMPORTS = ("beta2", "weight_decay", "warmup")
 # What must not vary within a series, where the table has it: the curves would mix different experiments.
 FIXED = (
     "model",
@@ -35,6 +37,8 @@ FIXED = (
     "data_sha256",
     "device",
     "dtype",
+    *OF_IMPORTS,
+    "data",
 )
 # Of a row, beside its spec: what a run was made from and with, where it is known. Losses of several are not averaged.
 MEASURED = ("data_sha256", "device", "dtype")
@@ -105,7 +109,8 @@ def different(runs: pd.DataFrame, but: Iterable[str], columns: Iterable[str]) ->
     specs those of some columns, where numbers equal but for rounding are one. One data set may have several names; two
     under one name are two, unless data sets are what varies.
     """
-    dropped = {*but, *WITHOUT_EFFECT} | ({"data_sha256"} if "data" in but else set())
+    # An import has no hash of its data: their names are all that tells them apart.
+    dropped = {*but, *(WITHOUT_EFFECT if "spec" in runs else ())} | ({"data_sha256"} if "data" in but else set())
     if "spec" in runs:
         options = {key.removeprefix(OPTION) for key in dropped if key.startswith(OPTION)}
         rows = specs(runs)
@@ -113,12 +118,12 @@ def different(runs: pd.DataFrame, but: Iterable[str], columns: Iterable[str]) ->
             row["options"] = {name: value for name, value in row.get("options", {}).items() if name not in options}
         table = pd.DataFrame(rows, index=runs.index)
     else:
-        table = _as_meant(runs[[column for column in columns if column in runs]])
+        table = as_meant(runs[[column for column in columns if column in runs]])
     found = {str(name): column for name, column in table.astype(str).items()}
     # A gap in what is known is not a value of its own.
     found |= {column: runs[column].dropna() for column in MEASURED if column in runs and runs[column].notna().any()}
     return {
-        name: ", ".join(sorted(map(str, column.unique())))
+        name: listed(sorted(map(str, column.unique())))
         for name, column in found.items()
         if name not in dropped and column.nunique() > 1
     }
@@ -131,7 +136,7 @@ def how_to_part(runs: pd.DataFrame) -> str:
     return "import each setting under a name of its own, with `scionlab import --where COLUMN=VALUE`"
 
 
-def _as_meant(table: pd.DataFrame) -> pd.DataFrame:
+def as_meant(table: pd.DataFrame) -> pd.DataFrame:
     """Columns of a foreign table with numbers that are meant to be one as one."""
     numbers = table.select_dtypes("number")
     return table.assign(

@@ -22,7 +22,8 @@ class Choice:
 def grouped(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs of an import under the names that fits tell them apart by: `optimizer` becomes the group's.
 
-    Fits never mix two of these. Where there are several methods, theirs follows; runs without a group keep the method's.
+    Fits never mix two of these. Where there are several methods, the method's follows it; runs without a group keep
+    that alone.
     """
     if "group" not in runs or runs["group"].isna().all():
         return runs

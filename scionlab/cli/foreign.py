@@ -52,6 +52,10 @@ def import_runs(
         str | None,
         typer.Option(metavar="MARK", help=". or , where numbers do not say it themselves: 1,234 is 1234 or 1.234"),
     ] = None,
+    repeats: Annotated[
+        bool,
+        typer.Option("--number-repeats", help="runs that differ in nothing but their losses are seeds 0, 1, …"),
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="name of the import, which its report is asked for by; default: the file's")
     ] = None,
@@ -102,9 +106,10 @@ def import_runs(
     table = choose(read_table(file, problems, decimal), conditions)
     given = {"--where": where or [], "--decimal": [decimal] if decimal else [], "--name": [name] if name else []}
     options = [word for option, values in given.items() for value in values for word in (option, value)]
+    options += ["--number-repeats"] if repeats else []
     at = [] if results is HERE else ["--results", str(results)]
-    problems.advice = suggestion(table, maps, sets, ["scionlab", "import", str(file), *options, *at])
-    runs = read_runs(table, chosen, maps, sets, problems)
+    problems.advice = suggestion(table, maps, sets, ["scionlab", "import", str(file), *options, *at], repeats)
+    runs = read_runs(table, chosen, maps, sets, problems, repeats)
     store = results.store()
     store.check_writable()
     replaced = len(store.imports(chosen))
@@ -123,6 +128,7 @@ def import_runs(
                 "taken": runs.sources,
                 "written": runs.written,
                 "curves": runs.curves,
+                "repeated": runs.repeated,
                 "unused": runs.unused,
                 "study": study.study,
                 "warnings": runs.questions,
@@ -194,6 +200,8 @@ def _print(runs: "ForeignRuns", name: str, replaced: int) -> None:
     if runs.curves:
         out.print(f"curves: {runs.curves}")
     out.print("taken: " + ", ".join(f"{target} = {text}" for target, text in runs.sources.items()))
+    if runs.repeated:
+        out.print(f"repeats: {runs.repeated} runs repeat others' settings; they have seeds of their own")
     for column, about in runs.written.items():
         out.print(f"numbers of {column}: {about}")
     if runs.unused:

@@ -188,7 +188,7 @@ def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]
 
 def _question(base: "Point") -> list[str]:
     """Whether the base's momentum is PyTorch's, which is 1 minus the weight of the new gradient."""
-    from analysis.tables.foreign.checks import LIKE_A_BETA
+    from analysis.tables.foreign.questions import LIKE_A_BETA
 
     if base.momentum is None or not LIKE_A_BETA <= base.momentum < 1:
         return []

@@ -7,7 +7,7 @@ import typer
 
 from scionlab.cli.completion import complete_preset, complete_stored
 from scionlab.cli.options import HERE, Json, Runs, app, out, print_json
-from scionlab.errors import UserError
+from scionlab.errors import UserError, listed
 from scionlab.times import ago, clock
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def status(
     if searched:
         _print_searches(searched)
     if not found and not searched:
-        out.print(f"no sweep in {results}; `scionlab run width --preset smoke --results {results}` makes one")
+        names = store.experiments()
+        makes = f"`scionlab run width --preset smoke --results {results}` makes one"
+        out.print(f"no sweep in {results}; {f'imports: {listed(names)}' if names else makes}")
     elif len(found) == 1:
         _print_one(found[0])
     elif found:

@@ -47,12 +47,12 @@ from analysis.studies.batch_scaling.sensitivity import sensitivity
 from analysis.studies.batch_scaling.surface import FLOOR, Maximum, Surface, fit_surface
 from analysis.studies.batch_scaling.table import Table
 from analysis.tables import keys
-from scionlab.errors import UserError
+from scionlab.errors import UserError, listed
 
 PLAN_SAMPLES = 200
 # What may differ between the trials of one optimizer, by the names of `scionlab.spec.Trial`.
 AXES = ["tokens", "batch_size", "seq_len", "lr", "momentum", "seed", "data", "probe"]
-# What may not, where the table has it: one text may have several names, and imports have no spec.
+# What may not, where the table has it: one text may have several names.
 FIXED = ["model", "width", "depth", "schedule", "data_sha256"]
 CELL = ["budget", "batch_size", "seq_len", "momentum", "lr", "seed"]
 
@@ -111,13 +111,14 @@ def _several(table: pd.DataFrame, column: str) -> bool:
 
 
 def _check_one_experiment(name: str, table: pd.DataFrame) -> None:
-    settings = table[[column for column in FIXED if column in table]].astype(str)
+    fixed = [*FIXED, *(() if "spec" in table else (*keys.OF_IMPORTS, "data"))]
+    settings = keys.as_meant(table[[column for column in fixed if column in table]]).astype(str)
     if "spec" in table and table["spec"].notna().all():
         spec = pd.DataFrame([json.loads(text) for text in table["spec"]], index=table.index).astype(str)
         settings = pd.concat([settings, spec.drop(columns=[*AXES, *settings], errors="ignore")], axis=1)
     for column in settings:
         if settings[column].nunique() > 1:
-            values = ", ".join(sorted(settings[column].unique()))
+            values = listed(sorted(settings[column].unique()))
             raise UserError(f"runs: {column} of {name!r} takes several values ({values}); {keys.how_to_part(table)}")
     doubled = table[table.duplicated(CELL)]
     if len(doubled):

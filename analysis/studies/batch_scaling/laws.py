@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.fits.cells import budgets_of, table_of_cells
+from analysis.fits.cells import BATCH, budgets_of, table_of_cells
 from analysis.fits.intervals import RESAMPLES
 from analysis.fits.profile import read_budgets
 from analysis.fits.valley import MEANS
 from analysis.laws.critical_batch import CriticalBatch, fit_critical_batch
+from analysis.laws.points import check_data
 from analysis.laws.scaling_laws import ScalingLaw, fit_chinchilla, fit_three_term
+from analysis.tables import keys
 from scionlab.errors import UserError
 
 # Columns, where the table has them, of what tells settings of one optimizer apart; the best of them counts.
@@ -26,7 +28,7 @@ ONE = ["optimizer", "data_sha256"]  # what must not vary
 def chinchilla_of_runs(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:
     """L(N, T) of one optimizer's runs: at every N and T the lowest loss over batch sizes, too (`profiled`)."""
     cells, warnings = profiled(runs)
-    best = cells.loc[cells.groupby(["n_params", "tokens"])["val_loss"].idxmin()]
+    best = cells.loc[cells.groupby(["n_params", "budget"])["val_loss"].idxmin()]
     law = fit_chinchilla(best["n_params"], best["tokens"], best["val_loss"], seed)
     return replace(law, warnings=(*warnings, *law.warnings))
 
@@ -42,6 +44,8 @@ def three_term_of_runs(runs: pd.DataFrame, seed: int = 0) -> ScalingLaw:
 def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.DataFrame, list[str]]:
     """One row per N, T and B of one optimizer's runs, and what to know of them.
 
+    `tokens` are those that the cell's runs were trained on, their median where whole steps round them differently, and
+    `budget` what counts as one budget: laws take the former, as it is.
     `val_loss` is the loss at the best learning rate, as read (`analysis.fits.reading`), and the lowest over `SETTING`;
     `drawn` what the noise leaves open of it (resamples,), None where none is known. Runs in stages have no single B and
     do not count. UserError for missing columns, several optimizers or texts, or settings that the columns do not tell
@@ -53,7 +57,9 @@ def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.
     for column in (column for column in ONE if column in table):
         if table[column].nunique() > 1:
             raise UserError(f"runs: {column} takes several values ({', '.join(sorted(table[column].unique()))})")
-    setting = [column for column in SETTING if column in table]
+    check_data(table)
+    columns = [*SETTING, *(() if "spec" in table else keys.OF_IMPORTS)]
+    setting = [column for column in columns if column in table]
     cell = ["n_params", *setting, "budget", "batch_size", "seq_len", "lr", "seed"]
     if table.duplicated(cell).any():
         raise UserError(f"runs: several runs share {', '.join(cell)}; fit each setting alone")
@@ -63,7 +69,7 @@ def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.
     cells = pd.DataFrame([row for group in groups for row in _rows(group, resamples, rng)])
     if cells.empty:
         raise UserError("runs: in every setting a seed diverged at every learning rate, or n_params is not known")
-    best = cells.loc[cells.groupby(["n_params", "tokens", "batch_tokens"])["val_loss"].idxmin()]
+    best = cells.loc[cells.groupby(["n_params", "budget", "batch_tokens"])["val_loss"].idxmin()]
     edge = int((~best["resolved"]).sum())
     warning = f"the best learning rate ends its grid, or is beside one that diverges, in {edge} of {len(best)} cells"
     return best.reset_index(drop=True), [warning] if edge else []
@@ -74,9 +80,11 @@ def _rows(runs: pd.DataFrame, resamples: int, rng: np.random.Generator) -> list[
     if not budgets:
         return []
     _, readings = read_budgets(budgets, resamples or MEANS, rng)
+    trained = runs.groupby(["budget", *BATCH])["tokens"].median()
     for budget, of_budget in zip(budgets, readings, strict=True):
         for cell, reading in zip(budget.cells, of_budget, strict=True):
-            row = {"n_params": n_params, "tokens": budget.tokens, "batch_tokens": cell.batch_tokens}
+            tokens = float(trained[budget.tokens, cell.batch_size, cell.seq_len])
+            row = {"n_params": n_params, "budget": budget.tokens, "tokens": tokens, "batch_tokens": cell.batch_tokens}
             row |= {"val_loss": reading.loss, "resolved": reading.resolved}
             rows.append({**row, "drawn": reading.losses if resamples else None})
     return rows
@@ -93,5 +101,5 @@ def critical_batch_of_runs(
     if cells["n_params"].nunique() > 1:
         raise UserError("runs: n_params takes several values; the critical batch size is that of one network")
     drawn = None if cells["drawn"].isna().any() else np.stack(list(cells["drawn"]), axis=1)
-    fit = fit_critical_batch(cells["tokens"], cells["batch_tokens"], cells["val_loss"], targets, drawn)
+    fit = fit_critical_batch(cells["budget"], cells["batch_tokens"], cells["val_loss"], targets, drawn)
     return CriticalBatch(fit.targets, fit.reached, (*warnings, *fit.warnings))

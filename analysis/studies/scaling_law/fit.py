@@ -1,5 +1,7 @@
 """L(N, T) of every method or source of a table, from network sizes, tokens and losses alone."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
@@ -31,6 +33,7 @@ def fit_scaling_laws(tables: SweepTables, seed: int = 0) -> ScalingLaws:
 def _law(points: Points, settings: ScalingLawSettings, seed: int) -> SourceLaw:
     frame = points.frame
     law = fit_chinchilla(frame["n_params"], frame["tokens"], frame["val_loss"], seed, floor=settings.floor)
+    law = replace(law, warnings=(*points.mixed, *law.warnings))
     complete = len(law.terms) == len(CHINCHILLA.terms)
     flops = settings.flops or tuple(float(frame["flops"].max()) * factor for factor in BEYOND)
     verdict, lacks = _verdict(law)

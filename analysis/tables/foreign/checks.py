@@ -75,9 +75,48 @@ def _likely(factor: float, seq_len: float) -> str:
 def _check_twins(
     rows: Sequence[Mapping[str, Any]], problems: Problems, differ: Callable[[int, int], Sequence[str]]
 ) -> None:
-    """Runs that no fit could tell apart: their numbers agree but for rounding, or for steps that are not cut."""
+    """Runs that no fit could tell apart."""
+    for i, twin in twins_of(rows).items():
+        row, first = rows[i], rows[twin]
+        close = [
+            f"{name} {row[name]:.10g} and {first[name]:.10g} count as one"
+            for name in ("tokens", *ROUNDED)
+            if row[name] != first[name]
+        ]
+        known = [key for key in IDENTITY if row[key] is not None]
+        text = f"is the same run as row {first['row']}: {', '.join(known)} agree"
+        about = f" ({'; '.join(close)})" if close else ""
+        note = "their losses agree, too" if _one_loss(row, first) else "--number-repeats takes it as another seed"
+        other = differ(row["row"], first["row"])
+        unused = [f"not used, and different: {listed(other)}"] * bool(other)
+        problems.add(row["row"], "; ".join([f"{text}{about}", "map a seed, or remove one", note, *unused]))
+
+
+def number_repeats(rows: Sequence[dict[str, Any]]) -> int:
+    """Give runs that repeat another's settings seeds of their own, 1, 2, …; how many these are.
+
+    One with the same loss to the last digit is no repeat but the same run, and stays as it is.
+    """
+    found, seeds = 0, dict[int, int]()
+    for i, twin in twins_of(rows).items():
+        if not _one_loss(rows[i], rows[twin]):
+            seeds[twin] = seeds.get(twin, rows[twin]["seed"]) + 1
+            rows[i]["seed"] = seeds[twin]
+            found += 1
+    return found
+
+
+def _one_loss(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return row["val_loss"] is not None and row["val_loss"] == other["val_loss"]
+
+
+def twins_of(rows: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """Rows with the first that no fit could tell them from, by their places.
+
+    Their numbers agree but for rounding, or for steps that are not cut.
+    """
     if not rows:
-        return
+        return {}
     table = pd.DataFrame([{key: row[key] for key in IDENTITY} for row in rows])
     for column in ROUNDED:
         table[column] = same_number(table[column].astype(float))
@@ -85,19 +124,5 @@ def _check_twins(
         table["tokens"] = same_budget(table["tokens"])
     first = dict[tuple[Any, ...], int]()
     keys = table.astype(object).where(table.notna(), None).itertuples(index=False, name=None)
-    for i, key in enumerate(keys):
-        twin, row = first.setdefault(key, i), rows[i]
-        if twin != i:
-            close = [
-                f"{name} {row[name]:.10g} and {rows[twin][name]:.10g} count as one"
-                for name in ("tokens", *ROUNDED)
-                if row[name] != rows[twin][name]
-            ]
-            known = [key for key in IDENTITY if row[key] is not None]
-            text = f"is the same run as row {rows[twin]['row']}: {', '.join(known)} agree"
-            about = f" ({'; '.join(close)})" if close else ""
-            if row["val_loss"] is not None and row["val_loss"] == rows[twin]["val_loss"]:
-                about += ", the loss, too"
-            other = differ(row["row"], rows[twin]["row"])
-            unused = f"; not used, and different: {listed(other)}" if other else ""
-            problems.add(row["row"], f"{text}{about}; map a seed, or remove one{unused}")
+    found = [(i, first.setdefault(key, i)) for i, key in enumerate(keys)]
+    return {i: twin for i, twin in found if i != twin}

@@ -41,7 +41,7 @@ class Ends:
         """Whether runs end at different shares of their steps, in `rows` (n,) of the imports table."""
         if self.steps is None:
             return ()
-        shares = [step / row["steps"] for step, row in zip(self.steps, rows, strict=True) if row["steps"]]
+        shares = [float(step) / row["steps"] for step, row in zip(self.steps, rows, strict=True) if row["steps"]]
         if not shares or max(shares) <= SAME_BUDGET * min(shares):
             return ()
         low = sum(share * SAME_BUDGET < max(shares) for share in shares)

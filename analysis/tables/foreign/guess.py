@@ -11,10 +11,10 @@ from analysis.tables.arrays import Floats
 from analysis.tables.foreign.names import known_by
 from analysis.tables.foreign.problems import Problems, shown
 from analysis.tables.foreign.runs import read_runs
-from analysis.tables.foreign.sources import Source, missing_of, sources_of
+from analysis.tables.foreign.sources import Source, given_sources, missing_of
 from analysis.tables.foreign.table import Table, is_empty
 from analysis.tables.foreign.targets import NUMBERS, TARGETS, TEXTS
-from scionlab.errors import UserError
+from scionlab.errors import UserError, printable
 
 UNITS = {
     "n_params": "parameters",
@@ -36,7 +36,8 @@ UNKNOWN = "…"
 class Guess:
     """Texts of `--map` and `--set` that are not given yet, other columns that may be meant, and what is still missing.
 
-    `meets` is what the import would then say, "" where it would take the file.
+    `meets` is what the import would then say, "" where it would take the file; `without` a column of learning rates
+    that is left out, as the batch is not known.
     """
 
     maps: Mapping[str, str]
@@ -44,63 +45,85 @@ class Guess:
     others: Mapping[str, Sequence[str]]
     missing: Sequence[str]
     meets: str
+    without: str = ""
 
 
-def suggestion(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str], command: Sequence[str]) -> str:
+def suggestion(
+    table: Table,
+    mapping: Mapping[str, str],
+    constants: Mapping[str, str],
+    command: Sequence[str],
+    repeats: bool = False,
+) -> str:
     """What to say below the targets that are missing: columns that may be meant, and the command, ready to be copied.
 
     `command` are the words of the import as it was called, without `--map` and `--set`. "" where no target that is
-    needed is missing, or nothing is known by its name.
+    needed is missing, or nothing is known by its name. `repeats` is that of `read_runs`.
     """
-    found = guess(table, mapping, constants)
+    found = guess(table, mapping, constants, repeats)
     if found is None or not (found.maps or found.sets):
         return ""
-    parts = [f"{target} = {text}{_unit(target)}" for target, text in (found.maps | found.sets).items()]
+    parts = [f"{target} = {text}{_unit(target)}" for target, text in {**found.maps, **found.sets}.items()]
     lines = [f"the names of columns suggest: {', '.join(parts)}"]
-    lines += [f"{target} may also be: {', '.join(columns)}" for target, columns in found.others.items() if columns]
+    lines += [
+        shown(f"{target} may also be: {', '.join(columns)}") for target, columns in found.others.items() if columns
+    ]
+    if found.without:
+        lines.append(
+            f"lr = {found.without} is left out, as batch_size or seq_len is not known; sizes and losses are enough for "
+            "their law"
+        )
     if found.missing:
         words = ", ".join(f"{target}{_unit(target)}" for target in found.missing)
         lines.append(f"no column is known for {words}: put one, or a number, in the place of {UNKNOWN}")
     lines.append(f"that would then meet: {found.meets}" if found.meets else "if they mean that, copy:")
     maps = {**mapping, **found.maps, **dict.fromkeys(found.missing, UNKNOWN)}
     options = ["--map", ",".join(f"{target}={text}" for target, text in maps.items())]
-    if sets := constants | found.sets:
+    if sets := {**constants, **found.sets}:
         options += ["--set", ",".join(f"{target}={text}" for target, text in sets.items())]
-    return "\n".join(f"  {shown(line)}" for line in lines) + "\n  " + shlex.join([*command, *options])
+    return "\n".join(f"  {printable(line)}" for line in [*lines, shlex.join([*command, *options])])
 
 
 def _unit(target: str) -> str:
     return f" ({UNITS[target]})" if target in UNITS else ""
 
 
-def guess(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str]) -> Guess | None:
+def guess(
+    table: Table, mapping: Mapping[str, str], constants: Mapping[str, str], repeats: bool = False
+) -> Guess | None:
     """What names of columns say of the targets that have no source; None where none that is needed is missing."""
-    given = _sources(table, mapping, constants)
-    if not missing_of(table, given):
-        return None
+    wrong = Problems(table.file)
+    given = given_sources(table, mapping, constants, wrong)
+    if wrong.found or not missing_of(table, given):
+        return None  # what is wrong is to be put right first
     used = {column for source in given.values() for column in source.columns}
     free = [column for column in table.columns if column not in used and column not in table.twins]
     names = {t: name for t, name in known_by(free).items() if t not in given and _fits(table, t, name.column)}
     maps = {target: name.expression for target, name in names.items()}
     sets = dict[str, str]()
     have = {*given, *maps}
-    if "tokens" not in _sources(table, mapping | maps, constants) and {"steps", "batch_size", "seq_len"} <= have:
-        texts = [maps.get(target, mapping.get(target, target)) for target in ("steps", "batch_size", "seq_len")]
+    if "tokens" not in _sources(table, {**mapping, **maps}, constants) and {"steps", "batch_size", "seq_len"} <= have:
+        said = {**constants, **mapping, **maps}
+        texts = [said.get(target, target) for target in ("steps", "batch_size", "seq_len")]
         maps["tokens"] = "*".join(f"({text})" if set("+-") & set(text) else text for text in texts)
     if "seq_len" not in have and {"lr", "batch_size", "steps"} <= have:
-        length = _one_length(table, _sources(table, mapping | maps, constants))
+        length = _one_length(table, _sources(table, {**mapping, **maps}, constants))
         sets |= {} if length is None else {"seq_len": str(length)}
-    wanted = {*_sources(table, mapping | maps, constants | sets), *sets}
+    without = ""
+    wanted = {*_sources(table, {**mapping, **maps}, {**constants, **sets}), *sets}
     if "lr" in maps and "n_params" in wanted and not {"batch_size", "seq_len"} <= wanted:
         del maps["lr"]  # with the rest the law of sizes can be had
-    missing = [t for t in missing_of(table, _sources(table, mapping | maps, constants | sets)) if t not in sets]
-    meets = "" if missing else _meets(table, mapping | maps, constants | sets)
+        without = names["lr"].column
+    missing = [
+        t for t in missing_of(table, _sources(table, {**mapping, **maps}, {**constants, **sets})) if t not in sets
+    ]
+    meets = "" if missing else _meets(table, {**mapping, **maps}, {**constants, **sets}, repeats)
     ordered = {target: maps[target] for target in TARGETS if target in maps}
-    return Guess(ordered, sets, {t: names[t].others for t in ordered if t in names}, missing, meets)
+    return Guess(ordered, sets, {t: names[t].others for t in ordered if t in names}, missing, meets, without)
 
 
 def _sources(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str]) -> dict[str, Source]:
-    return sources_of(table, mapping, constants, Problems(table.file))
+    return given_sources(table, mapping, constants, Problems(table.file))
 
 
 def _fits(table: Table, target: str, column: str) -> bool:
@@ -135,10 +158,10 @@ def _one_length(table: Table, sources: Mapping[str, Source]) -> int | None:
     return round(middle) if same else None
 
 
-def _meets(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str]) -> str:
+def _meets(table: Table, mapping: Mapping[str, str], constants: Mapping[str, str], repeats: bool) -> str:
     """What an import with these would say first, "" where it would take the file."""
     try:
-        read_runs(table, "guess", mapping, constants, Problems(table.file))
+        read_runs(table, "guess", mapping, constants, Problems(table.file), repeats)
     except UserError as error:
         first, *more = str(error).splitlines()
         return ": ".join([first, *(line.strip() for line in more[:1])])

@@ -68,7 +68,8 @@ def numbers_of(cells: Sequence[str], decimal: str | None) -> Written:
         value if COMMA not in text and POINT not in text else None for text, value in zip(texts, plain, strict=True)
     ]
     found = [r[mark] if r[mark] is not None else u for r, u in zip(readings, unmarked, strict=True)]
-    hint = f"write all of the column with the decimal mark {mark}" if None in found else ""
+    other = any(r[OTHER[mark]] is not None for r, value in zip(readings, found, strict=True) if value is None)
+    hint = f"write all of the column with the decimal mark {mark}" if other else ""
     return _written(found, _about(mark, texts, plain, found), hint)
 
 

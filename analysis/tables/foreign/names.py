@@ -46,6 +46,7 @@ RANKS = {
     target: {name.partition(":")[0]: (rank, name.partition(":")[2]) for rank, name in enumerate(names.split())}
     for target, names in NAMES.items()
 }
+LONGEST = 200  # characters of a column that is guessed at
 TRAINING = re.compile(r"(^|_)train(ing)?_(smooth_)?loss$")  # of a training loss, whose tail is a loss, too
 
 
@@ -67,7 +68,7 @@ def known_by(columns: Iterable[str]) -> dict[str, Name]:
     """Targets with the column whose name is best known for each; a column is that of one target."""
     found: dict[str, list[tuple[int, int, str, str]]] = {}
     for place, column in enumerate(columns):
-        if "`" not in column and column.isprintable():
+        if "`" not in column and column.isprintable() and len(column) <= LONGEST:
             for target, rank, before in _ranks(column):
                 found.setdefault(target, []).append((rank, place, column, before))
     best = {target: sorted(candidates) for target, candidates in found.items()}

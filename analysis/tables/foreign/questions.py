@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.tables.foreign.names import known_by
+from analysis.tables.foreign.names import Name
 from analysis.tables.foreign.sources import FLOPS_A_TOKEN, Source, quoted
 
 Rows = Sequence[Mapping[str, Any]]
@@ -15,11 +15,12 @@ LIKE_A_BETA = 0.85  # a weight of the new gradient as large is rare, and what Py
 COUNTED_OTHERWISE = 1.1  # factor between C and 6 N T from which on they are told apart
 FEW_PARAMETERS = 1e5  # below, numbers of parameters are likely to be in millions
 OPTIMA = 4  # cells with one learning rate each from which on a table is said to have no curve
+GOALS = 3  # runs with one loss from which on it is likely a goal
 CELL = ("optimizer", "group", "n_params", "width", "tokens", "batch_size", "seq_len")
 
 
-def questions(rows: Rows, sources: Mapping[str, Source], unused: Sequence[str]) -> tuple[str, ...]:
-    """Of all `rows` of the imports table; `unused` are the file's columns that no source has."""
+def questions(rows: Rows, sources: Mapping[str, Source], wanted: Mapping[str, Name]) -> tuple[str, ...]:
+    """Of all `rows` of the imports table; `wanted` are targets that columns without use may be, by their names."""
     momenta = [row["momentum"] for row in rows if row["momentum"] is not None]
     momentum = sources.get("momentum")
     return (
@@ -28,7 +29,8 @@ def questions(rows: Rows, sources: Mapping[str, Source], unused: Sequence[str]) 
         *_of_sizes(rows),
         *_of_checkpoints(rows),
         *_of_optima(rows),
-        *_of_names(sources, unused),
+        *_of_goals(rows),
+        *_of_names(sources, wanted),
     )
 
 
@@ -106,16 +108,21 @@ def _of_optima(rows: Rows) -> Iterator[str]:
         )
 
 
-def _of_names(sources: Mapping[str, Source], unused: Sequence[str]) -> Iterator[str]:
+def _of_goals(rows: Rows) -> Iterator[str]:
+    """A table of the tokens that it took to come to a loss has the same loss in every row of a size."""
+    losses: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        if row["val_loss"] is not None:
+            losses.setdefault(tuple(row[key] for key in ("optimizer", "group", "n_params")), []).append(row["val_loss"])
+    if losses and all(len(found) >= GOALS and len(set(found)) == 1 for found in losses.values()):
+        yield (
+            "val_loss: is one number in all runs of a size, as in a table of tokens to a target: no fit of losses can "
+            "tell anything from it"
+        )
+
+
+def _of_names(sources: Mapping[str, Source], wanted: Mapping[str, Name]) -> Iterator[str]:
     """Columns that are not used and have a name that is known for a target without a source."""
-    known = {target: column for target, column in known_by(unused).items() if target not in sources}
-    if known:
-        parts = ",".join(f"{target}={name.expression}" for target, name in known.items())
+    parts = ",".join(f"{target}={name.expression}" for target, name in wanted.items() if target not in sources)
+    if parts:
         yield f"not used, but by their names they may be wanted, too: --map {parts}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False

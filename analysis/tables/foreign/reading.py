@@ -123,7 +123,6 @@ class Reading:
         """Rows (n,) whose cells are all numbers. What else is in a cell is a problem, but in rows that are `lost`."""
         usable = np.ones(len(lost), dtype=bool)
         needed = not NUMBERS[target].optional or target in self.needed
-        hint = "; write inf for a run that diverged, or map its status" if target == "val_loss" else ""
         for column in columns:
             numbers = self.numbers[column]
             usable &= ~numbers.wrong & ~numbers.empty
@@ -133,6 +132,10 @@ class Reading:
                 cause = cause_of(cell, target == "val_loss", numbers.hint)
                 why, name = (f"; {cause.hint}", cause.name) if cause else ("", "")
                 self.problems.add(self.table.rows[i], f"column {column!r}: {cell!r} is not a number{why}", name)
+            without = shlex.quote(f"{quoted(column)}!=")
+            hint = f"; --where {without} leaves such rows out"
+            if target == "val_loss":
+                hint = "; write inf for a run that diverged, or map its status"
             for i in np.flatnonzero(numbers.empty & ~lost & needed):
                 self.problems.add(self.table.rows[i], f"column {column!r}: is empty{hint}")
         return usable

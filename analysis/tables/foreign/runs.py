@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from analysis.tables.foreign.checks import check_rows
+from analysis.tables.foreign.checks import check_rows, number_repeats
 from analysis.tables.foreign.curves import last_rows
+from analysis.tables.foreign.names import Name, known_by
 from analysis.tables.foreign.problems import Problems, shown
 from analysis.tables.foreign.questions import questions
 from analysis.tables.foreign.reading import Reading
 from analysis.tables.foreign.sources import sources_of
-from analysis.tables.foreign.table import Table
+from analysis.tables.foreign.table import Table, is_empty
 from scionlab.errors import UserError
 
 NAMED = 6  # columns in which two rows differ
@@ -32,8 +33,8 @@ class ForeignRuns:
     """Rows for `RunStore.write_import`, the text each target came from, and the file's columns that were not used.
 
     `written` says how the numbers of columns are written, where not every program reads them so. `curves` says of which
-    rows of runs the last ones are, "" where a row is a run. `questions` are what may be meant otherwise, a sentence
-    each.
+    rows of runs the last ones are, "" where a row is a run. `repeated` runs were given seeds, as they repeat others.
+    `questions` are what may be meant otherwise, a sentence each.
     """
 
     rows: list[dict[str, Any]]
@@ -42,6 +43,7 @@ class ForeignRuns:
     questions: tuple[str, ...] = ()
     written: dict[str, str] = field(default_factory=dict)
     curves: str = ""
+    repeated: int = 0
 
     @property
     def n_diverged(self) -> int:
@@ -54,15 +56,23 @@ class ForeignRuns:
 
 
 def read_runs(
-    table: Table, name: str, mapping: Mapping[str, str], constants: Mapping[str, str], problems: Problems
+    table: Table,
+    name: str,
+    mapping: Mapping[str, str],
+    constants: Mapping[str, str],
+    problems: Problems,
+    repeats: bool = False,
 ) -> ForeignRuns:
     """The rows of an import called `name`; `mapping` {target: expression} and `constants` {target: value} are texts.
 
-    Numbers are float, whole ones int, and None where an optional one is not known. UserError with all `problems`.
+    With `repeats`, runs that agree in all but their losses are seeds 0, 1, …; otherwise they are problems. Numbers are
+    float, whole ones int, and None where an optional one is not known. UserError with all `problems`.
     """
     sources = sources_of(table, mapping, constants, problems)
     if 0 in problems.rows:
         problems.raise_any()
+    if repeats and sources["seed"].columns:
+        raise UserError("number-repeats: seed has a column, which is to tell runs apart")
     ends = last_rows(table, sources, problems)
     # Where no learning rate is given, runs are points of a law of their sizes.
     reading = Reading.of(ends.table, sources, problems, () if "lr" in sources else ("n_params",))
@@ -73,16 +83,28 @@ def read_runs(
     ]
     used = {column for source in sources.values() for column in source.columns}
     unused = [column for column in table.columns if column not in used]
+    repeated = number_repeats([row for row in rows if row["row"] not in problems.rows]) if repeats else 0
     check_rows(rows, problems, _Difference(ends.table, unused))
     problems.raise_any()
     return ForeignRuns(
         rows=[{"trial_id": _trial_id(name, row), **row} for row in rows],
         sources={target: shown(source.text) for target, source in sources.items()},
         unused=tuple(shown(column) for column in unused),
-        questions=(*questions(rows, sources, unused), *ends.questions(rows)),
+        questions=(*questions(rows, sources, _wanted(table, unused)), *ends.questions(rows)),
         written={shown(column): shown(about) for column, about in reading.written.items()},
         curves=ends.about,
+        repeated=repeated,
     )
+
+
+def _wanted(table: Table, unused: Sequence[str]) -> dict[str, Name]:
+    """Columns that are not used, not empty, and called as other programs call a target."""
+    found = {}
+    for target, name in known_by(unused).items():
+        with suppress(UserError):  # what nobody uses may be of any type
+            if not all(map(is_empty, table.columns[name.column])):
+                found[target] = name
+    return found
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ What is missing of n_params, tokens and flops follows from the other two by C = 
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,6 +44,20 @@ def sources_of(
 
     What is wrong or missing becomes `problems` of row 0, the whole file.
     """
+    found = given_sources(table, mapping, constants, problems)
+    wrong = {text.partition(":")[0] for text in problems.found}
+    columns = f", columns are {listed(table.columns)}"
+    for target in missing_of(table, found):
+        if target not in wrong:
+            problems.add(0, f"{target}: {_no_column(target, table)}{columns}")
+            columns = ""  # once is enough
+    return found
+
+
+def given_sources(
+    table: Table, mapping: Mapping[str, str], constants: Mapping[str, str], problems: Problems
+) -> dict[str, Source]:
+    """The same, with nothing said of what is missing."""
     found = dict[str, Source]()
     for target in TARGETS:
         try:
@@ -59,12 +74,6 @@ def sources_of(
         if STEP in mapping or STEP in constants:
             problems.add(0, f"{STEP}: needs run, the column that says which run a row is of")
         del found[STEP]
-    wrong = {text.partition(":")[0] for text in problems.found}
-    columns = f", columns are {listed(table.columns)}"
-    for target in missing_of(table, found):
-        if target not in wrong:
-            problems.add(0, f"{target}: {_no_column(target, table)}{columns}")
-            columns = ""  # once is enough
     return {target: found[target] for target in TARGETS if target in found}
 
 
@@ -77,9 +86,15 @@ def missing_of(table: Table, given: Collection[str]) -> list[str]:
 
 def _sizes_alone(table: Table, given: Collection[str]) -> bool:
     """Whether the number of parameters is given and no learning rate is: their law asks for no more."""
-    # A column that is one of these by another spelling is one that was forgotten.
-    spelled = any(closest(target, table.columns, cutoff=0.9) for target in SETTING if target not in given)
-    return "n_params" in given and "lr" not in given and not spelled
+    forgotten = _spelled_otherwise(tuple(table.columns)).difference(given)
+    return "n_params" in given and "lr" not in given and not forgotten
+
+
+@lru_cache(maxsize=1)
+def _spelled_otherwise(columns: tuple[str, ...]) -> frozenset[str]:
+    """The settings that a column is by another spelling."""
+    others = [column for column in columns if column not in SETTING]
+    return frozenset(target for target in SETTING if closest(target, others, cutoff=0.9))
 
 
 def _given(target: str, table: Table, mapping: Mapping[str, str], constants: Mapping[str, str]) -> Source | None:
@@ -91,20 +106,23 @@ def _given(target: str, table: Table, mapping: Mapping[str, str], constants: Map
         return _constant(target, constants[target])
     if target in mapping:
         return _mapped(target, mapping[target], table)
-    if target in table.columns and not (about.optional and all(map(is_empty, _cells(table, target)))):
+    may_lack = about.optional or target in SETTING
+    if target in table.columns and not (may_lack and _is_empty(table, target)):
         return _mapped(target, target, table)
     return _constant(target, about.default) if about.default else None
 
 
-def _cells(table: Table, name: str) -> list[object]:
-    """A column's cells; those that cannot be read are not empty."""
+def _is_empty(table: Table, name: str) -> bool:
+    """Whether a column has rows and nothing in them; one that cannot be read is not empty."""
     try:
-        return table.columns[name]
+        return bool(table.rows) and all(map(is_empty, table.columns[name]))
     except UserError:
-        return [name]
+        return False
 
 
 def _no_column(target: str, table: Table) -> str:
+    if target in table.columns:
+        return "its column is empty; map or set it"
     close = closest(target, table.columns, cutoff=0.5)
     guess = f" (did you mean {close!r}? Then --map {target}={quoted(close)})" if close else ""
     return f"no such column{guess}; map it or set it"

@@ -139,8 +139,8 @@ def read_table(path: Path, problems: Problems, decimal: str | None = None) -> Ta
     """A file of rows: .csv, .tsv or .jsonl, also as .gz, or .parquet.
 
     Rows are counted by lines, the first being 1, and those of Parquet from 1. `decimal` is the mark that its texts
-    have, `.` or `,`; None where each column is to say it. What is wrong with rows goes to `problems`. UserError if the file
-    cannot be read or has no rows. A column without a name is none.
+    have, `.` or `,`; None where each column is to say it. What is wrong with rows goes to `problems`. A column
+    without a name is none. UserError if the file cannot be read or has no rows.
     """
     text, binary = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_lines, ".ndjson": _read_lines}, _read_parquet
     readers = {".csv": _read_csv, ".tsv": _read_csv, ".parquet": binary, ".pq": binary, **text}
@@ -183,7 +183,12 @@ def _read_parquet(path: Path, problems: Problems) -> Table:
         raise UserError(f"file: {str(path)!r} is not Parquet: {shown(str(error))}") from None
 
     def read(name: str) -> list[Any]:
-        return _cells(path, name)
+        cells = _cells(path, name)
+        if len(cells) != count:
+            raise UserError(
+                f"file: {str(path)!r}: column {shown(name)!r} has {len(cells)} cells where the file has {count} rows"
+            )
+        return cells
 
     return Table(shown(path.name), _named(names, read), list(range(1, count + 1)), _twins(names))
 

@@ -207,7 +207,16 @@ def test_a_broken_cell_is_named_by_row_and_column(case, folder):
 
 
 @pytest.mark.parametrize(
-    ("target", "value"), [("momentum", "0"), ("momentum", "1.1"), ("n_params", "0.5"), ("width", "-1"), ("steps", "0")]
+    ("target", "value"),
+    [
+        ("momentum", "0"),
+        ("momentum", "1.1"),
+        ("n_params", "0"),
+        ("beta2", "1"),
+        ("warmup", "-0.1"),
+        ("width", "-1"),
+        ("steps", "0"),
+    ],
 )
 def test_optional_columns_are_checked_too(target, value, folder):
     path = csv(folder, f"8,0.01,3.1,65536,0,{value}", header=HEADER.strip() + f",{target}\n")

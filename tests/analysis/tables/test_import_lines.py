@@ -1,0 +1,167 @@
+"""JSON lines, and tables with a row a logged step."""
+
+import gzip
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from analysis.tables.foreign.lines import read_lines
+from analysis.tables.foreign.problems import Problems
+from scionlab.cli import app
+from scionlab.errors import UserError
+from scionlab.runs.store import RunStore
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def invoke(lines, *arguments, name="runs.jsonl"):
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n"
+    with open(name, "wb") as file:
+        file.write(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    return CliRunner().invoke(app, ["import", name, "--name", "runs", *arguments])
+
+
+def taken(lines, *arguments, **options):
+    done = invoke(lines, *arguments, **options)
+    assert done.exit_code == 0, done.exception
+    return RunStore("results/runs").imports("runs")
+
+
+def refused(lines, *arguments, **options):
+    done = invoke(lines, *arguments, **options)
+    assert isinstance(done.exception, UserError), (done.output, done.exception)
+    return str(done.exception)
+
+
+NESTED = [
+    {"config": {"model": {"params": 1e9}, "lr": 0.1}, "tokens": 1e10, "eval/loss": 2.5, "tags": ["a", {"b": 1}]},
+    {"config": {"model": {"params": 2e9}}, "tokens": "2e10", "eval/loss": float("nan")},
+]
+
+
+@pytest.mark.parametrize("name", ["runs.jsonl", "runs.ndjson", "runs.jsonl.gz", "RUNS.JSONL"])
+def test_objects_within_objects_are_columns_with_dots(name):
+    rows = taken(["", *NESTED, ""], "--map", "n_params=`config.model.params`,val_loss=`eval/loss`", name=name)
+    assert list(rows["n_params"]) == [1e9, 2e9]
+    assert list(rows["tokens"]) == [1e10, 2e10]
+    assert list(rows["status"]) == ["ok", "diverged"]
+    assert list(rows["row"]) == [2, 3]
+
+
+def test_what_an_object_does_not_have_is_empty():
+    lines = [{"n_params": 1e9, "tokens": 1e10, "val_loss": 2}, {"n_params": 1e9, "val_loss": 2}]
+    assert "row 2, column 'tokens': is empty" in refused(lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("{", "row 2, is not JSON: "),
+        ("[1]", "row 2, is not a JSON object in braces"),
+        ("3", "row 2, is not a JSON object in braces"),
+        ('{"a":' * 30 + "1" + "}" * 30, "row 2, has objects that are nested more than 20 deep"),
+        ("[" * 100_000, "row 2, is not JSON"),
+    ],
+)
+def test_a_line_that_is_no_object_is_named(line, expected):
+    assert expected in refused([{"n_params": 1, "tokens": 1, "val_loss": 1}, line])
+
+
+def test_a_name_that_is_there_twice_cannot_be_meant():
+    for line in (
+        '{"n_params": 1, "n_params": 2, "tokens": 1, "val_loss": 2}',
+        '{"n_params": 1, "tokens": 1, "val_loss": 2, "a.b": 1, "a": {"b": 2}}',
+    ):
+        message = refused([line], *(["--map", "width=`a.b`"] if "a.b" in line else []))
+        assert "the file has two columns called" in message
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="."), min_size=1, max_size=5),
+            st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=5) | st.floats(allow_nan=False),
+            min_size=1,
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_what_goes_into_lines_comes_out(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("lines") / "runs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    problems = Problems("runs.jsonl")
+    assert [cells for _, cells in read_lines(path, problems).rows] == rows
+    assert not problems.found
+
+
+def test_other_json_is_told_what_to_do():
+    with open("runs.json", "w") as file:
+        file.write("[]")
+    done = CliRunner().invoke(app, ["import", "runs.json"])
+    assert "write one object a line, as .jsonl" in str(done.exception)
+
+
+# Curves
+
+LOGGED = [
+    {"run": name, "step": step, "tokens": 4096 * 100, "n_params": n, "steps": 100, "val_loss": loss}
+    for name, n, losses in (("a", 1e6, [4, 3.5, 3.2]), ("b", 2e6, [4, 3.4, 3.0]))
+    for step, loss in zip((20, 60, 100), losses, strict=True)
+]
+
+
+def test_the_last_row_of_a_run_is_the_run():
+    done = invoke([*LOGGED[1:], LOGGED[0]])
+    assert done.exit_code == 0, done.exception
+    assert "curves: 6 rows of 2 runs: a run is its last row with a loss; the rows before are not kept\n" in done.stdout
+    assert done.stderr == ""
+    rows = RunStore("results/runs").imports("runs")
+    assert (list(rows["run"]), list(rows["val_loss"])) == (["a", "b"], [3.2, 3.0])
+
+
+def test_a_row_without_a_loss_is_not_the_run_s_last():
+    last = {**LOGGED[-1], "step": 110, "val_loss": None}
+    done = invoke([*LOGGED, last])
+    assert "with a loss, for 1 of them not the last one of all" in done.stdout
+    assert list(RunStore("results/runs").imports("runs")["val_loss"]) == [3.2, 3.0]
+
+
+def test_runs_that_end_at_other_shares_of_their_steps_are_told():
+    done = invoke(LOGGED[:-1])
+    assert done.exit_code == 0
+    assert "the last rows of runs stand at 60% to 100% of their steps; the losses of 1 run are" in " ".join(
+        done.stderr.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"step": 60}, "row 3, step: run 'a' has 60 in row 2, too"),
+        ({"step": "x"}, "row 3, step (step): is not a number, 0 or more and finite"),
+        ({"run": ""}, "row 3, column 'run': is empty"),
+    ],
+)
+def test_a_row_that_has_no_place_in_a_run_is_named(change, expected):
+    assert expected in refused([*LOGGED[:2], {**LOGGED[2], **change}, *LOGGED[3:]])
+
+
+def test_steps_without_runs_are_not_taken_for_curves():
+    rows = [{key: value for key, value in row.items() if key != "run"} | {"seed": i} for i, row in enumerate(LOGGED)]
+    assert len(taken(rows)) == 6
+    assert "step: needs run, the column that says which run a row is of" in refused(rows, "--map", "step=step")
+
+
+def test_a_name_for_every_row_is_kept_and_no_curve():
+    rows = [{**row, "run": str(i), "seed": i} for i, row in enumerate(LOGGED)]
+    done = invoke([{key: value for key, value in row.items() if key != "step"} for row in rows])
+    assert "curves" not in done.stdout
+    assert list(RunStore("results/runs").imports("runs")["run"]) == list("012345")
