@@ -20,8 +20,12 @@ from scionlab.training.prepare import resolve, train_flops
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PART = re.compile(r"(<!-- generated: (\S+)(?: (\S+))? -->\n).*?(<!-- end -->)", flags=re.DOTALL)
-# Outputs of the data that presets for GPUs read, by a part of their names: what they cost is known without the files.
-VOCABULARIES = {"fineweb10B": 50304, "shakespeare_char": 65}
+# Shapes of the data that presets for GPUs read, by a part of their names: what they cost is known without the files.
+SHAPES = {
+    "fineweb10B": DataShape("text", 50304),
+    "shakespeare_char": DataShape("text", 65),
+    "cifar-10": DataShape("image", 10, (3, 32, 32)),
+}
 # An H100's peak, operations a second by precision, and the share of it that a run is taken to reach.
 PEAKS, UTILIZATION = {"auto": 989e12, "float32": 67e12}, 0.4
 MOST = 8  # values of a field that are listed one by one
@@ -56,8 +60,8 @@ def costs(name: str) -> str:
 
 def _flops(trial: Trial) -> int:
     """Operations of the trial's gradients, the data unseen."""
-    (outputs,) = (count for part, count in VOCABULARIES.items() if part in trial.data)
-    return train_flops(resolve(trial.replace(device="cpu", dtype="float32")), DataShape("text", outputs))
+    (shape,) = (shape for part, shape in SHAPES.items() if part in trial.data)
+    return train_flops(resolve(trial.replace(device="cpu", dtype="float32")), shape)
 
 
 def _hours(hours: float) -> str:
@@ -98,11 +102,11 @@ def _varied(preset: Preset) -> list[tuple[str, str]]:
 
 def _flat(trial: Trial) -> dict[str, Any]:
     """Fields, options each on their own, and how many stages come after the first."""
-    apart = ("options", "sampler_options", "stages")
+    apart = ("options", "sampler_options", "stages", "rules")
     fields = {name: getattr(trial, name) for name in Trial.model_fields if name not in apart}
     fields |= {f"options.{name}": value for name, value in trial.options.items()}
     fields |= {f"sampler_options.{name}": value for name, value in trial.sampler_options.items()}
-    fields["stages"] = len(trial.stages)
+    fields["stages"], fields["rules"] = len(trial.stages), " ".join(trial.rules)
     return fields
 
 

@@ -118,4 +118,4 @@ class Compiler:
 def shape_key(passes: Passes, batch: Tensor, *more: Hashable) -> Hashable:
     """What a graph depends on."""
     fields = tuple(getattr(passes.trial, name) for name in ARCHITECTURE)
-    return *fields, type(passes.source), passes.source.shape, tuple(batch.shape), *more
+    return *fields, type(passes.source), passes.source.shape, passes.problem.form, tuple(batch.shape), *more

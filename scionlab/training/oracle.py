@@ -75,7 +75,7 @@ class ModelOracle:
         outputs, targets, loss = passes.forward(batch.examples, tensors)
         if source.players:
             return field(source.losses(outputs, targets), points, source.players)
-        examples = source.per_example(outputs, targets)
+        examples = passes.problem.per_example(outputs, targets)
         if self.listens:
             self.heard = PerExample(examples.losses.detach(), examples.errors)
         return differentiated(loss if batch.weights is None else (batch.weights * examples.losses).mean(), points)

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from scionlab.optim.method import Batch
 from scionlab.problems.data import Source
 from scionlab.problems.data.base import IGNORED
+from scionlab.problems.models import OVER_BATCHES
 
 if TYPE_CHECKING:
     from scionlab.training.passes import Passes
@@ -57,8 +58,8 @@ class Parts:
     def __init__(self, passes: "Passes", size: int = 0) -> None:
         self.passes, self.size, self.first, self.used = passes, size, size, 0
         self.kept_whole: str | None = None
-        self._gathers = passes.trial.has_own_model  # built-in models change no buffer
-        self._asked = not passes.trial.has_own_model  # whether it is known that batches may be cut
+        self._gathers = passes.trial.has_own_model or passes.trial.model in OVER_BATCHES  # others change no buffer
+        self._asked = not self._gathers  # whether it is known that batches may be cut
 
     def columns(self) -> dict[str, Any]:
         """What the runs table says of it."""

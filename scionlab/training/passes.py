@@ -79,9 +79,14 @@ class Passes:
 
     def forward(self, batch: Tensor, weights: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The model's output on a batch, the targets, and the loss; of `weights` by name instead of its own."""
-        inputs, targets = self.source.unpack(batch)
+        inputs, targets = self.problem.unpack(batch)
         outputs = self._call((inputs,), weights)
-        return outputs, targets, self.source.loss(outputs, targets)
+        return outputs, targets, self.problem.loss(outputs, targets)
+
+    @property
+    def problem(self) -> Source:
+        """The data with the loss in use: that of training, unless the model is as it is used."""
+        return self.source.in_training if self.model.training else self.source
 
     def _call(self, arguments: tuple[Tensor, ...], weights: Mapping[str, Tensor] | None) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.dtype == "bfloat16"):
@@ -140,7 +145,13 @@ class Passes:
         if in_chunks is not None:  # of a text, where nothing is classified
             whole = torch.stack([in_chunks.double() * len(batch), in_chunks.double() * math.nan])
             return whole, whole.new_empty(0, 3)
-        outputs, targets, loss = self.forward(batch, weights)
+        inputs, targets = self.source.unpack(batch)
+        views = self.source.views(inputs)
+        if len(views) == 1:
+            outputs = self._call((inputs,), weights)
+        else:
+            outputs = torch.stack([share * self._call((view,), weights).float() for share, view in views]).sum(0)
+        loss = self.source.loss(outputs, targets)
         correct = self.source.correct(outputs, targets)
         right = torch.full_like(loss, math.nan) if correct is None else correct
         whole = torch.stack([loss.double() * len(batch), right.double()])

@@ -23,6 +23,7 @@ from scionlab.optim.method import Batch, OneGradient
 from scionlab.optim.schedule import FIELDS, schedule_of
 from scionlab.optim.steps.stacked import StackedMethod, stackable
 from scionlab.problems.data import Batches, Source
+from scionlab.problems.models import OVER_BATCHES
 from scionlab.spec import Trial
 from scionlab.spec.identity import fields_hash
 from scionlab.training.feed import Feed
@@ -41,10 +42,10 @@ FREE = {"lr", "momentum", "seed", *FIELDS, "divergence_factor", "divergence_scal
 def stack_key(trial: Trial) -> str | None:
     """A hash of what resolved trials that can share a stack agree in; None for one that cannot.
 
-    What is measured within a run, stages, averages of weights and a network's dual norm are trained alone, and so are
-    models, optimizers and samplers of the caller's own, which may do anything.
+    What is measured within a run, stages, averages of weights, a network's dual norm and models that gather statistics
+    are trained alone, and so are models, optimizers and samplers of the caller's own, which may do anything.
     """
-    measured = trial.probe or trial.watch or trial.validate_every
+    measured = trial.probe or trial.watch or trial.validate_every or trial.model in OVER_BATCHES
     own = trial.has_own_model or trial.has_own_optimizer or trial.has_own_sampler
     if measured or own or trial.stages or trial.ema or (trial.clip_norm and trial.clip_by == "dual"):
         return None

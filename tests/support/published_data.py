@@ -7,7 +7,11 @@ from token_files import headed, raw
 
 
 def write_published(folder: Path) -> None:
-    """data/fineweb10B and data/shakespeare_char in the folder: 3000 tokens to train on, 1000 to validate on, each."""
+    """What presets for GPUs read, in the folder's data/: fineweb10B, shakespeare_char and cifar-10.
+
+    Texts have 3000 tokens to train on and 1000 to validate on, each.
+    """
+    write_cifar(folder / "data" / "cifar-10")
     fineweb, characters = folder / "data" / "fineweb10B", folder / "data" / "shakespeare_char"
     for made in (fineweb, characters):
         made.mkdir(parents=True)
@@ -17,3 +21,14 @@ def write_published(folder: Path) -> None:
     headed(fineweb / "fineweb_val_000000.bin", 50_000 + walk[3000:])
     raw(characters / "train.bin", walk[:3000])
     raw(characters / "val.bin", walk[3000:])
+
+
+def write_cifar(folder: Path, count: int = 40) -> None:
+    """The binary version of CIFAR-10 with `count` images a batch: of every class a noisy picture of its own."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (10, 3 * 32 * 32))
+    for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
+        labels = np.arange(count) % 10
+        pixels = (pictures[labels] + random.integers(-20, 21, (count, 3 * 32 * 32))).clip(0, 255)
+        np.concatenate([labels[:, None], pixels], axis=1).astype(np.uint8).tofile(folder / f"{name}.bin")

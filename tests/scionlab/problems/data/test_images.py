@@ -210,7 +210,7 @@ def test_a_limit_keeps_the_first_images_of_the_training_set():
     batches = SMALL.training(100, 1, seed=0, limit=100)
     assert batches.n_windows == 100
     batch = batches.next_batch()
-    kept = SMALL.rows(SMALL.train, np.arange(100))
+    kept = SMALL.rows(SMALL.train.pixels[:100], SMALL.train.labels[:100])
     assert torch.equal(batch[order(batch)], kept[order(kept)])
     assert batches.epochs == 1
     assert SMALL.training(1, 1, seed=0, limit=10**6).n_windows == len(SMALL.train)

@@ -84,7 +84,7 @@ def test_a_sampler_chooses_the_examples():
     run = Run(trial("Uniform"), digits())
     batch = run.feed.next_batch()
     expected = make_sampler(f"{HERE}:Uniform", {}, len(digits().train), None, 0).draw(8).indices
-    assert torch.equal(batch.examples, digits().rows(digits().train, expected))
+    assert torch.equal(batch.examples, digits().rows(digits().train.pixels[expected], digits().train.labels[expected]))
     assert batch.weights is None
     assert run.feed.epochs == 8 / len(digits().train)
 
