@@ -26,7 +26,7 @@ sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)" $(HOW); status=$$?
     $(LAB) report $(1)$(3) $(FROM) && exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-warmup sweep-nesterov sweep-convergence sweep-nanogpt sweep-shallow-nanogpt sweep-airbench tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report clean distclean
+.PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-warmup sweep-nesterov sweep-convergence sweep-nanogpt sweep-shallow-nanogpt sweep-airbench sweep-deit tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report clean distclean
 
 help: ## print this list
 	@echo "make TARGET [PRESET=smoke|laptop|full|gpu] [RESULTS=folder] [EXECUTOR=ray|inline] [OPTIMIZER=name] [EXPERIMENT=name]"
@@ -145,6 +145,9 @@ sweep-shallow-nanogpt: $(BIN)/.ready ## the published transfer across width; PRE
 
 sweep-airbench: $(BIN)/.ready ## the published airbench runs on CIFAR-10; PRESET=gpu, gpu-speedrun are theirs
 	@$(call sweep,airbench)
+
+sweep-deit: $(BIN)/.ready ## the published DeiT-B run on ImageNet; PRESET=gpu is theirs
+	@$(call sweep,deit)
 
 # Searches are never stacked, and compiled by COMPILE=always only; EXPERIMENT may be a path to your own .py file here.
 SEARCHED = $(if $(EXPERIMENT),"$(EXPERIMENT)",transfer)

@@ -25,6 +25,7 @@ SHAPES = {
     "fineweb10B": DataShape("text", 50304),
     "shakespeare_char": DataShape("text", 65),
     "cifar-10": DataShape("image", 10, (3, 32, 32)),
+    "imagenet": DataShape("image", 1000, (3, 224, 224)),
 }
 # An H100's peak, operations a second by precision, and the share of it that a run is taken to reach.
 PEAKS, UTILIZATION = {"auto": 989e12, "float32": 67e12}, 0.4

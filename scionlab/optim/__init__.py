@@ -58,7 +58,7 @@ OPTIMIZERS: dict[str, type[Recipe]] = {
     "rmsprop": RmsPropRecipe,
 }
 # The preset of `scionlab.roles.presets` that says which parts a model's layers play, and how they are measured.
-DOMAINS = {"mlp": "image-mlp", "cnn": "image", "cifarnet": "image", "nanogpt": "nanogpt"}
+DOMAINS = {"mlp": "image-mlp", "cnn": "image", "cifarnet": "image", "deit": "image", "nanogpt": "nanogpt"}
 
 
 def domain(trial: Trial) -> str:

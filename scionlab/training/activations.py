@@ -1,4 +1,4 @@
-"""Bytes that autograd keeps for the backward pass: by formula for built-in models, by measurement for others.
+"""Bytes that autograd keeps for the backward pass: by formula for most built-in models, by measurement for others.
 
 The formulas count what PyTorch's kernels save, tensor by tensor; tests hold them to `torch.autograd.graph`'s
 saved-tensor hooks, exactly, in both precisions. Below, D is the width, P an image's positions, V the outputs; each term
@@ -116,14 +116,16 @@ def _measured(trial: Trial, stage: PlannedStage, source: Source) -> Saved:
 
     Once in a process for all trials of a shape.
     """
-    key = trial.model, trial.width, trial.depth, trial.device, trial.dtype, trial.data, stage.batch_size, stage.seq_len
+    shape = trial.model, trial.width, trial.depth, trial.head_dim, stage.batch_size, stage.seq_len
+    key = *shape, trial.device, trial.dtype, trial.data
     if key not in _MEASURED:
         _MEASURED[key] = _measure(trial, stage, source)
     return _MEASURED[key]
 
 
 def _measure(trial: Trial, stage: PlannedStage, source: Source) -> Saved:
-    example = source.training(stage.batch_size, stage.seq_len, trial.seed).next_batch()[:1]
+    size = stage.batch_size if trial.has_own_model else 1  # an image may take long to read
+    example = source.training(size, stage.seq_len, trial.seed).next_batch()[:1]
     passes = Passes(build(trial, source.shape)[0].to(trial.device), source, trial)
     with passes.draws(0):
         (two, largest), (three, _) = (count(passes, example.repeat(n, *[1] * (example.ndim - 1))) for n in (2, 3))

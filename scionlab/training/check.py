@@ -12,7 +12,7 @@ from scionlab.optim import asked, recipe
 from scionlab.optim.method import Batch, Method
 from scionlab.optim.schedule import FIELDS
 from scionlab.own.finding import described, told
-from scionlab.problems.data import Source, is_own
+from scionlab.problems.data import Examples, Source, is_own
 from scionlab.problems.data.base import IGNORED
 from scionlab.problems.data.own import OwnData
 from scionlab.problems.own_model import function_of
@@ -44,7 +44,9 @@ def check_own(trials: Iterable[Trial]) -> None:
     for trial in {trial.model_dump_json(exclude=SAME): trial for trial in own}.values():
         data, key = data_of(trial), (trial.data, trial.sampler, trial.batch_size, trial.seq_len, trial.seed)
         if key not in first:
-            first[key] = training_batches(trial, data, trial.batch_size, trial.seq_len).next_batch()[:EXAMPLES].clone()
+            # built-in data give as few as are tried: an image may take long to read
+            size = trial.batch_size if is_own(trial.data) or trial.has_own_sampler else EXAMPLES
+            first[key] = training_batches(trial, data, size, trial.seq_len).next_batch()[:EXAMPLES].clone()
         with threads(trial):
             _try(trial, data, first[key])
 
@@ -80,10 +82,11 @@ def _try(trial: Trial, data: Source, batch: Tensor) -> None:
 
 
 @torch.no_grad()
-def _check_validation(passes: Passes, examples: Tensor) -> None:
+def _check_validation(passes: Passes, examples: Examples) -> None:
     """Every batch must have a target that counts, and the first a finite loss: else there is no validation loss."""
     data, trial = passes.source, passes.trial
     parts = examples.split(validation_batch(trial))
+    first = examples[: validation_batch(trial) if trial.has_own_model or is_own(trial.data) else EXAMPLES]
     for part in parts if isinstance(data, OwnData) and data.own_loss is None else ():
         targets = data.unpack(part)[1]
         if not targets.is_floating_point() and bool((targets == IGNORED).all()):
@@ -93,7 +96,7 @@ def _check_validation(passes: Passes, examples: Tensor) -> None:
             )
     try:
         with passes.evaluating():
-            loss = passes.loss(passes.to_device(parts[0]))
+            loss = passes.loss(passes.to_device(first))
     except UserError:
         raise
     except Exception as error:

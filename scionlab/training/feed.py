@@ -1,5 +1,6 @@
 """Training batches where the model is, prepared ahead of the steps that use them."""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -8,14 +9,26 @@ import torch
 from torch import Tensor
 
 from scionlab.optim.method import Batch
-from scionlab.problems.data import Batches
+from scionlab.problems.data import Batches, Source
 from scionlab.training.passes import Passes
 
 # Steps whose batches are drawn and copied together. On a GPU one copy of sixteen batches costs little more than one of
 # one, and the GPU is busy meanwhile; on a CPU there is nothing to copy.
 AHEAD = {"cuda": 16, "cpu": 1}
+# Fewer where they would take more bytes than this.
+AHEAD_BYTES = 2**31
 
 Places = list[dict[str, Any]]
+
+
+def example_bytes(source: Source, seq_len: int) -> int:
+    """Bytes of an example in a batch: about so many of a window of tokens, of an image and its label."""
+    return 4 * math.prod(source.shape.input_shape) + 8 * (seq_len + 1)
+
+
+def steps_ahead(device: str, batch: int) -> int:
+    """Steps whose batches, of so many bytes, are prepared together."""
+    return max(1, min(AHEAD[device], AHEAD_BYTES // batch))
 
 
 class Feed:
@@ -31,7 +44,8 @@ class Feed:
         self.epochs = streams[0].epochs
         self._ready: deque[tuple[Tensor, Tensor | None, float, Places]] = deque()
         self._taken: Places = []
-        self.ahead = 1 if streams[0].listens else AHEAD[passes.device.type]
+        batch = len(streams) * streams[0].batch_size * example_bytes(passes.source, streams[0].seq_len)
+        self.ahead = 1 if streams[0].listens else steps_ahead(passes.device.type, batch)
 
     def next(self) -> Tensor:
         """The examples of the next step, of every stream."""

@@ -24,7 +24,7 @@ from scionlab.problems.own_model import claims_of
 from scionlab.spec import PlannedStage, Trial
 from scionlab.spec.trial import WITH_HEADS
 from scionlab.training.activations import FULL, INDEX, Saved, saved_of
-from scionlab.training.feed import AHEAD
+from scionlab.training.feed import example_bytes, steps_ahead
 from scionlab.training.parts import equal_size
 from scionlab.training.prepare import architecture, build
 
@@ -70,7 +70,7 @@ def estimate(trial: Trial, stage: PlannedStage, source: Source, examples: int = 
     """
     model = _shell(trial, source)
     weights = sum(_size(tensor) for tensor in [*model.parameters(), *model.buffers()])
-    ahead = AHEAD[trial.device]
+    ahead = steps_ahead(trial.device, stage.batch_size * example_bytes(source, stage.seq_len))
     return Estimate(
         weights=weights * (2 if trial.ema else 1),
         gradients=sum(_size(parameter) for parameter in model.parameters() if parameter.requires_grad),

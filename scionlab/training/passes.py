@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from scionlab.own.randomness import Stream, Use
-from scionlab.problems.data import Source
+from scionlab.problems.data import Examples, Source
 from scionlab.problems.models import chunks
 from scionlab.problems.models.gpt import GPT
 from scionlab.spec import Trial
@@ -158,7 +158,7 @@ class Passes:
         return whole, self.source.tally(outputs, targets) if self.source.groups else whole.new_empty(0, 3)
 
     @torch.no_grad()
-    def validate(self, examples: Tensor, totals: Totals | None = None, most: int = 0) -> tuple[Tensor, Tensor]:
+    def validate(self, examples: Examples, totals: Totals | None = None, most: int = 0) -> tuple[Tensor, Tensor]:
         """Over the examples: mean loss and accuracy, (2,), and the same with the count of every group, (G, 3).
 
         With `totals` of a batch that have further axes in front, (…, 2) and (…, G, 3); by default they are its own.

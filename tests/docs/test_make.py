@@ -9,7 +9,7 @@ TARGETS = [
     "sweep-width-mlp", "sweep-width-cnn", "sweep-depth", "sweep-batch-tolerance", "sweep-momentum", "sweep-norm-choice",
     "sweep-coordinates", "sweep-norm-control", "sweep-epochs", "sweep-clipping", "sweep-schatten",
     "sweep-norm-transfer", "sweep-schedules", "sweep-convergence", "sweep-nanogpt", "sweep-shallow-nanogpt",
-    "sweep-airbench",
+    "sweep-airbench", "sweep-deit",
     "tune-proxy", "transfer", "fit-batch-scaling", "figures", "report", "clean", "bench", "coverage", "docs",
 ]  # fmt: skip
 

@@ -3,7 +3,7 @@
 To add one, write a function that gives a `Source` and add its line to `sources.SOURCES`.
 """
 
-from scionlab.problems.data.base import Batches, DataShape, PerExample, Sizes, Source
+from scionlab.problems.data.base import Batches, DataShape, Examples, PerExample, Sizes, Source
 from scionlab.problems.data.images import Images
 from scionlab.problems.data.manifest import Manifest
 from scionlab.problems.data.noise import Noise
@@ -16,6 +16,7 @@ __all__ = [
     "Batches",
     "Corpus",
     "DataShape",
+    "Examples",
     "Images",
     "Manifest",
     "Noise",

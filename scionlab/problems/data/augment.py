@@ -1,15 +1,20 @@
-"""Random changes of images that keep their class, and how predictions are averaged over such changes.
+"""Random changes of images, and how predictions are averaged over changes that keep their class.
 
     flip=random          left and right change places, with probability 1/2 at every draw
     flip=alternating     with probability 1/2 in the first epoch, and from then on in every epoch the other way round
     translate=N          shifted by −N … N pixels in each direction; what comes in from outside is reflected
+    crop=random          a part of random size and shape, resized
+    erase=P              a box of noise, with probability P
+    mixup=A, cutmix=A    mixed with another image, and the label with its label
 
 All follow from numbers of the run: draw c of a run has four words of 64 bits, by Philox, a generator that counts: so
-they do not depend on how large batches are, and a run that goes on from its c draws on as it would have. Images are
-bytes (B, C, H, W). Flip and shift are those of airbench (arXiv 2404.00498).
+they do not depend on how large batches are, and a run that goes on from its c draws on as it would have. Only mixing
+needs a second image: a batch's images are mixed by GROUP in the order they were drawn, the first with the last.
+
+Flip and shift are those of airbench (arXiv 2404.00498), the others those of DeiT (2012.12877), with timm's constants.
 """
 
-from dataclasses import dataclass
+import math
 
 import numpy as np
 import torch
@@ -22,15 +27,12 @@ _BY_DRAW, _BY_IMAGE = 0, 1
 VIEWS = (1, 2, 6)
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done to training images: `flip` is "no", "random" or "alternating", `translate` in pixels."""
-
-    flip: str = "no"
-    translate: int = 0
-
-    def __bool__(self) -> bool:
-        return self != Augmentation()
+# Random parts of images, and boxes of noise in them: shares of the area, and heights over widths.
+CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
+ERASED_AREA, ERASED_RATIO = (0.02, 1 / 3), (0.3, 1 / 0.3)
+TRIES = 10  # until a box fits
+GROUP = 256  # images that are mixed with each other: a GPU's share of a batch, where this was published
+CROPPING, ERASING, MIXING = 1, 2, 3  # uses of generators
 
 
 def words_of_draws(seed: int, stage: int, first: int, count: int) -> np.ndarray:
@@ -101,3 +103,59 @@ def patch_moments(images: Tensor, kernel: int) -> Tensor:
         total += patches @ patches.T
         count += patches.shape[1]
     return total / count
+
+
+def generator_of(seed: int, stage: int, draw: int, use: int) -> np.random.Generator:
+    """As many numbers as are needed for one use, from 1 on, at one draw; of these four numbers alone."""
+    return np.random.Generator(np.random.Philox(key=_key(seed, stage, _BY_DRAW), counter=[0, draw, use, 0]))
+
+
+def random_box(high: int, wide: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a part of an image: 8% to 100% of its area, 3/4 to 4/3 as wide as high.
+
+    Where ten tries do not fit, the middle of the image, as much of it as these ratios allow.
+    """
+    for _ in range(TRIES):
+        area = high * wide * generator.uniform(*CROP_AREA)
+        ratio = math.exp(generator.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
+        box_wide, box_high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < box_wide <= wide and 0 < box_high <= high:
+            top, left = generator.integers(0, high - box_high + 1), generator.integers(0, wide - box_wide + 1)
+            return int(top), int(left), box_high, box_wide
+    box_wide = min(wide, round(high * CROP_RATIO[1]))
+    box_high = min(high, round(wide / CROP_RATIO[0]))
+    return (high - box_high) // 2, (wide - box_wide) // 2, box_high, box_wide
+
+
+def erase(image: np.ndarray, generator: np.random.Generator) -> None:
+    """A box of a standardized image (C, H, W), 2% to 33% of its area, becomes Gaussian noise, in place."""
+    channels, high, wide = image.shape
+    for _ in range(TRIES):
+        area = high * wide * generator.uniform(*ERASED_AREA)
+        ratio = math.exp(generator.uniform(math.log(ERASED_RATIO[0]), math.log(ERASED_RATIO[1])))
+        box_high, box_wide = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if box_high < high and box_wide < wide:
+            top, left = generator.integers(0, high - box_high + 1), generator.integers(0, wide - box_wide + 1)
+            noise = generator.standard_normal((channels, box_high, box_wide))
+            image[:, top : top + box_high, left : left + box_wide] = noise
+            return
+
+
+def mix(images: np.ndarray, mixup: float, cutmix: float, generator: np.random.Generator) -> float:
+    """Images (B, C, H, W) with the same in reverse order mixed in, in place; the share that is left of each itself.
+
+    By a weighted mean whose weight is Beta(`mixup`, `mixup`), or by a box of the other image, a share of the area that
+    is Beta(`cutmix`, `cutmix`) where the box is not cut off by the edge; by chance where both are above 0.
+    """
+    high, wide = images.shape[2:]
+    boxed = bool(cutmix) and (not mixup or generator.random() < 0.5)
+    share = generator.beta(*(cutmix if boxed else mixup,) * 2)
+    if not boxed:
+        images[:] = np.float32(share) * images + np.float32(1 - share) * images[::-1]
+        return float(share)
+    halves = [int(side * math.sqrt(1 - share)) // 2 for side in (high, wide)]
+    middle = generator.integers(0, high), generator.integers(0, wide)
+    top, left = (max(0, at - half) for at, half in zip(middle, halves, strict=True))
+    bottom, right = (min(side, at + half) for side, at, half in zip((high, wide), middle, halves, strict=True))
+    images[..., top:bottom, left:right] = images[::-1, :, top:bottom, left:right].copy()
+    return float(1 - (bottom - top) * (right - left) / (high * wide))

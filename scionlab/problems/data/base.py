@@ -7,7 +7,7 @@ be split, pinned and moved whatever it holds. A loss is the mean over them, in n
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, Self
 
@@ -102,6 +102,18 @@ class Batches(ABC):
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a place in the order of the same data, window length, limit and seed."""
+
+
+class Examples(Protocol):
+    """A fixed set of examples: a tensor of them, or what reads parts of one when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Tensor: ...
+
+    def split(self, size: int, /) -> Iterable[Tensor]:
+        """Parts of `size` examples, the last one of what is left."""
+        ...
 
 
 class Order(Protocol):
@@ -248,7 +260,7 @@ class Source(ABC):
         """Training batches of the first `limit` tokens (all of them for 0); UserError where that is too few."""
 
     @abstractmethod
-    def held_out(self, n_tokens: int, seq_len: int) -> Tensor:
+    def held_out(self, n_tokens: int, seq_len: int) -> Examples:
         """The fixed set to validate on, n_tokens/seq_len examples; UserError where the data has fewer."""
 
     def probe(self, least: int, seq_len: int, n_tokens: int = 0) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 
 from scionlab.errors import UserError
 from scionlab.problems.data.image_problem import with_options
-from scionlab.problems.data.images import N_CLASSES, Images, Labelled, shuffled
+from scionlab.problems.data.images import N_CLASSES, Images, Labelled, StoredOptions, shuffled
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -43,7 +43,7 @@ class ArraysOnly(pickle.Unpickler):
 def cifar10(argument: str) -> Images:
     """The source called `cifar10:FOLDER`, with options after commas."""
     data = f"cifar10:{argument}"
-    folder_text, options = with_options(argument)
+    folder_text, options = with_options(argument, StoredOptions)
     folder = Path(folder_text)
     try:
         folder = folder.expanduser()

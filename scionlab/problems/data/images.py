@@ -11,15 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from scionlab.errors import UserError
-from scionlab.problems.data.augment import flipped, patch_moments, translated, words_of_draws, words_of_images
-from scionlab.problems.data.base import DataShape, ShuffledBatches, one_token
-from scionlab.problems.data.image_problem import PLAIN, ImageOptions, ImageProblem
+from scionlab.problems.data.augment import patch_moments
+from scionlab.problems.data.base import DataShape, one_token
+from scionlab.problems.data.image_problem import Draws, ImageBatches, ImageOptions, ImageProblem
 from scionlab.problems.data.packages import package_folder
 
 N_CLASSES = 10
@@ -28,6 +30,20 @@ VALIDATION_SHARE = 0.2
 SHUFFLE_SEED = 0
 WHAT = "an image"
 LEVELS = 256
+
+
+class StoredOptions(ImageOptions):
+    """Those of images in memory.
+
+    enlarge: pixels become squares of so many pixels a side.
+    standardize: by mean and deviation of all pixels of the training images, or of those of each channel.
+    """
+
+    enlarge: int = Field(default=1, ge=1, le=16)
+    standardize: Literal["together", "channels"] = "together"
+
+
+PLAIN = StoredOptions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +74,7 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Images(ImageProblem):
-    """Training and validation images; `sha256` is of all of them in the order they are stored in.
-
-    Batches are (B, C·H·W + 1), float32: standardized pixels, and the label in the last column.
-    """
+    """Training and validation images; `sha256` is of all of them in the order they are stored in."""
 
     groups = tuple(map(str, range(N_CLASSES)))
 
@@ -69,10 +82,19 @@ class Images(ImageProblem):
     sha256: str
     train: Labelled
     validation: Labelled
-    options: ImageOptions = PLAIN
-    smoothing: float = 0.0
+    options: StoredOptions = PLAIN
+    trains: bool = False
 
-    def with_options(self, name: str, options: ImageOptions) -> "Images":
+    @property
+    def labels(self) -> np.ndarray:
+        """The training images' classes."""
+        return self.train.labels
+
+    def training_pixels(self, indices: np.ndarray, draws: Draws) -> np.ndarray:
+        """The bytes of training images, whatever the draws."""
+        return self.train.pixels[indices]
+
+    def with_options(self, name: str, options: StoredOptions) -> "Images":
         """The same images under another name, with these options."""
         parts = {part: getattr(self, part).enlarged(options.enlarge) for part in ("train", "validation")}
         return replace(self, name=name, options=options, **(parts if options.enlarge > 1 else {}))
@@ -124,14 +146,12 @@ class Images(ImageProblem):
             )
         return self.rows(self.validation.pixels[:n_tokens], self.validation.labels[:n_tokens])
 
-    def rows(self, pixels: np.ndarray, labels: np.ndarray) -> Tensor:
-        """Images (B, C, H, W) of bytes and their classes (B,) as rows of a batch."""
+    def standardized(self, pixels: np.ndarray) -> np.ndarray:
+        """Bytes (B, C, H, W) by `levels`."""
         if self.levels.ndim == 1:
-            standardized = self.levels[pixels]
-        else:
-            standardized = self.levels[np.arange(pixels.shape[1])[:, None, None], pixels]
-        columns = (standardized.reshape(len(labels), -1), labels[:, None].astype(np.float32))
-        return torch.from_numpy(np.concatenate(columns, axis=1))
+            return self.levels[pixels]
+        found: np.ndarray = self.levels[np.arange(pixels.shape[1])[:, None, None], pixels]
+        return found
 
 
 def _standardized(counts: np.ndarray) -> np.ndarray:
@@ -140,47 +160,6 @@ def _standardized(counts: np.ndarray) -> np.ndarray:
     centred = level - share @ level
     levels: np.ndarray = (centred / np.sqrt(share @ centred**2)).astype(np.float32)
     return levels
-
-
-class ImageBatches(ShuffledBatches):
-    """Batches of `Images`, changed as their options say; an epoch sees every image once."""
-
-    def __init__(self, images: Images, batch_size: int, seed: int, stage: int = 0, limit: int = 0) -> None:
-        n_images = min(limit or len(images.train), len(images.train))
-        super().__init__(n_images, batch_size, 1, seed, stage)
-        self.images = images
-
-    @property
-    def groups(self) -> np.ndarray:
-        """The images' classes."""
-        return self.images.train.labels[: self.n_windows]
-
-    def _gather(self, indices: np.ndarray) -> Tensor:
-        pixels = self.images.train.pixels[indices]
-        if self.images.options.augmentation:
-            pixels = self._changed(pixels, indices)
-        return self.images.rows(pixels, self.images.train.labels[indices])
-
-    def _changed(self, pixels: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """The images last drawn, each changed by the words of its draw."""
-        options = self.images.options
-        first = self.drawn - len(indices)
-        words = words_of_draws(self.seed, self.stage, first, len(indices))
-        if options.flip != "no":
-            which = words[:, 0] % 2 == 1
-            if options.flip == "alternating":
-                epochs = (first + np.arange(len(indices))) // self.n_windows
-                which = (self._flipped_first[indices] + epochs) % 2 == 1
-            pixels = flipped(pixels, which)
-        if options.translate:
-            sides = np.uint64(2 * options.translate + 1)
-            pixels = translated(pixels, (words[:, 1:3] % sides).astype(np.int64) - options.translate)
-        return pixels
-
-    @cached_property
-    def _flipped_first(self) -> np.ndarray:
-        """Of every image, 1 where it is flipped in the first epoch."""
-        return (words_of_images(self.seed, self.n_windows) % np.uint64(2)).astype(np.int64)
 
 
 def shuffled(part: Labelled) -> Labelled:

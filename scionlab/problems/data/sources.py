@@ -9,8 +9,9 @@ from scionlab.errors import unknown
 from scionlab.problems.data.base import Sizes, Source
 from scionlab.problems.data.cifar import cifar10
 from scionlab.problems.data.corpus import TEXTS, text_file
+from scionlab.problems.data.folder import image_folder
 from scionlab.problems.data.image_problem import with_options
-from scionlab.problems.data.images import IMAGES
+from scionlab.problems.data.images import IMAGES, StoredOptions
 from scionlab.problems.data.noise import noise
 from scionlab.problems.data.own import own_data
 from scionlab.problems.data.shards import token_shards
@@ -21,6 +22,7 @@ PREFIXES: dict[str, tuple[str, Callable[[str], Source]]] = {
     "path": ("FILE", text_file),
     "tokens": ("GLOB", token_shards),
     "cifar10": ("FOLDER", cifar10),
+    "folder": ("PATH", image_folder),
     "noise": ("KIND", noise),
 }
 
@@ -34,7 +36,7 @@ def load(data: str) -> Source:
     if is_own(data):
         return own_data(data)
     if (name := data.partition(",")[0]) in IMAGES and name != data:
-        name, options = with_options(data)
+        name, options = with_options(data, StoredOptions)
         return IMAGES[name]().with_options(data, options)
     if data not in SOURCES:
         names = [*SOURCES, *(f"{name}:{what}" for name, (what, _) in PREFIXES.items()), "MODULE:FUNCTION"]

@@ -8,7 +8,7 @@ from torch import nn
 
 from scionlab.errors import UserError
 from scionlab.problems.data.base import DataShape
-from scionlab.problems.models import cifarnet, cnn, gpt, mlp, quadratic
+from scionlab.problems.models import cifarnet, cnn, deit, gpt, mlp, quadratic
 from scionlab.problems.models.nanogpt import NanoGPT
 from scionlab.spec import Trial
 from scionlab.spec.trial import WITH_HEADS
@@ -111,6 +111,26 @@ def _cifarnet(trial: Trial, shape: DataShape, output_scale: float) -> Architectu
     )
 
 
+def _deit(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:
+    _fits(trial, shape)
+    if trial.width % trial.head_dim:
+        raise UserError(f"head_dim: {trial.head_dim} does not divide width {trial.width}")
+    channels, high, wide = shape.input_shape
+    if high % deit.PATCH or wide % deit.PATCH:
+        raise UserError(
+            f"model: 'deit' reads images in squares of {deit.PATCH} × {deit.PATCH} pixels, but those of data "
+            f"{trial.data!r} have {high} × {wide}; options of data change that, as in 'digits,enlarge=8'"
+        )
+    sizes = (trial.width, trial.depth, trial.head_dim, (channels, high, wide), shape.n_outputs)
+    config = deit.DeiTConfig(*sizes, output_scale)
+    return Architecture(
+        build=lambda: deit.DeiT(config),
+        n_params=deit.n_params(config),
+        n_params_hidden=deit.n_params_hidden(config),
+        train_flops_per_token=deit.train_flops_per_example(config),
+    )
+
+
 def _quadratic(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:
     # The output is the point itself, not a readout: `output_scale` has nothing to scale.
     _fits(trial, shape)
@@ -128,6 +148,7 @@ MODELS: dict[str, Callable[[Trial, DataShape, float], Architecture]] = {
     "mlp": _mlp,
     "cnn": _cnn,
     "cifarnet": _cifarnet,
+    "deit": _deit,
     "quadratic": _quadratic,
 }
 # The fields of a trial beside width that each model reads; one that is not here is taken to read them all.
@@ -137,6 +158,7 @@ SIZES: dict[str, tuple[str, ...]] = {
     "mlp": ("depth",),
     "cnn": ("depth", "residual"),
     "cifarnet": (),
+    "deit": ("depth", "head_dim"),
     "quadratic": (),
 }
 # The kind of data each model is for.
@@ -146,12 +168,13 @@ READS = {
     "mlp": "image",
     "cnn": "image",
     "cifarnet": "image",
+    "deit": "image",
     "quadratic": "noise",
 }
 # Those that normalize over a batch and gather statistics of it: they read it whole, and are trained alone.
 OVER_BATCHES = frozenset({"cifarnet"})
 # Those that read images as such, and not as vectors.
-PICTURES = frozenset({"cnn", "cifarnet"})
+PICTURES = frozenset({"cnn", "cifarnet", "deit"})
 KINDS = {"text": "text", "image": "images", "noise": "noise", "game": "a game"}
 
 

@@ -61,6 +61,7 @@ def test_images_that_are_halved_count_as_large_as_they_are():
     for dtype in ("float32", "bfloat16"):
         trial = trial_of(model="cnn", **IMAGES, dtype=dtype)
         passes = Passes(build(trial, shape)[0], source, trial)
+        source.in_training = source
         source.unpack = lambda batch: (batch, torch.zeros(len(batch), dtype=torch.int64))
         source.loss = lambda outputs, targets: nn.functional.cross_entropy(outputs.float(), targets)
         two, three = (count(passes, torch.zeros(n, 3, 32, 32))[0] for n in (2, 3))
@@ -166,5 +167,19 @@ def test_a_model_of_the_callers_is_measured():
     assert estimate(trial, trial.plan[0], source).state == 8 * (64 * 32 + 32 + 32 * 10 + 10) + 4 * 4  # Adam's counts
 
 
-def test_every_built_in_model_has_its_formula():
-    assert BY_MODEL.keys() == MODELS.keys()
+# Built-in models that are measured, as the caller's are.
+MEASURED = {"cifarnet": "digits,enlarge=4", "deit": "digits,enlarge=8,mixup=0.8"}
+
+
+def test_every_other_built_in_model_has_its_formula():
+    assert BY_MODEL.keys() == MODELS.keys() - MEASURED.keys()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("model", MEASURED)
+def test_what_is_measured_of_few_examples_holds_for_more(model, dtype):
+    trial = trial_of(**IMAGES | {"model": model, "data": MEASURED[model], "dtype": dtype})
+    found = saved_of(trial, trial.plan[0], load(trial.data), 8)
+    four, eight = measured(trial, 4, 8)
+    assert eight - four == pytest.approx(4 * found.saved, abs=4 * UNTOLD)
+    assert 8 * found.saved + found.fixed == pytest.approx(eight, rel=0.02, abs=1000)

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from scionlab.problems.data import images
 from scionlab.problems.data.augment import (
+    erase,
     flipped,
+    mix,
     patch_moments,
+    random_box,
     translated,
     uniform,
     views_of,
     words_of_draws,
     words_of_images,
 )
-from scionlab.problems.data.image_problem import ImageOptions
-from scionlab.problems.data.images import Images, Labelled
+from scionlab.problems.data.images import Images, Labelled, StoredOptions
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 3, 5, 6)).astype(np.uint8)
 
@@ -86,7 +87,7 @@ def problem(**options) -> Images:
     pixels[:, 0, 0, 0] = np.arange(1, 13)
     labels = (np.arange(12) % 10).astype(np.uint8)
     train = Labelled(pixels, labels)
-    return Images("small", "0", train, train).with_options("small", ImageOptions(**options))
+    return Images("small", "0", train, train).with_options("small", StoredOptions(**options))
 
 
 def seen(data: Images, batches, steps: int) -> list[list[tuple[int, bool, int]]]:
@@ -144,7 +145,7 @@ def test_shifts_go_as_far_as_they_are_told():
     pixels = np.zeros((10, 1, 9, 9), dtype=np.uint8)
     pixels[:, 0, 4, 4] = 255
     part = Labelled(pixels, np.arange(10, dtype=np.uint8))
-    data = Images("dot", "0", part, part).with_options("dot", ImageOptions(translate=2))
+    data = Images("dot", "0", part, part).with_options("dot", StoredOptions(translate=2))
     batches = data.training(10, 1, seed=0)
     places = [data.unpack(batches.next_batch())[0].flatten(1).argmax(1) for _ in range(60)]
     counts = np.bincount(torch.cat(places).numpy(), minlength=81).reshape(9, 9)
@@ -165,11 +166,90 @@ def test_enlarged_images_have_squares_for_pixels():
 
 
 def test_channels_may_be_standardized_each_by_its_own():
-    part = images.Labelled(
-        PIXELS // np.array([1, 2, 4], dtype=np.uint8)[:, None, None], np.arange(12, dtype=np.uint8) % 10
-    )
-    data = Images("three", "0", part, part).with_options("three", ImageOptions(standardize="channels"))
+    part = Labelled(PIXELS // np.array([1, 2, 4], dtype=np.uint8)[:, None, None], np.arange(12, dtype=np.uint8) % 10)
+    data = Images("three", "0", part, part).with_options("three", StoredOptions(standardize="channels"))
     pixels = part.pixels.astype(np.float64)
     mean, deviation = (f(pixels, axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
     found = data.unpack(data.held_out(12, 1))[0].numpy()
     assert np.allclose(found, (pixels - mean) / deviation, atol=1e-6)
+
+
+def test_an_erased_box_is_noise_and_the_rest_is_as_it_was():
+    shares = []
+    for seed in range(200):
+        image = np.full((3, 40, 30), 7, dtype=np.float32)
+        erase(image, np.random.default_rng(seed))
+        changed = (image != 7).all(0)
+        assert np.array_equal(changed, (image != 7).any(0))
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        assert changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()  # a box
+        assert 0.25 < len(rows) / len(columns) < 4  # 0.3 to 1/0.3, but for rounding
+        shares.append(changed.mean())
+    assert 0.015 < min(shares) < 0.06
+    assert 0.28 < max(shares) < 0.35
+    noise = image[:, changed]
+    assert abs(float(noise.mean())) < 5 / np.sqrt(noise.size)
+
+
+def test_a_random_box_lies_inside_and_is_as_large_and_wide_as_it_may_be():
+    boxes = np.array([random_box(90, 120, np.random.default_rng(seed)) for seed in range(500)])
+    top, left, high, wide = boxes.T
+    assert (top >= 0).all()
+    assert (top + high <= 90).all()
+    assert (left >= 0).all()
+    assert (left + wide <= 120).all()
+    shares, ratios = high * wide / (90 * 120), wide / high
+    assert 0.07 < shares.min() < 0.15
+    assert 0.85 < shares.max() <= 1
+    assert 0.72 < ratios.min() < 0.8
+    assert 1.25 < ratios.max() < 1.37
+    # of an image so wide that no box of these ratios and areas fits, the middle
+    assert random_box(10, 1000, np.random.default_rng(0)) == (0, 493, 10, 13)
+
+
+def mixtures(mixup: float, cutmix: float) -> list[tuple[np.ndarray, float]]:
+    """Of four images of constant 0, 1, 2 and 3: what they are after mixing, and the share that is theirs."""
+    found = []
+    for seed in range(100):
+        batch = np.full((4, 1, 20, 10), 0.0, dtype=np.float32) + np.arange(4, dtype=np.float32)[:, None, None, None]
+        share = mix(batch, mixup, cutmix, np.random.default_rng(seed))
+        found.append((batch[:, 0], share))
+    return found
+
+
+def test_mixed_up_images_are_weighted_means_with_the_reversed_batch():
+    for images, share in mixtures(0.8, 0.0):
+        expected = share * np.arange(4) + (1 - share) * np.arange(4)[::-1]
+        assert np.allclose(images, expected[:, None, None], atol=1e-6)
+    shares = np.array([share for _, share in mixtures(0.8, 0.0)])
+    # Beta(a, a) has mean 1/2 and variance 1/(4(2a + 1)); within five standard deviations of 100 draws
+    assert abs(shares.mean() - 0.5) < 5 * np.sqrt(1 / 4 / 2.6 / 100)
+    assert shares.var() == pytest.approx(1 / 4 / 2.6, rel=0.5)
+
+
+def test_boxes_of_other_images_have_the_area_that_their_label_counts():
+    for images, share in mixtures(0.0, 1.0):
+        foreign = images != np.arange(4)[:, None, None]
+        assert np.array_equal(images[foreign], np.broadcast_to(np.arange(4)[::-1, None, None], images.shape)[foreign])
+        assert np.array_equal(foreign, np.broadcast_to(foreign[:1], foreign.shape))
+        assert share == pytest.approx(1 - foreign[0].mean())
+
+
+def test_with_both_about_half_of_the_batches_have_boxes():
+    boxed = [len(np.unique(images[0])) == 2 for images, share in mixtures(0.8, 1.0) if share < 1]
+    assert abs(sum(boxed) - len(boxed) / 2) < 5 * np.sqrt(len(boxed)) / 2
+
+
+def test_labels_go_with_the_images_that_are_mixed_in():
+    data = problem(mixup=0.8, cutmix=1.0)
+    plain = problem()
+    mixed, unmixed = (source.training(7, 1, seed=0).next_batch() for source in (data, plain))
+    inputs, targets = data.in_training.unpack(mixed)
+    images, labels = plain.unpack(unmixed)
+    assert torch.equal(targets[:, 0], labels.float())
+    assert torch.equal(targets[:, 1], labels.flip(0).float())
+    assert len(set(targets[:, 2].tolist())) == 1
+    share = float(targets[0, 2])
+    pure = inputs.sum((1, 2, 3)), share * images.sum((1, 2, 3)) + (1 - share) * images.flip(0).sum((1, 2, 3))
+    boxed = torch.isclose(inputs, images).flatten(1).any(1)
+    assert bool(boxed.all()) or torch.allclose(*pure, atol=1e-4)

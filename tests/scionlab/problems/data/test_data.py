@@ -300,5 +300,5 @@ def test_a_corpus_is_a_source_whose_loss_is_the_next_bytes_cross_entropy():
 
 
 def test_every_kind_of_data_is_offered_where_a_name_is_unknown():
-    with pytest.raises(UserError, match=r"cifar10:FOLDER, digits, mnist, noise:KIND, path:FILE, sotu, stdlib"):
+    with pytest.raises(UserError, match=r"cifar10:FOLDER, digits, folder:PATH, mnist, noise:KIND, path:FILE, sotu"):
         load("imagenet")

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from scionlab import training
 from scionlab.errors import UserError
 from scionlab.problems.data import load
-from scionlab.problems.data.image_problem import PLAIN, ImageOptions, with_options
+from scionlab.problems.data.image_problem import with_options
+from scionlab.problems.data.images import PLAIN, StoredOptions
 from scionlab.spec import Trial
 from scionlab.training.passes import Passes
 from scionlab.training.prepare import build, data_of, identity, resolve
@@ -23,10 +24,10 @@ def trial(data: str, **fields) -> Trial:
 
 
 def test_options_stand_behind_the_name_in_any_order():
-    found = with_options("cifar10:/data/a,b,views=6,flip=alternating,translate=2,smoothing=0.2")
-    options = ImageOptions(flip="alternating", translate=2, smoothing=0.2, views=6)
+    found = with_options("cifar10:/data/a,b,views=6,flip=alternating,translate=2,smoothing=0.2", StoredOptions)
+    options = StoredOptions(flip="alternating", translate=2, smoothing=0.2, views=6)
     assert found == ("cifar10:/data/a,b", options)
-    assert with_options("digits") == ("digits", PLAIN)
+    assert with_options("digits", StoredOptions) == ("digits", PLAIN)
     assert options.text == "flip=alternating,smoothing=0.2,translate=2,views=6"
 
 
@@ -58,7 +59,8 @@ def test_options_are_part_of_the_identity_and_no_options_are_not():
     plain = trial("digits")
     assert identity(plain, data_of(plain)) == identity(plain, load("digits"))
     assert load("digits").split_sha256 == "08f6b7ee3d8361b8b07cf845d7b2ef78e6f90dc660279b35c3e54267b182aed9"
-    names = ["digits", *(f"digits,{option}" for option in ("flip=random", "translate=1", "smoothing=0.1", "views=2"))]
+    options = ("flip=random", "translate=1", "erase=0.1", "mixup=0.8", "cutmix=0.8", "smoothing=0.1", "views=2")
+    names = ["digits", *(f"digits,{option}" for option in options)]
     assert len({load(name).split_sha256 for name in names}) == len(names)
     one, other = (load(f"digits,{options}") for options in ("views=2,translate=1", "translate=1,views=2,smoothing=0.0"))
     assert one.split_sha256 == other.split_sha256
@@ -72,6 +74,17 @@ def test_smoothed_losses_are_pytorchs_in_training_and_plain_in_validation():
     assert torch.allclose(data.in_training.per_example(LOGITS, TARGETS).losses, by_hand, atol=1e-6)
     assert torch.equal(data.loss(LOGITS, TARGETS), F.cross_entropy(LOGITS, TARGETS))
     assert load("digits").in_training is load("digits")
+
+
+def test_mixed_labels_count_as_a_label_of_probabilities():
+    data = load("digits,mixup=0.8,smoothing=0.1").in_training
+    others, shares = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6]), torch.linspace(0, 1, 8)
+    targets = torch.stack([TARGETS.float(), others.float(), shares], dim=1)
+    one_hot = F.one_hot(TARGETS, 10) * shares[:, None] + F.one_hot(others, 10) * (1 - shares[:, None])
+    expected = F.cross_entropy(LOGITS, one_hot, label_smoothing=0.1, reduction="none")
+    assert torch.allclose(data.per_example(LOGITS, targets).losses, expected, atol=1e-6)
+    assert torch.allclose(data.loss(LOGITS, targets), expected.mean(), atol=1e-6)
+    assert torch.equal(data.per_example(LOGITS, targets).errors, (LOGITS.argmax(1) != TARGETS).double())
 
 
 def test_a_run_trains_on_smoothed_labels_and_validates_on_plain_ones():
@@ -100,7 +113,11 @@ def test_predictions_are_averaged_over_views_in_validation_only():
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_a_changed_and_smoothed_run_gives_the_same_bits_again_and_after_a_break(model):
-    changed = trial("digits,flip=alternating,translate=1,smoothing=0.1,views=2", model=model, tokens=32 * 100)
+    changed = trial(
+        "digits,flip=alternating,translate=1,erase=0.5,mixup=0.8,cutmix=1,smoothing=0.1,views=2",
+        model=model,
+        tokens=32 * 100,
+    )
     data = data_of(changed)
     whole = training.train(changed, data)
     again = training.train(changed, data)
