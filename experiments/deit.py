@@ -1,7 +1,7 @@
 """The published DeiT-B run: a vision transformer on ImageNet in 200 epochs, by Scion.
 
-Settings are those of the code beside arXiv 2502.07529; its augmentations are DeiT's (arXiv 2012.12877), of which two
-are missing here, so the published number is not to be expected yet: docs/experiments/deit.md.
+Settings are those of the code beside arXiv 2502.07529, its augmentations DeiT's (arXiv 2012.12877). Drop path is
+missing here, so the published number is not to be expected yet: docs/experiments/deit.md.
 
 The preset for GPUs reads ImageNet at `DATA`, relative to where it is called; the others are the same model, start,
 schedule and mixing of images on embedded digits, which are not flipped, as most of them would be no digits then.
@@ -14,7 +14,7 @@ from scionlab.grid import log2_range, trials
 from scionlab.spec import Experiment, Preset, Trial
 
 MIXED = "erase=0.25,mixup=0.8,cutmix=1.0,smoothing=0.1"
-DATA = f"folder:data/imagenet,size=224,crop=random,flip=random,repeat=3,{MIXED}"
+DATA = f"folder:data/imagenet,size=224,crop=random,flip=random,randaugment=9,repeat=3,{MIXED}"
 DIGITS = f"digits,enlarge=8,{MIXED}"
 STEPS = 200 * 312  # 200 epochs, each of 312 whole batches of 4096 of the 1,281,167 images
 

@@ -32,7 +32,7 @@ CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 ERASED_AREA, ERASED_RATIO = (0.02, 1 / 3), (0.3, 1 / 0.3)
 TRIES = 10  # until a box fits
 GROUP = 256  # images that are mixed with each other: a GPU's share of a batch, where this was published
-CROPPING, ERASING, MIXING = 1, 2, 3  # uses of generators
+CROPPING, ERASING, MIXING, RANDOM_CHANGES = 1, 2, 3, 4  # uses of generators
 
 
 def words_of_draws(seed: int, stage: int, first: int, count: int) -> np.ndarray:

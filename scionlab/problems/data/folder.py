@@ -26,10 +26,11 @@ from pydantic import Field
 from torch import Tensor
 
 from scionlab.errors import UserError
-from scionlab.problems.data.augment import CROPPING, patch_moments, random_box
+from scionlab.problems.data.augment import CROPPING, RANDOM_CHANGES, patch_moments, random_box
 from scionlab.problems.data.base import DataShape, one_token
 from scionlab.problems.data.image_problem import Draws, ImageBatches, ImageOptions, ImageProblem, with_options
 from scionlab.problems.data.images import SHUFFLE_SEED, WHAT
+from scionlab.problems.data.rand_augment import rand_augmented
 
 FORM = "it must be a folder that holds train and val, each with a folder of images for every class"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
@@ -46,11 +47,13 @@ class FolderOptions(ImageOptions):
 
     size: of the square that they are brought to, in pixels a side.
     crop: which part of a training image that is of.
+    randaugment: magnitude of `scionlab.problems.data.rand_augment`, up to 10; 0: no such changes.
     repeat: how often an image comes in a row, changed anew each time.
     """
 
     size: int = Field(default=224, ge=8, le=1024)
     crop: Literal["middle", "random"] = "middle"
+    randaugment: float = Field(default=0.0, ge=0, le=10)
     repeat: int = Field(default=1, ge=1, le=16)
 
 
@@ -126,19 +129,25 @@ class Folder(ImageProblem):
         """Squares of training images."""
 
         def one(place: int) -> np.ndarray:
-            image = self.train.opened(int(indices[place]))
+            image, size = self.train.opened(int(indices[place])), self.options.size
             if self.options.crop == "middle":
-                return middle(image, self.options.size, self.options.size)
-            top, left, high, wide = random_box(image.height, image.width, draws.generator(place, CROPPING))
-            part = image.crop((left, top, left + wide, top + high))
-            return _bytes(part.resize((self.options.size, self.options.size), Image.Resampling.BICUBIC))
+                square = middle(image, size, size)
+            else:
+                top, left, high, wide = random_box(image.height, image.width, draws.generator(place, CROPPING))
+                part = image.crop((left, top, left + wide, top + high))
+                square = part.resize((size, size), Image.Resampling.BICUBIC)
+            if self.options.randaugment:
+                generator = draws.generator(place, RANDOM_CHANGES)
+                square = rand_augmented(square, self.options.randaugment, generator)
+            return _bytes(square)
 
         return self._together(one, range(len(indices)))
 
     def validation_pixels(self, indices: Iterable[int]) -> np.ndarray:
         """Squares of validation images."""
         size = self.options.size
-        return self._together(lambda i: middle(self.validation.opened(i), int(size / VALIDATION_CROP), size), indices)
+        side = int(size / VALIDATION_CROP)
+        return self._together(lambda index: _bytes(middle(self.validation.opened(index), side, size)), indices)
 
     def standardized(self, pixels: np.ndarray) -> np.ndarray:
         """Bytes (B, 3, H, W) by the means and deviations of ImageNet."""
@@ -165,7 +174,7 @@ class Folder(ImageProblem):
         """E[x xᵀ] of the kernel × kernel patches x of the middles of the first `count` training images."""
         with torch.device("cpu"):
             size, indices = self.options.size, range(min(count, len(self.train)))
-            pixels = self._together(lambda index: middle(self.train.opened(index), size, size), indices)
+            pixels = self._together(lambda index: _bytes(middle(self.train.opened(index), size, size)), indices)
             return patch_moments(torch.from_numpy(self.standardized(pixels)), kernel)
 
     def _together(self, read: Callable[[int], np.ndarray], indices: Iterable[int]) -> np.ndarray:
@@ -195,13 +204,13 @@ class HeldOut:
         return (self[begin : begin + size] for begin in range(0, len(self), size))
 
 
-def middle(image: Image.Image, side: int, size: int) -> np.ndarray:
-    """Resized to `side` pixels on its shorter side, the square of `size` in its middle: bytes (3, size, size)."""
+def middle(image: Image.Image, side: int, size: int) -> Image.Image:
+    """Resized to `side` pixels on its shorter side, the square of `size` in its middle."""
     short = min(image.size)
     wide, high = (side if edge == short else max(side, int(side * edge / short)) for edge in image.size)
     left, top = round((wide - size) / 2), round((high - size) / 2)
     resized = image.resize((wide, high), Image.Resampling.BICUBIC)
-    return _bytes(resized.crop((left, top, left + size, top + size)))
+    return resized.crop((left, top, left + size, top + size))
 
 
 def _bytes(image: Image.Image) -> np.ndarray:

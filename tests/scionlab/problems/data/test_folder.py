@@ -16,7 +16,7 @@ from scionlab.spec import Trial
 from scionlab.training.passes import Passes
 from scionlab.training.prepare import build, data_of, resolve
 
-MIXED = "crop=random,flip=random,repeat=3,erase=0.5,mixup=0.8,cutmix=1.0,smoothing=0.1"
+MIXED = "crop=random,flip=random,randaugment=9,repeat=3,erase=0.5,mixup=0.8,cutmix=1.0,smoothing=0.1"
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def test_classes_are_the_folders_in_order_and_only_images_count(root):
 def test_the_middle_is_cut_out_of_the_shorter_side(tmp_path):
     drawn = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
     image = Image.fromarray(drawn)
-    assert np.array_equal(middle(image, 40, 40), drawn[:, 10:50].transpose(2, 0, 1))
-    assert np.array_equal(middle(image, 40, 32), drawn[4:36, 14:46].transpose(2, 0, 1))
+    assert np.array_equal(np.asarray(middle(image, 40, 40)), drawn[:, 10:50])
+    assert np.array_equal(np.asarray(middle(image, 40, 32)), drawn[4:36, 14:46])
     smaller = image.resize((30, 20), Image.Resampling.BICUBIC)
-    assert np.array_equal(middle(image, 20, 16), np.asarray(smaller)[2:18, 7:23].transpose(2, 0, 1))
-    assert middle(Image.fromarray(drawn[:1]), 32, 32).shape == (3, 32, 32)
+    assert np.array_equal(np.asarray(middle(image, 20, 16)), np.asarray(smaller)[2:18, 7:23])
+    assert middle(Image.fromarray(drawn[:1]), 32, 32).size == (32, 32)
 
 
 def test_pixels_are_standardized_as_usual_for_imagenet(root):
@@ -104,7 +104,7 @@ def test_an_image_comes_as_often_in_a_row_as_it_is_repeated_each_time_another(ro
     assert batches.epochs == 3 * 3
 
 
-@pytest.mark.parametrize("options", ["crop=random", "crop=random,flip=random,repeat=3", MIXED])
+@pytest.mark.parametrize("options", ["crop=random", "crop=random,flip=random,repeat=3", "randaugment=9", MIXED])
 def test_batches_are_the_same_again_and_after_a_break(root, options):
     data = folder(root, f"size=32,{options}")
     whole, first, later = (data.training(6, 1, seed=3) for _ in range(3))
@@ -189,6 +189,7 @@ def test_an_image_that_cannot_be_read_is_named(root):
         ("enlarge=2", "data: option of .*: 'enlarge' is not known"),
         ("size=4", "data: option of .*: size: 4 is not allowed: .*greater than or equal to 8"),
         ("crop=left", "data: option of .*: crop: 'left' is not allowed: .*'middle' or 'random'"),
+        ("randaugment=11", "data: option of .*: randaugment: 11 is not allowed: .*less than or equal to 10"),
         ("repeat=0", "data: option of .*: repeat: 0 is not allowed: .*greater than or equal to 1"),
     ],
 )

@@ -6,10 +6,12 @@ import torch.nn.functional as F
 
 from scionlab import training
 from scionlab.errors import UserError
+from scionlab.optim.method import Batch
 from scionlab.problems.data import load
 from scionlab.problems.data.image_problem import with_options
 from scionlab.problems.data.images import PLAIN, StoredOptions
 from scionlab.spec import Trial
+from scionlab.training.oracle import ModelOracle
 from scionlab.training.passes import Passes
 from scionlab.training.prepare import build, data_of, identity, resolve
 
@@ -130,3 +132,28 @@ def test_a_changed_and_smoothed_run_gives_the_same_bits_again_and_after_a_break(
     for other in (again, later.outcome()):
         assert other.summary["val_loss"] == whole.summary["val_loss"]
         assert other.curve == whole.curve
+
+
+@pytest.mark.parametrize("options", ["smoothing=0.2,views=6", "mixup=0.8,cutmix=1,erase=0.5,smoothing=0.1,views=2"])
+def test_a_stack_gives_what_each_trial_gives_alone(options):
+    trials = [trial(f"digits,{options}", lr=2.0**rate, seed=rate + 9) for rate in (-9, -8, -7)]
+    data = data_of(trials[0])
+    together = training.train_stack(trials, data)
+    for one, stacked in zip(trials, together, strict=True):
+        alone = training.train(one, data).summary
+        for name in ("train_loss", "val_loss"):
+            assert stacked.summary[name] == pytest.approx(alone[name], rel=1e-4)  # sums in another order
+        assert stacked.summary["val_accuracy"] == pytest.approx(alone["val_accuracy"], abs=1 / 64)
+
+
+def test_a_sampler_weighs_the_losses_of_training():
+    data = load("digits,smoothing=0.3")
+    smooth = trial("digits,smoothing=0.3")
+    model, _ = build(smooth, data.shape)
+    batch = data.training(32, 1, seed=0).next_batch()
+    inputs, targets = data.unpack(batch)
+    weights = torch.linspace(0, 2, 32)
+    oracle = ModelOracle(Passes(model, data, smooth))
+    losses = F.cross_entropy(model(inputs), targets, label_smoothing=0.3, reduction="none")
+    reading = oracle.at(Batch(batch, weights))
+    assert float(reading.loss) == pytest.approx(float((weights * losses).mean().detach()), rel=1e-6)
