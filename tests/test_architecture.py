@@ -156,6 +156,12 @@ def test_analysis_and_specs_load_neither_torch_nor_ray(package):
     assert done.stdout.strip() == "[]"
 
 
+def test_the_names_of_studies_are_there_without_scipy():
+    code = "import sys, analysis.studies.table; print('scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_files_can_be_read_in_one_sitting():
     too_long = {str(p): n for _, p in modules() if (n := len(p.read_text().splitlines())) > 350}
     assert not too_long

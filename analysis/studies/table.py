@@ -19,22 +19,11 @@ from typing import Any, Protocol
 import pandas as pd
 
 from analysis.fits.outcomes import Judgement
-from analysis.studies.batch_scaling.fit import fit_batch_scaling
-from analysis.studies.comparison.fit import fit_comparison
 from analysis.studies.comparison.settings import ComparisonSettings
-from analysis.studies.convergence.fit import fit_convergence
 from analysis.studies.convergence.settings import ConvergenceSettings
-from analysis.studies.coordinate_check.fit import fit_coordinate
-from analysis.studies.isoflop.fit import fit_isoflop
 from analysis.studies.isoflop.settings import IsoflopSettings
-from analysis.studies.lr_transfer.fit import fit_lr_transfer
 from analysis.studies.lr_transfer.settings import LrTransferSettings
-from analysis.studies.norm_control.fit import fit_norm_control
-from analysis.studies.norm_transfer.fit import fit_norm_transfer
-from analysis.studies.restarts.fit import fit_restarts
-from analysis.studies.scaling_law.fit import fit_scaling_laws
 from analysis.studies.scaling_law.settings import ScalingLawSettings
-from analysis.studies.transfer.fit import fit_proxy
 from analysis.studies.transfer.settings import ProxySettings
 from analysis.tables.settings import Settings
 from analysis.tables.sweep import SweepTables
@@ -90,24 +79,44 @@ class Study:
         return importlib.import_module(f"{package}.{name}")
 
 
+# Fits are imported when they are called: SciPy takes a second, and `scionlab run` only looks at a study's settings.
+
+
 def _lr_transfer(tables: SweepTables) -> Any:
+    from analysis.studies.lr_transfer.fit import fit_lr_transfer
+
     return fit_lr_transfer(tables.runs, settings=LrTransferSettings.parse(tables.settings))
+
+
+def _batch_scaling(tables: SweepTables) -> Any:
+    from analysis.studies.batch_scaling.fit import fit_batch_scaling
+
+    return fit_batch_scaling(tables.runs, tables.probes)
+
+
+def _of(package: str, function: str) -> Callable[[SweepTables], Any]:
+    """A fit that takes the tables as they are."""
+
+    def fit(tables: SweepTables) -> Any:
+        return getattr(importlib.import_module(f"analysis.studies.{package}.fit"), function)(tables)
+
+    return fit
 
 
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
         Study("lr-transfer", "lr_transfer", "width", _lr_transfer, LrTransferSettings),
-        Study("batch-scaling", "batch_scaling", "batch", lambda tables: fit_batch_scaling(tables.runs, tables.probes)),
-        Study("scaling-law", "scaling_law", "", fit_scaling_laws, ScalingLawSettings),
-        Study("isoflop", "isoflop", "", fit_isoflop, IsoflopSettings),
-        Study("restarts", "restarts", "restarts", fit_restarts),
-        Study("comparison", "comparison", "", fit_comparison, ComparisonSettings),
-        Study("coordinate-check", "coordinate", "coordinates", fit_coordinate),
-        Study("norm-control", "norm_control", "norm-control", fit_norm_control),
-        Study("norm-transfer", "norm_transfer", "norm-transfer", fit_norm_transfer),
-        Study("convergence", "convergence", "convergence", fit_convergence, ConvergenceSettings),
-        Study("transfer", "proxy", "transfer", fit_proxy, ProxySettings),
+        Study("batch-scaling", "batch_scaling", "batch", _batch_scaling),
+        Study("scaling-law", "scaling_law", "", _of("scaling_law", "fit_scaling_laws"), ScalingLawSettings),
+        Study("isoflop", "isoflop", "", _of("isoflop", "fit_isoflop"), IsoflopSettings),
+        Study("restarts", "restarts", "restarts", _of("restarts", "fit_restarts")),
+        Study("comparison", "comparison", "", _of("comparison", "fit_comparison"), ComparisonSettings),
+        Study("coordinate-check", "coordinate", "coordinates", _of("coordinate_check", "fit_coordinate")),
+        Study("norm-control", "norm_control", "norm-control", _of("norm_control", "fit_norm_control")),
+        Study("norm-transfer", "norm_transfer", "norm-transfer", _of("norm_transfer", "fit_norm_transfer")),
+        Study("convergence", "convergence", "convergence", _of("convergence", "fit_convergence"), ConvergenceSettings),
+        Study("transfer", "proxy", "transfer", _of("transfer", "fit_proxy"), ProxySettings),
     )
 }
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.func import grad_and_value
 
 from scionlab.training.passes import Passes
-from scionlab.training.prepare import architecture
+from scionlab.training.prepare import shell
 
 Weights = Mapping[str, Tensor]
 # Of (weights to differentiate, buffers, batch): the gradients by name, and the loss.
@@ -39,9 +39,7 @@ _GRAPHS: dict[Hashable, Graph | str] = {}
 
 def loss_and_gradients(passes: Passes) -> Graph:
     """The function of weights and a batch, not compiled; holds no weights of its own."""
-    with torch.device("meta"):
-        model = architecture(passes.trial, passes.source.shape).build()
-    empty = Passes(model, passes.source, passes.trial)
+    empty = Passes(shell(passes.trial, passes.source.shape), passes.source, passes.trial)
 
     def loss(weights: Weights, buffers: Weights, batch: Tensor) -> Tensor:
         return empty.loss(batch, {**weights, **buffers})

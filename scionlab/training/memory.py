@@ -26,7 +26,7 @@ from scionlab.spec.trial import WITH_HEADS
 from scionlab.training.activations import FULL, INDEX, Saved, saved_of
 from scionlab.training.feed import example_bytes, steps_ahead
 from scionlab.training.parts import equal_size
-from scionlab.training.prepare import architecture, build
+from scionlab.training.prepare import build, shell
 
 # Bytes of a process that has imported PyTorch, on a CPU.
 BASE = 300_000_000
@@ -112,8 +112,7 @@ def _fitting(trial: Trial, stage: PlannedStage, source: Source, limit: float) ->
 def _shell(trial: Trial, source: Source) -> nn.Module:
     """The trial's model without its weights; of the caller's that cannot be built so, the model."""
     try:
-        with torch.device("meta"):
-            return architecture(trial, source.shape).build()
+        return shell(trial, source.shape)
     except Exception:  # of many kinds: a model that loads weights, say
         return build(trial, source.shape)[0]
 

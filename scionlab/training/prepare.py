@@ -1,10 +1,12 @@
 """From a trial to what is trained: its method, model and layers, checked against this machine and the data."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from scionlab.errors import UserError, unknown
 from scionlab.geometry import layer_of
@@ -113,6 +115,24 @@ def architecture(trial: Trial, shape: DataShape) -> Architecture:
     if trial.has_own_model:
         return own.architecture(trial, shape, scale)
     return MODELS[trial.model](trial, shape, scale)
+
+
+class _Undrawn(TorchFunctionMode):
+    """`torch.nn.init` draws nothing. On "meta", PyTorch would load its compiler for it, which takes a second or two."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init" and "tensor" in kwargs:
+            return kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def shell(trial: Trial, shape: DataShape) -> nn.Module:
+    """The trial's model without its weights, on "meta"."""
+    with torch.device("meta"), _Undrawn():
+        return architecture(trial, shape).build()
 
 
 def train_flops(trial: Trial, shape: DataShape) -> int:

@@ -9,6 +9,7 @@ Other averages and other rules for the size of the step are parts to choose (`pa
 class is normalized SGD, Signum, spectral descent, clipped Scion, ALMOND and more (docs/optimizers.md has the table).
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
@@ -47,6 +48,11 @@ DEFAULTS: dict[str, Any] = {
     "coupled": False,
     "foreach": None,
 }
+
+
+# PyTorch keeps its compiler out of these two, for which it loads it: a second or two before anything is trained.
+_ADD_PARAM_GROUP = inspect.unwrap(Optimizer.add_param_group)
+_ZERO_GRAD = inspect.unwrap(Optimizer.zero_grad)
 
 
 class Scion(Optimizer):
@@ -105,7 +111,7 @@ class Scion(Optimizer):
                 group.setdefault(name, default)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        super().add_param_group(param_group)
+        _ADD_PARAM_GROUP(self, param_group)
         group = self.param_groups[-1]
         try:
             _check_group(group)
@@ -113,6 +119,10 @@ class Scion(Optimizer):
             self.param_groups.pop()
             raise
         group["norm_options"] = dict(group["norm_options"])  # its own, as everything else in a group
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As PyTorch does it."""
+        _ZERO_GRAD(self, set_to_none)
 
     @overload
     def step(self, closure: None = None) -> None: ...
