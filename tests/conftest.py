@@ -111,6 +111,22 @@ def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "RAY", "TUNE"))}
 
 
+@pytest.fixture(scope="session")
+def shared_ray() -> Iterator[Any]:
+    """A Ray that tests share, which starts when it is first asked for."""
+    from shared_ray import sharing
+
+    with sharing() as shared:
+        yield shared
+
+
+@pytest.fixture
+def ray_here(shared_ray: Any) -> str:
+    """Its address."""
+    address: str = shared_ray.address()
+    return address
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium under Playwright; a test without one is skipped."""

@@ -1,16 +1,17 @@
 """docs/own-model.md, followed to the letter, but with the smoke preset."""
 
+import os
 import re
-import subprocess
 
+import forked
 import pytest
-from followed import Page, command
+from followed import Page, asked
 
 PAGE = Page("own-model.md")
 
 
 def call(arguments, folder):
-    return subprocess.run(command(arguments), check=False, cwd=folder, capture_output=True, text=True, timeout=300)
+    return forked.run(asked(arguments), os.environ, folder)
 
 
 def test_the_page_gives_a_report_on_a_model_that_nobody_here_wrote(tmp_path):

@@ -1,13 +1,16 @@
 """docs/tokens.md, followed to the letter with the smoke preset, and killed on its way."""
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 
 import pandas as pd
 import pytest
-from followed import Page, command
+from followed import Page, asked
+from forked import Forked
 from stores import numbers
 
 from scionlab.runs.store import RunStore
@@ -16,8 +19,7 @@ PAGE = Page("tokens.md")
 
 
 def start(arguments, folder):
-    with (folder / "output.txt").open("w") as output:
-        return subprocess.Popen(command(arguments), cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+    return Forked(asked(arguments), os.environ, folder, folder / "output.txt")
 
 
 def call(arguments, folder):
@@ -32,7 +34,7 @@ def test_the_page_leads_from_a_text_to_a_run_that_is_killed_and_goes_on(tmp_path
     PAGE.write_files(tmp_path)
     make_text, tokenize, run, report, export, _ = PAGE.commands("scionlab|python")
     assert run[-2] == "--checkpoint-minutes"
-    call(make_text, tmp_path)
+    subprocess.run([sys.executable, *make_text], cwd=tmp_path, check=True)
     call(tokenize, tmp_path)
     manifest = json.loads((tmp_path / "shards" / "manifest.json").read_text())
     assert (manifest["vocabulary"], manifest["padded"]) == (1000, 1024)

@@ -2,11 +2,9 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parents[2] / "docs"
-MAIN = "from scionlab.cli import main; main()"
 SMOKE = {"run": ["--preset", "smoke", "--executor", "inline"], "report": ["--preset", "smoke"]}
 
 
@@ -32,8 +30,6 @@ class Page:
         return [shlex.split(line)[1:] for line in lines if re.match(programs, line)]
 
 
-def command(arguments: list[str]) -> list[str]:
-    """What calls scionlab, or a file of Python, with these arguments."""
-    if arguments[0].endswith(".py"):
-        return [sys.executable, *arguments]
-    return [sys.executable, "-c", MAIN, *arguments, *SMOKE.get(arguments[0], [])]
+def asked(arguments: list[str]) -> list[str]:
+    """The arguments of a command of the page, for the smoke preset."""
+    return [*arguments, *SMOKE.get(arguments[0], [])]

@@ -1,9 +1,5 @@
-"""For tests and benchmarks with real processes: the command as in a terminal, and a model that counts its steps."""
+"""For tests and benchmarks with real processes: a model that counts its steps."""
 
-# What runs in the background ignores Ctrl-C, and its children would inherit that.
-FOREGROUND = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from scionlab.cli import main; main()"
-)
 MODEL = """
 import os
 import time

@@ -96,12 +96,12 @@ def test_dry_run_prints_cells_and_cost_and_writes_nothing(cli, tmp_path, spec_fi
 
 
 @pytest.mark.slow
-def test_from_spec_to_report(cli, tmp_path, spec_file):
+def test_from_spec_to_report(shell, tmp_path, spec_file):
     spec = spec_file([2**-7, 2**-5, 2**-3])
-    done = cli("run", spec, "--preset", "smoke", "--executor", "inline")
+    done = shell("run", spec, "--preset", "smoke", "--executor", "inline")
     assert done.returncode == 0, done.stderr
     assert "mine/smoke: trained 12 of 12 trials" in done.stdout
-    done = cli("report", "mine")
+    done = shell("report", "mine")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("report: results/report/mine.html")
     assert "Does it run?" in (tmp_path / "results/report/mine.html").read_text()
@@ -116,11 +116,28 @@ def test_from_spec_to_report(cli, tmp_path, spec_file):
     assert names == {f"{n}.{s}" for n in ("transfer", "lr_optimum", "loss_curves") for s in ("svg", "png", "csv")}
 
 
-def test_help_is_there_without_the_heavy_libraries(cli, clean_environment):
+def test_help_is_there_without_the_heavy_libraries(shell, clean_environment):
     code = "import scionlab.cli, sys; print([m for m in ('torch', 'ray', 'matplotlib') if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=clean_environment, check=True
     )
     assert done.stdout.strip() == "[]"
-    help_text = cli("run", "--help").stdout
+    help_text = shell("run", "--help").stdout
     assert "scionlab run width --preset smoke" in help_text
+
+
+def test_a_run_loads_only_what_it_needs(clean_environment, tmp_path, spec_file):
+    arguments = ["run", str(spec_file([0.1], seeds=1)), "--preset", "smoke", "--executor", "inline", "--stack", "1"]
+    code = f"""
+import sys
+from scionlab.cli import main
+sys.argv = ["scionlab", *{arguments}]
+try:
+    main()
+finally:
+    print([m for m in ("torch._dynamo", "scipy.stats", "ray", "matplotlib") if m in sys.modules])
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean_environment, cwd=tmp_path, check=True)
+    assert "trained 2 of 2 trials" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

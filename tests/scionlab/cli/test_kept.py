@@ -2,15 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from processes import FOREGROUND, slow_model
+from forked import Forked
+from processes import slow_model
 from stores import numbers
 
 from scionlab.runs.status import statuses
@@ -44,10 +43,7 @@ class World:
 
     def start(self, *options):
         arguments = ["run", "slow.py", "--preset", "smoke", "--stack", "1", "--compile", "never", *options]
-        # Into a file: a pipe would stay open as long as any helper process of a killed driver.
-        with (self.folder / "output.txt").open("w") as output:
-            command = [sys.executable, "-c", FOREGROUND, *arguments]
-            return subprocess.Popen(command, stdout=output, stderr=output, env=self.env, cwd=self.folder)
+        return Forked(arguments, self.env, self.folder, self.folder / "output.txt")
 
     def call(self, *options):
         process = self.start(*options)

@@ -203,14 +203,15 @@ FAILING = MODEL.replace(
 )
 
 
-@pytest.mark.parametrize("executor", ["inline", "ray"])
-def test_code_that_raises_in_one_trial_fails_that_trial_only(write, tmp_path, executor):
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.slow)])
+def test_code_that_raises_in_one_trial_fails_that_trial_only(write, tmp_path, executor, request):
     names = {"model": f"{write(FAILING)}:build", "data": f"{write(DATA)}:batches"}
     trials = [Trial(**{**SMALL, **names, "optimizer": "adam", "lr": 0.01, "width": width}) for width in (8, 16, 24)]
     about = {"name": "mine", "title": "Mine", "question": "Does it fail alone?"}
     store = RunStore(tmp_path / "runs")
     experiment = Experiment(**about, presets={"laptop": Preset(trials=tuple(trials))})
-    run_sweep(experiment, "laptop", store, Console(quiet=True), executor, 1, How("always", 3))
+    address = request.getfixturevalue("ray_here") if executor == "ray" else None
+    run_sweep(experiment, "laptop", store, Console(quiet=True), executor, 1, How("always", 3), address=address)
     rows = store.runs().set_index("width")
     assert dict(rows["status"]) == {8: "ok", 16: "error", 24: "ok"}
     assert "ArithmeticError: the third" in rows["error"][16]

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from forked import Forked
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -51,7 +52,7 @@ def sweep(experiment, tiny, store):
     """Calls a sweep of four trials, and counts those that were trained; a `disaster` strikes while the third trains."""
     spec, real = experiment(*(tiny(seed=seed) for seed in range(4))), job_module.Run
 
-    def call(disaster=None, executor="inline", console=None):
+    def call(disaster=None, executor="inline", console=None, **options):
         trained = []
 
         def begin(trial, *arguments):
@@ -64,7 +65,7 @@ def sweep(experiment, tiny, store):
             if executor == "inline":
                 patch.setattr(job_module, "Run", begin)
             try:
-                run_sweep(spec, "smoke", store, console or Console(file=io.StringIO()), executor)
+                run_sweep(spec, "smoke", store, console or Console(file=io.StringIO()), executor, **options)
             except UserError as error:
                 return len(trained), str(error)
         return len(trained), None
@@ -171,7 +172,7 @@ def test_results_that_were_moved_away_and_are_put_back_are_gone_on_with(sweep, s
 
 
 @pytest.mark.slow
-def test_under_ray_a_store_that_cannot_be_written_to_stops_the_sweep_too(sweep, store):
+def test_under_ray_a_store_that_cannot_be_written_to_stops_the_sweep_too(sweep, store, ray_here):
     curves, saved = store.root / "curves", store.root / "saved"
 
     def obstruct():
@@ -182,7 +183,7 @@ def test_under_ray_a_store_that_cannot_be_written_to_stops_the_sweep_too(sweep, 
 
     thread = threading.Thread(target=obstruct)
     thread.start()
-    _, message = sweep(executor="ray")
+    _, message = sweep(executor="ray", workers=1, address=ray_here)
     thread.join()
     kept = len(store.runs())
     if message is None:
@@ -304,16 +305,11 @@ SCIONLAB = [sys.executable, "-m", "scionlab"]
 
 def test_two_sweeps_of_one_experiment_at_once_leave_every_row_once(spec_file, tmp_path, clean_environment):
     path = spec_file([0.01, 0.02], seeds=1)
-    command = [*SCIONLAB, "run", str(path), "--preset", "smoke", "--executor", "inline", "--stack", "1"]
-    both = [
-        subprocess.Popen(
-            command, cwd=tmp_path, env=clean_environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for _ in range(2)
-    ]
-    for process in both:
-        printed, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, printed
+    asked = ["run", path, "--preset", "smoke", "--executor", "inline", "--stack", "1"]
+    outputs = [tmp_path / "one.txt", tmp_path / "other.txt"]
+    both = [Forked(asked, clean_environment, tmp_path, output) for output in outputs]
+    for process, output in zip(both, outputs, strict=True):
+        assert process.wait(timeout=120) == 0, output.read_text()
     store = RunStore(tmp_path / "results" / "runs")
     runs = store.runs()
     assert (len(runs), set(runs["status"])) == (4, {"ok"})

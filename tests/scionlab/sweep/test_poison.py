@@ -67,57 +67,57 @@ def test_a_gpu_that_does_not_answer_is_lost_whatever_the_error_was(monkeypatch):
     assert poison(KeyError("x")) is None
 
 
-# As a GPU does it: from the first such error on, every call of the process fails.
+# As a GPU does it: from the first such error on, every call of the process fails. A trial causes it as often as TIMES
+# says for its width, in so many processes.
 LOST = MODEL.replace(
     "    def forward(self, tokens):\n",
     """    def forward(self, tokens):
         self.calls = getattr(self, "calls", 0) + 1
-        mark = Path("lost.txt")
-        culprit = self.embed.weight.shape[1] == 16 and self.calls > 3 and len(mark.read_text()) < TIMES
-        if culprit:
-            mark.write_text(mark.read_text() + "x")
+        width = self.embed.weight.shape[1]
+        if self.calls > 3 and len(list(Path(FOLDER).glob(f"{width}-*"))) < TIMES.get(width, 0):
+            Path(FOLDER, f"{width}-{os.getpid()}").touch()
             LOST.append(1)
         if LOST:
             raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 """,
-).replace("from torch import nn", "from pathlib import Path\n\nimport torch\nfrom torch import nn\n\nLOST = []", 1)
+).replace(
+    "from torch import nn", "import os\nfrom pathlib import Path\n\nimport torch\nfrom torch import nn\n\nLOST = []", 1
+)
 
 
-def sweep(tmp_path, monkeypatch, times, executor, stack=1):
-    monkeypatch.chdir(tmp_path)
+def sweep(tmp_path, monkeypatch, times, executor, **options):
+    monkeypatch.chdir(tmp_path)  # where workers, too, find the module
     monkeypatch.syspath_prepend(tmp_path)
-    name = f"lost_{times}_{executor}"
-    (tmp_path / f"{name}.py").write_text(LOST.replace("TIMES", str(times)))
-    (tmp_path / "lost.txt").write_text("")
+    name = f"lost_{executor}"
+    (tmp_path / f"{name}.py").write_text(f"FOLDER, TIMES = {str(tmp_path)!r}, {times}\n{LOST}")
     fields = {**SMALL, "model": f"{name}:build", "data": "sotu", "optimizer": "adam", "lr": 0.01}
     trials = tuple(Trial(**{**fields, "width": width}) for width in (24, 16, 12, 8))
     about = {"name": "mine", "title": "Mine", "question": "Does it go on?"}
     store = RunStore(tmp_path / "runs")
     experiment = Experiment(**about, presets={"laptop": Preset(trials=trials)})
     try:
-        run_sweep(experiment, "laptop", store, Console(quiet=True), executor, 1, How("never", stack))
+        run_sweep(experiment, "laptop", store, Console(quiet=True), executor, 1, How("never", 1), **options)
     finally:
         rows = store.runs().set_index("width")
     return rows
 
 
 @pytest.mark.slow
-def test_another_worker_takes_the_task_and_the_rest_of_the_queue(tmp_path, monkeypatch):
-    rows = sweep(tmp_path, monkeypatch, 1, "ray")
-    assert dict(rows["status"]) == {8: "ok", 12: "ok", 16: "ok", 24: "ok"}
+def test_another_worker_takes_the_task_until_it_is_given_up_and_the_rest_of_the_queue(tmp_path, monkeypatch, ray_here):
+    from scionlab.sweep import ray_tune
 
-
-@pytest.mark.slow
-def test_a_trial_that_loses_every_workers_gpu_is_given_up_and_the_others_are_trained(tmp_path, monkeypatch):
-    rows = sweep(tmp_path, monkeypatch, 9, "ray")
-    assert dict(rows["status"]) == {8: "ok", 12: "ok", 16: "error", 24: "ok"}
-    assert "the GPU was lost to this trial in 3 worker processes" in rows["error"][16]
-    assert "device-side assert triggered" in rows["error"][16]
+    monkeypatch.setattr(ray_tune, "MAX_TRIES", 2)  # each is a new process
+    rows = sweep(tmp_path, monkeypatch, {16: 1, 12: 9}, "ray", address=ray_here)
+    assert dict(rows["status"]) == {8: "ok", 12: "error", 16: "ok", 24: "ok"}
+    assert "the GPU was lost to this trial in 2 worker processes" in rows["error"][12]
+    assert "device-side assert triggered" in rows["error"][12]
+    assert len(list(tmp_path.glob("16-*"))) == 1
+    assert len(list(tmp_path.glob("12-*"))) == 2
 
 
 def test_in_one_process_the_sweep_ends_with_a_sentence_and_the_trials_row(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"device: this process has lost its GPU to trial .* run the same command"):
-        sweep(tmp_path, monkeypatch, 9, "inline")
+        sweep(tmp_path, monkeypatch, {16: 9}, "inline")
     rows = RunStore(tmp_path / "runs").runs().set_index("width")
     assert rows["status"][16] == "error"
     assert set(rows["status"]) <= {"ok", "error"}

@@ -199,12 +199,14 @@ def test_a_sweep_with_stems_has_the_rows_of_one_without(swept, budgets, tiny):
 
 
 @pytest.mark.slow
-def test_a_sweep_with_stems_under_ray_has_the_rows_of_one_without(swept, budgets):
-    trials = [one for seed in range(4) for one in budgets(seed=seed)]
+def test_a_sweep_under_ray_of_stems_and_trials_alone_has_the_rows_of_one_without_either(swept, budgets, tiny, ray_here):
+    trials = [one for seed in range(2) for one in budgets(seed=seed)]
+    trials += [tiny(optimizer=name, seed=seed) for name in ("adam", "muon", "scion") for seed in (0, 1)]
+    trials.append(tiny(optimizer="adam", lr=1000.0))
     alone, _ = swept(trials, "alone", "never")
-    stems, done = swept(trials, "stems", "auto", "ray", workers=2)
-    assert [task.stem for task in done.tasks] == [True] * 4
-    assert len(done.reports) == 12
+    stems, done = swept(trials, "stems", "auto", "ray", workers=2, address=ray_here)
+    assert sorted(task.stem for task in done.tasks) == [False] * 7 + [True] * 2
+    assert len(done.reports) == len(trials)
     same_rows(alone, stems)
 
 

@@ -1,10 +1,8 @@
 import io
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 from rich.console import Console
-from stores import numbers
 
 from scionlab.errors import UserError
 from scionlab.runs.store import RunStore
@@ -98,19 +96,6 @@ def test_ctrl_c_keeps_what_was_finished(experiment, tiny, store, console, monkey
     assert store.sweeps()["status"].item() == "interrupted"
     monkeypatch.setattr(job_module, "Run", real)
     assert len(run_sweep(spec, "smoke", store, console, "inline").reports) == 2
-
-
-@pytest.mark.slow
-def test_ray_and_inline_give_the_same_numbers(experiment, tiny, tmp_path, console):
-    trials = [tiny(optimizer=name, seed=seed) for name in ("adam", "muon", "scion") for seed in (0, 1)]
-    trials.append(tiny(optimizer="adam", lr=1000.0))
-    spec = experiment(*trials)
-    stores = {name: RunStore(tmp_path / name) for name in ("ray", "inline")}
-    for name, store in stores.items():
-        result = run_sweep(spec, "smoke", store, console, name, workers=2)
-        assert len(result.reports) == len(trials)
-    pd.testing.assert_frame_equal(numbers(stores["ray"]), numbers(stores["inline"]), check_exact=True)
-    pd.testing.assert_frame_equal(stores["ray"].curves(), stores["inline"].curves(), check_exact=True)
 
 
 def test_nothing_is_written_when_the_grid_is_wrong(experiment, tiny, store, console):

@@ -200,7 +200,9 @@ def test_workers_on_gpus_share_the_cores_of_their_nodes(workers, gpus, cores, th
 
 
 @pytest.mark.slow
-def test_a_trial_that_kills_its_worker_is_an_error_and_the_others_are_trained(cells, store, tmp_path):
+def test_a_trial_that_kills_its_worker_is_an_error_the_others_are_trained_and_warnings_are_read(
+    cells, store, tmp_path, capsys, ray_here
+):
     driver, tries = os.getpid(), tmp_path / "tries.txt"
 
     class Deadly(Task):
@@ -213,17 +215,21 @@ def test_a_trial_that_kills_its_worker_is_an_error_and_the_others_are_trained(ce
 
     reports: list[Report] = []
     store.check_writable()
-    run([Task(cells[:1]), Deadly(cells[1:3]), Task(cells[3:])], store, 1, reports.append)
+    store.checkpoints.save(cells[0].trial_id, b"no checkpoint at all")
+    run([Task(cells[:1]), Deadly(cells[1:3]), Task(cells[3:])], store, 1, reports.append, address=ray_here)
     assert tries.read_text() == "tried\n"
     assert {report.trial_id: report.error for report in reports} == {
         cells[0].trial_id: None, cells[1].trial_id: DIED, cells[2].trial_id: DIED, cells[3].trial_id: None
     }  # fmt: skip
     assert len(reports) == 4
     assert store.finished() == {cells[0].trial_id, cells[3].trial_id}
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert f"{cells[0].trial_id}.pt' cannot be gone on from, and the trial begins again: " in line
+    assert store.checkpoints.trial_ids() == set()
 
 
 @pytest.mark.slow
-def test_workers_that_cannot_start_end_the_sweep(cells, store):
+def test_workers_that_cannot_start_end_the_sweep(cells, store, ray_here):
     driver = os.getpid()
 
     class Deadly(Task):
@@ -232,7 +238,7 @@ def test_workers_that_cannot_start_end_the_sweep(cells, store):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(RuntimeError, match="die before they take a trial"):
-        run([Deadly(cells)], store, 1, lambda report: None)
+        run([Deadly(cells)], store, 1, lambda report: None, address=ray_here)
     assert store.runs().empty
 
 
@@ -260,16 +266,4 @@ def test_a_trial_that_was_stopped_goes_on_and_its_checkpoint_goes_with_its_row(c
     assert store.runs().empty
     (report,) = run_task(task, store)
     assert report.status == "ok"
-    assert store.checkpoints.trial_ids() == set()
-
-
-@pytest.mark.slow
-def test_what_a_worker_warns_of_is_read_by_the_user(cells, store, capsys):
-    store.check_writable()
-    store.checkpoints.save(cells[0].trial_id, b"no checkpoint at all")
-    reports: list[Report] = []
-    run([Task(cells[:1])], store, 1, reports.append)
-    assert [report.status for report in reports] == ["ok"]
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
-    assert f"{cells[0].trial_id}.pt' cannot be gone on from, and the trial begins again: " in line
     assert store.checkpoints.trial_ids() == set()

@@ -215,12 +215,13 @@ def test_a_module_that_is_not_there_is_named():
         trial("nowhere_at_all:Mine")
 
 
-def test_own_model_data_and_optimizer_go_together_under_ray(write, tmp_path):
+@pytest.mark.slow
+def test_own_model_data_and_optimizer_go_together_under_ray(write, tmp_path, ray_here):
     names = {"model": f"{write(MODEL)}:build", "data": f"{write(DATA)}:batches", "optimizer": f"{write(OWN)}:Mine"}
     trials = tuple(Trial(**{**SMALL, **names, "lr": 0.01, "seed": seed}) for seed in (0, 1))
     experiment = Experiment(name="mine", title="T", question="Q?", presets={"smoke": Preset(trials=trials)})
     store = RunStore(tmp_path / "runs")
-    done = run_sweep(experiment, "smoke", store, Console(quiet=True), "ray", 1, How("never", 1))
+    done = run_sweep(experiment, "smoke", store, Console(quiet=True), "ray", 1, How("never", 1), address=ray_here)
     assert not done.errors()
     assert list(store.runs()["optimizer_sha256"].notna()) == [True, True]
 

@@ -1,10 +1,9 @@
 """A store in an S3 bucket keeps the contract of one on a disk; what S3 refuses is said in a sentence."""
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pandas as pd
 import pytest
 import s3
@@ -223,8 +222,7 @@ def test_commands_read_a_bucket_and_write_here(endpoint, tmp_path, clean_environ
     environment = clean_environment | s3.CREDENTIALS
 
     def scionlab(*arguments):
-        command = [sys.executable, "-m", "scionlab", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+        return forked.run(arguments, environment, tmp_path)
 
     fitted = scionlab("fit", "--results", where, "--to", "here")
     assert fitted.returncode == 0, fitted.stderr
