@@ -6,6 +6,7 @@ that shape in a process use it, whatever their method; other processes find its 
 numbers are the same. Where there is no compiler, or the model cannot be compiled, eager mode takes over and says so.
 """
 
+import importlib
 import os
 import shutil
 import sys
@@ -35,6 +36,14 @@ MAX_GRAPHS = 256
 CXX = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 # Graphs of this process, or why there is none.
 _GRAPHS: dict[Hashable, Graph | str] = {}
+
+
+def load_compiler() -> None:
+    """PyTorch's, before a clock runs: a second or two, once a process.
+
+    Its own optimizers would load it when they are made, `torch.func` with the first gradient.
+    """
+    importlib.import_module("torch._dynamo")
 
 
 def loss_and_gradients(passes: Passes) -> Graph:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from scionlab.errors import UserError
-from scionlab.optim import geometry, recipe
+from scionlab.optim import LmoRecipe, geometry, recipe
 from scionlab.optim.method import Method
 from scionlab.optim.recipes.conditional import network_norm
 from scionlab.optim.schedule import schedule_of
@@ -26,6 +26,7 @@ from scionlab.problems.data import Batches, Source
 from scionlab.spec import PlannedStage, Trial
 from scionlab.training.clipping import Clipping
 from scionlab.training.feed import Feed
+from scionlab.training.graphs import load_compiler
 from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.measure.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, probe_steps
 from scionlab.training.measure.watch import WATCH_EXAMPLES, Watch, watch_steps
@@ -97,6 +98,8 @@ class Run:
         # A point of the schedule is a number of first-stage steps: without later stages, exactly the step.
         self.unit = self.plan[0].step_tokens
         self.shape = schedule_of(trial, trial.exact_tokens / self.unit)
+        if compiled or not isinstance(recipe(trial), LmoRecipe):  # Scion needs none of it
+            load_compiler()
         with self.clock.running(self.trial):
             self.model, self.claims = build(trial, corpus.shape)
             self.model.to(self.device)

@@ -27,6 +27,7 @@ from scionlab.problems.models import OVER_BATCHES
 from scionlab.spec import Trial
 from scionlab.spec.identity import fields_hash
 from scionlab.training.feed import Feed
+from scionlab.training.graphs import load_compiler
 from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.oracle import StackedOracle
 from scionlab.training.passes import Clock, Passes, known, threads
@@ -117,6 +118,7 @@ class Stack:
         self.pending: list[Tensor] = []
         self.norms: list[Tensor] = []  # of the gradients, (N,) a step since the last row, where they are clipped
         self.clipped = torch.zeros(len(trials), dtype=torch.int64)
+        load_compiler()
         with self._at_work():
             self._build(compiled)
         self.call_flops = flops_per_call(self.first, self.first.plan[0], corpus.shape)

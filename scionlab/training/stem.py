@@ -24,6 +24,7 @@ from scionlab.roles.roles import Claim
 from scionlab.spec import Trial
 from scionlab.spec.identity import fields_hash
 from scionlab.training.clipping import Clipping
+from scionlab.training.graphs import load_compiler
 from scionlab.training.log import Log, OnRow, Outcome, Row
 from scionlab.training.prepare import identity
 from scionlab.training.run import Run
@@ -120,6 +121,7 @@ class Stem:
         self.listeners = list(on_rows or [None] * len(trials))
         self.ids = [identity(trial, corpus) for trial in trials]
         self.parting = part(trials)
+        load_compiler()  # as copies of an optimizer's state do
         self.trunk = Run(trials[self.parting.trunk], corpus, compiled, micro_batch=micro_batch)
         self.trunk.log = _Silent(self)
         self.followers = {

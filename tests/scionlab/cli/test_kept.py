@@ -153,7 +153,7 @@ def test_a_driver_that_is_killed_loses_what_came_after_the_checkpoint(world, uni
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_a_failed_trial_that_goes_on_in_the_next_call(world, uninterrupted):
     process = world.start("--executor", "ray", "--checkpoint-minutes", "0.005")
-    world.wait_for(lambda: world.kept_step() is not None, process)
+    world.wait_for(lambda: world.kept_step() is not None and world.worker() is not None, process)
     os.kill(world.worker(), signal.SIGKILL)
     process.wait(timeout=60)
     assert process.returncode == 1, world.output

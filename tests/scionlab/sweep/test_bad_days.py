@@ -1,6 +1,6 @@
 """Bad days: what goes wrong around a sweep ends with a clear sentence, and nothing that was finished is lost.
 
-Drivers that are killed or asked to stop are in test_cli.py, workers that die in test_tasks.py, nodes that die in the
+Drivers that are killed or asked to stop are in test_stop.py, workers that die in test_tasks.py, nodes that die in the
 tests of clusters, compactions that are killed in test_compaction.py. benchmarks/bad_days.py tries the same with real
 disks, from the shell.
 """

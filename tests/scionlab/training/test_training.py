@@ -1,9 +1,13 @@
 """Training runs: reproducible to the bit, honest about divergence, exact about tokens, bounded in memory."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+import trainings
 from trainings import CORPUS, numbers, run, trial
 
 from scionlab import training
@@ -251,3 +255,21 @@ def test_batches_prepared_ahead_change_nothing(monkeypatch, lr):
     monkeypatch.setattr(training.feed, "AHEAD", {"cpu": 4})
     assert numbers(training.train(asked, CORPUS)) == expected
     assert expected[0]["status"] == ("ok" if lr < 1 else "diverged")
+
+
+def test_only_methods_of_scion_are_trained_without_pytorchs_compiler_which_others_load_before_the_clock():
+    code = """
+import sys
+from scionlab.optim import OPTIMIZERS, LmoRecipe
+from scionlab.training.passes import Clock
+from trainings import run
+for optimizer in sorted(OPTIMIZERS, key=lambda name: not issubclass(OPTIMIZERS[name], LmoRecipe)):
+    real, loaded = Clock.running, []
+    Clock.running = lambda *given: (loaded.append("torch._dynamo" in sys.modules), real(*given))[1]
+    run(optimizer, steps=2)
+    Clock.running = real
+    scion = issubclass(OPTIMIZERS[optimizer], LmoRecipe)
+    assert set(loaded) == {not scion}, (optimizer, loaded)
+    assert ("torch._dynamo" in sys.modules) is not scion, optimizer
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(trainings.__file__).parent, check=True)
