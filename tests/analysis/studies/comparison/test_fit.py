@@ -672,21 +672,24 @@ def test_what_is_written_has_a_row_for_each_of_its_things():
     ]  # fmt: skip
 
 
-def test_runs_of_few_steps_do_not_make_those_of_many_noisy():
-    # Three arms at three places, noisier where there are fewer steps; of the losses of arms and of seeds.
-    noise = {8: 0.3, 16: 0.03, 64: 0.01}
+def few_and_many_steps(noise, draw):
+    """Three equal arms at places that are noisier where there are fewer steps, in the levels of seeds and the rests."""
     parts = [
-        arm_runs({arm: {place: 2.0}}, noise=sd, offset=sd, seeds=3, seed=97 * i + place)
+        arm_runs({arm: {place: 2.0}}, noise=sd, offset=sd, seeds=3, seed=1000 * draw + 97 * i + place)
         for i, arm in enumerate(("adam", "muon", "scion"))
         for place, sd in noise.items()
     ]
     runs = pd.concat(parts, ignore_index=True)
     runs["trial_id"] = [f"t{i}" for i in range(len(runs))]
     claims = [{"kind": "better", "of": "adam", "than": "scion", "at": place} for place in noise]
-    found = fit_comparison(told(runs, claims=claims, across="batch_size"))
-    widths = [claim.estimate.high - claim.estimate.low for claim in found.claims]
+    return [claim.estimate for claim in fit_comparison(told(runs, claims=claims, across="batch_size")).claims]
+
+
+def test_runs_of_few_steps_do_not_make_those_of_many_noisy():
+    found = [few_and_many_steps({8: 0.3, 16: 0.03, 64: 0.01}, draw) for draw in range(6)]
+    widths = np.median([[estimate.high - estimate.low for estimate in claims] for claims in found], axis=0)
     # Thirty times the noise is 30 times the width where much is known; 2 degrees of freedom a level are little, and
-    # draw the places towards each other. With one size for all places the widths are 1.2, 1.2 and 1.1 nats.
+    # draw the places towards each other. With one size for all places the widths are all about 1.2 nats.
     assert widths[2] < widths[1] < widths[0] / 4
-    for claim in found.claims:
-        assert claim.estimate.low < 0 < claim.estimate.high
+    # The arms are equal. Of 18 intervals at 98.3% three or more miss with a chance of 0.3%.
+    assert sum(not estimate.low < 0 < estimate.high for claims in found for estimate in claims) <= 2
