@@ -15,6 +15,8 @@ MOST = 5000  # rows of the table; a page of more is slow to open
 LISTED = 24  # different values of a column to choose from in a list; of more, one searches
 ALWAYS = ("optimizer", "lr", "seed", "status", "val_loss", "wall_time_s")
 SETTINGS = ("optimizer", "model", "width", "depth", "batch_size", "seq_len", "tokens", "lr", "momentum", "seed")
+# What the rows of an import may say beyond.
+OF_IMPORTS = ("run", "n_params", "flops", "checkpoint_step", *keys.OF_IMPORTS, "schedule", "data")
 RESULTS = ("status", "error", "val_loss", "val_accuracy", "wall_time_s")
 HEADINGS = {
     "batch_size": "batch", "seq_len": "length", "lr": "learning rate", "val_loss": "validation loss",
@@ -109,7 +111,7 @@ def _values(runs: pd.DataFrame) -> Iterator[tuple[str, "pd.Series[Any]"]]:
 def _other_settings(runs: pd.DataFrame) -> list[str]:
     """Other fields of the trials in which they differ, and options that differ within an optimizer."""
     if "spec" not in runs:
-        return []
+        return list(OF_IMPORTS)
     specs = pd.DataFrame(keys.specs(runs)).drop(columns=["optimizer", "options", *SETTINGS], errors="ignore")
     fields = specs.astype(str).nunique()
     options = pd.DataFrame([spec["options"] for spec in keys.specs(runs)]).astype(str)

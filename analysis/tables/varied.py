@@ -32,13 +32,30 @@ def grouped(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(optimizer=named.where(runs["group"].notna(), runs["optimizer"]))
 
 
+def only_sizes(runs: pd.DataFrame) -> bool:
+    """Whether runs are points of a law of their sizes and no more: there is nothing to compare at a size and budget.
+
+    So it is without learning rates, and in an import where each of several sizes has one setting at every budget, as in
+    a table of optima, whatever its seeds. `runs` has the columns of the imports table.
+    """
+    if runs["lr"].isna().all():
+        return True
+    few = runs["n_params"].nunique() < 2 or same_budget(runs["tokens"]).nunique() < 2
+    if few or runs["n_params"].isna().any():
+        return False
+    setting = ["lr", "batch_size", "seq_len", "momentum"]
+    budget = runs["tokens"].groupby(runs["n_params"]).transform(same_budget)
+    cells = runs.assign(budget=budget).groupby(["optimizer", "n_params", "budget"])[setting]
+    return int(cells.nunique(dropna=False).max().max()) == 1
+
+
 def study_of(runs: pd.DataFrame) -> Choice:
     """lr-transfer where networks of several sizes were trained with one batch size and one budget; scaling-law where
-    nothing is known but sizes, tokens and losses; else batch-scaling.
+    there are sizes, tokens and losses and nothing to compare beside them (`only_sizes`); else batch-scaling.
 
     `runs` has the columns of the imports table.
     """
-    if runs["lr"].isna().all():
+    if only_sizes(runs):
         return Choice("scaling-law", "the law of number of parameters and tokens")
     table = runs.assign(budget=same_budget(runs["tokens"]), batch=same_number(runs["batch_size"] * runs["seq_len"]))
     one_setting = table.groupby("optimizer")[["budget", "batch"]].nunique().max().max() <= 1

@@ -31,6 +31,7 @@ LAWS = {
     "three-term": "L(N, K, B) = E + A·N^−a + C·K^−c + D·B^−d",
 }
 VARYING = ("tokens", "batch_size", "seq_len", "lr", "momentum", "probe", "stages")
+BUDGETS = 24  # of an optimizer from which on what was run is a row for all of them
 MISFIT = 1.5  # residuals of the surface, in units of the noise, from which on the findings mention them
 NOISE = {
     "seeds": "the spread over seeds, pooled over all cells",
@@ -51,21 +52,29 @@ def context(tables: SweepTables, fit: BatchScaling) -> dict[str, Any]:
 
 
 def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    """What was run: one row per optimizer and budget."""
+    """What was run: one row per optimizer and budget, or per optimizer where budgets are many."""
     budget = "tokens_budget" if "tokens_budget" in runs else "tokens"
+    many = runs.groupby("optimizer")[budget].nunique().max() > BUDGETS
     return [
         {
             "optimizer": str(rows["optimizer"].iloc[0]),
-            "tokens": thousands(rows[budget].iloc[0]),
+            "tokens": _counted(rows[budget]),
             "batch sizes": _span(rows["batch_size"]),
             "lengths": _span(rows["seq_len"]),
-            "learning rates": powers(rows["lr"]),
+            "learning rates": powers(rows["lr"]) if rows["lr"].notna().any() else "–",
             "momenta": _span(rows["momentum"]),
             "seeds": str(rows["seed"].nunique()),
             **counts(rows),
         }
-        for _, rows in runs.groupby(["optimizer", budget], sort=True)
+        for _, rows in runs.groupby(["optimizer"] if many else ["optimizer", budget], sort=True)
     ]
+
+
+def _counted(values: "pd.Series[float]") -> str:
+    """A number of tokens, or the first and the last of several."""
+    found = sorted(values.dropna().unique())
+    several = f"{thousands(found[0])} … {thousands(found[-1])} ({len(found)})" if len(found) > 1 else ""
+    return several or thousands(found[0] if found else float("nan"))
 
 
 def _span(values: "pd.Series[float]") -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.fits.cells import Budget
 from analysis.fits.intervals import TAIL, Estimate
 from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.fits.seeds import more_seeds
@@ -58,7 +59,7 @@ class Contest:
 def contest(observed: Table, drawn: Table | None, held_out: int, rules: Sequence[Rule]) -> Contest | None:
     """Score `rules` and the free power law at budget `held_out`; None with fewer than two budgets."""
     others = [i for i in range(len(observed.budgets)) if i != held_out]
-    if not others:
+    if not others or _one_setting(observed.budgets[held_out]):  # where one was tried, every rule's regret would be 0
         return None
     # A best batch at its grid's edge is no optimum to start from, if there is any other.
     others = [i for i in others if observed.inside(i)] or others
@@ -92,6 +93,10 @@ def contest(observed: Table, drawn: Table | None, held_out: int, rules: Sequence
         outcome=outcome,
         lacks=_lacks(outcome, ordered[0], observed, held_out),
     )
+
+
+def _one_setting(budget: Budget) -> bool:
+    return len(budget.cells) == 1 and int(budget.cells[0].curve.finite.sum()) == 1
 
 
 @dataclass(frozen=True)

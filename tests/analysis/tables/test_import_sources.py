@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from analysis.fits.cells import table_of_cells
 from analysis.pipeline import fit_results
+from analysis.studies.batch_scaling.fit import _laws
+from analysis.studies.batch_scaling.laws import profiled
 from analysis.tables.foreign.expression import parse
 from analysis.tables.foreign.names import known_by
+from analysis.tables.sweep import load_sweep
 from scionlab.cli import app
 from scionlab.errors import UserError
 from scionlab.runs.schema import IMPORTS
@@ -179,8 +184,6 @@ def test_methods_of_a_group_keep_their_names():
     taken(lines)
     from pathlib import Path
 
-    from analysis.tables.sweep import load_sweep
-
     tables = load_sweep(Path("results"), "runs")
     assert list(tables.runs["optimizer"]) == ["x: adam", "x: muon", "muon"]
 
@@ -209,20 +212,52 @@ def test_a_law_of_sizes_is_of_one_data_set():
 # Budgets are not moved
 
 
-def test_a_law_takes_tokens_as_they_are():
+EXACT = {"E": 1.82, "A": 482, "a": 0.348, "B": 2085, "b": 0.366}
+
+
+def points(count):
+    """Exact points of a law, scattered, so that many budgets of other sizes lie within 3% of each other."""
     rng = np.random.default_rng(0)
-    n, d = 10 ** rng.uniform(7, 9, 60), 10 ** rng.uniform(9, 10, 60)
+    n, d = 10 ** rng.uniform(7, 9, count), 10 ** rng.uniform(9, 10, count)
+    return zip(n.tolist(), d.tolist(), (1.82 + 482 / n**0.348 + 2085 / d**0.366).tolist(), strict=True)
+
+
+def test_a_law_takes_tokens_as_they_are():
     lines = ["n_params,tokens,val_loss,batch_size,seq_len,lr"]
     lines += [
-        f"{a!r},{b!r},{1.82 + 482 / a**0.348 + 2085 / b**0.366!r},64,1024,0.001"
-        for a, b in zip(n.tolist(), d.tolist(), strict=True)
+        f"{n},{d},{loss + 0.05 * k**2},64,1024,{2.0 ** (k - 10)}" for n, d, loss in points(40) for k in (-1, 0, 1)
     ]
-    taken(lines)
-    laws = fit_results("results", "runs", "imported").document["laws"]
-    law = next(law for law in laws if law["form"]["name"] == "chinchilla")
-    found = {name: value["value"] for name, value in law["parameters"].items()}
-    expected = {"E": 1.82, "A": 482, "a": 0.348, "B": 2085, "b": 0.366}
-    assert found == {name: pytest.approx(value, rel=2e-3) for name, value in expected.items()}
+    rows = taken(lines).assign(optimizer="adam")
+    law = _laws(table_of_cells(rows), 0)[0].law
+    assert law.form.name == "chinchilla"
+    found = {name: estimate.value for name, estimate in law.parameters.items()}
+    assert found == {name: pytest.approx(value, rel=2e-3) for name, value in EXACT.items()}
+
+
+def test_budgets_of_one_size_that_whole_steps_round_are_one_and_keep_their_tokens():
+    rows = pd.DataFrame(
+        {"n_params": n, "tokens": t, "batch_size": b, "seq_len": 64, "lr": 2.0**k, "seed": 0, "optimizer": "adam",
+         "status": "ok", "val_loss": 3 + 0.1 * (b > 8) + 0.05 * k**2, "momentum": 0.1}
+        for n, shift in ((1e6, 1.0), (2e6, 1.01)) for t, b in ((1e8 * shift, 8), (1.02e8 * shift, 16))
+        for k in (-1, 0, 1)
+    )  # fmt: skip
+    cells, _ = profiled(rows)
+    assert list(cells.groupby("n_params")["budget"].nunique()) == [1, 1]
+    assert sorted(cells["tokens"]) == [1e8, 1.01e8, 1.02e8, 1.01 * 1.02e8]
+
+
+def test_a_table_of_optima_is_points_of_a_law_and_no_rule_has_a_regret_there():
+    lines = ["n_params,tokens,val_loss,batch_size,seq_len,lr"]
+    lines += [f"{n},{d},{loss},{64 + i},1024,{0.01 / (i + 1)}" for i, (n, d, loss) in enumerate(points(12))]
+    done = invoke(lines)
+    assert "study: scaling-law, about the law of number of parameters and tokens" in done.stdout
+    (law,) = fit_results("results", "runs", "imported").fit.laws
+    found = {name: estimate.value for name, estimate in law.law.parameters.items()}
+    assert found == {name: pytest.approx(value, rel=2e-3) for name, value in EXACT.items()}
+    one_size = ["tokens,val_loss,batch_size,seq_len,lr", *(f"{2**i}e9,{4 - i / 5},{2**i},1024,0.01" for i in range(4))]
+    taken(one_size)
+    (scaling,) = fit_results("results", "runs", "imported").document["optimizers"]
+    assert scaling["forward"] is None
 
 
 # Repeats
@@ -397,7 +432,7 @@ def test_no_hint_after_an_import_is_to_train():
         str(CliRunner().invoke(app, ["fit", "--experiment", "runs", "--preset", "laptop"]).exception),
         CliRunner().invoke(app, ["report", "runs"]).stdout,
         CliRunner().invoke(app, ["status"]).stdout,
-        *(path.read_text(encoding="utf-8") for path in __import__("pathlib").Path("results/report").glob("runs.html")),
+        *(path.read_text(encoding="utf-8") for path in Path("results/report").glob("runs.html")),
     ]
     assert "it is an import: leave the preset out, or ask for imported" in messages[0]
     assert "imports: runs" in messages[2]

@@ -22,6 +22,7 @@ CAPTION = (
 POINT, LINE = "point", "line"
 LABELS = {"n_params": "parameters, N", "tokens": "training tokens, T", "batch_tokens": "tokens a step, B"}
 FORMS = {"chinchilla": "L(N, T)", "three-term": "L(N, K, B)"}
+NAMED = 12  # series in the legend: of more, some that lie evenly among them
 STEPS = 49  # points of a line
 
 
@@ -44,6 +45,7 @@ def _law(optimizer: str, law: ScalingLaw) -> pd.DataFrame:
     points = law.points()
     if "steps" in points:
         points["tokens"] = points["steps"] * points["batch_tokens"]
+    as_run = points[["n_params", "tokens"]].copy()
     for column in ("n_params", "tokens"):  # budgets are rounded to whole steps
         points[column] = points.groupby(levels(points[column].to_numpy()))[column].transform("median")
     form, along, by = FORMS[law.form.name], "tokens", "n_params"
@@ -51,6 +53,8 @@ def _law(optimizer: str, law: ScalingLaw) -> pd.DataFrame:
         along, by = "batch_tokens", "tokens"
     elif points["tokens"].nunique() == 1:
         along, by = "n_params", "tokens"
+    if along in as_run:  # what tells the series apart is one number each, and where a point lies is its own
+        points[along] = as_run[along]
     apart = points["n_params"].nunique() > 1 and along == "batch_tokens"
     sizes = sorted(points["n_params"].unique()) if apart else [None]
     parts = []
@@ -103,7 +107,9 @@ def _handles(data: pd.DataFrame) -> list[Line2D]:
     handles = []
     for by, rows in data.groupby("by", sort=False):
         family = sorted(rows["series"].unique())
-        for i, (series, shade) in enumerate(zip(family, style.shades(style.GREY, len(family)), strict=True)):
+        shades = style.shades(style.GREY, len(family))
+        for i in sorted({round(place) for place in np.linspace(0, len(family) - 1, min(NAMED, len(family)))}):
+            series, shade = family[i], shades[i]
             label = f"T = {style.power_of_two(series)}" if by == "tokens" else f"N = {series:,.0f}"
             handles.append(Line2D([], [], color=shade, marker=style.MARKERS[i % len(style.MARKERS)], label=label))
     return handles
