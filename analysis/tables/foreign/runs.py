@@ -123,8 +123,13 @@ class _Difference:
                 found[column] = self.table.columns[column]
         return found
 
+    @cached_property
+    def places(self) -> dict[int, int]:
+        """Where a row of a number stands."""
+        return {row: place for place, row in enumerate(self.table.rows)}
+
     def __call__(self, row: int, other: int) -> list[str]:
-        here, there = self.table.rows.index(row), self.table.rows.index(other)
+        here, there = self.places[row], self.places[other]
         found = [shown(column) for column, cells in self.cells.items() if cells[here] != cells[there]]
         more = len(found) - NAMED
         return [*found[:NAMED], *([f"… ({more} more)"] if more > 0 else [])]
