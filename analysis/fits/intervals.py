@@ -34,6 +34,12 @@ class Estimate:
             return Estimate(self.value * factor)
         return Estimate(self.value * factor, *sorted((self.low * factor, self.high * factor)))
 
+    def from_one(self) -> "Estimate":
+        """One minus it."""
+        opposite = self.times(-1.0)
+        ends = (None if end is None else 1 + end for end in (opposite.low, opposite.high))
+        return Estimate(1 + opposite.value, *ends)
+
     def text(self, form: str) -> str:
         """`value [low, high]`, as far as they are known."""
         return with_interval(self.value, self.low, self.high, form)

@@ -94,9 +94,8 @@ def _by_law(law: ScalingLaw, flops: float) -> Growth | None:
     if not _determined(law) or law.allocation is None:
         return None
     size, best = law.allocation, allocate(law, flops)
-    ends = (None if end is None else 1 - end for end in (size.high, size.low))
     intercept = float(np.log(best.n_params.value) - size.value * np.log(flops))
-    return Growth("3: law", size, Estimate(1 - size.value, *ends), intercept)
+    return Growth("3: law", size, size.from_one(), intercept)
 
 
 def _determined(law: ScalingLaw) -> bool:

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator
 
+from analysis.laws.points import OPERATIONS
 from analysis.tables.arrays import Floats
 
 SAME = 1.2  # operations within this factor of a budget's smallest are its: published ones are read off pictures
@@ -144,7 +145,7 @@ def envelope(points: pd.DataFrame) -> pd.DataFrame:
     best = np.argmin(np.where(measured, losses, np.inf), axis=0)
     rank = np.array([measured[: i + 1, j].sum() for j, i in enumerate(best)])  # of the best among those measured there
     kept = (measured.sum(axis=0) >= 3) & (rank > 1) & (rank < measured.sum(axis=0))
-    return pd.DataFrame({"flops": flops, "n_params": sizes[best], "tokens": flops / (6 * sizes[best])})[kept]
+    return pd.DataFrame({"flops": flops, "n_params": sizes[best], "tokens": flops / (OPERATIONS * sizes[best])})[kept]
 
 
 def _along(curve: "pd.Series[float]", flops: Floats) -> Floats:

@@ -27,11 +27,7 @@ class SourceLaw:
     def exponents(self) -> tuple[Estimate, Estimate] | None:
         """Those of N* and T* with operations; None without an allocation."""
         of_size = self.law.allocation
-        if of_size is None:
-            return None
-        ends = (of_size.low, of_size.high)
-        low, high = (None if end is None else 1 - end for end in reversed(ends))
-        return of_size, Estimate(1 - of_size.value, low, high)
+        return None if of_size is None else (of_size, of_size.from_one())
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ WORDS = 4  # of a draw: one block of Philox
 _BY_DRAW, _BY_IMAGE = 0, 1
 VIEWS = (1, 2, 6)
 
-
 # Random parts of images, and boxes of noise in them: shares of the area, and heights over widths.
 CROP_AREA, CROP_RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 ERASED_AREA, ERASED_RATIO = (0.02, 1 / 3), (0.3, 1 / 0.3)

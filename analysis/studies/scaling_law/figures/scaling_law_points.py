@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.drawing import style
 from analysis.laws.compute_optimal import allocate
+from analysis.laws.points import OPERATIONS
 from analysis.studies.scaling_law.result import ScalingLaws, SourceLaw, points
 from analysis.tables.sweep import SweepTables
 
@@ -25,7 +26,7 @@ def table(tables: SweepTables, fit: ScalingLaws) -> pd.DataFrame:
 
 
 def _source(each: SourceLaw) -> pd.DataFrame:
-    measured = points(each).assign(kind=POINT, flops=lambda rows: 6 * rows["n_params"] * rows["tokens"])
+    measured = points(each).assign(kind=POINT, flops=lambda rows: OPERATIONS * rows["n_params"] * rows["tokens"])
     note = f"N* ∝ C^{each.exponents[0].value:.2f}" if each.exponents and each.allocations else each.law.status
     parts = [measured]
     if each.allocations:
