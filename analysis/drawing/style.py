@@ -87,10 +87,11 @@ def panels(
     size: tuple[float, float] = PANEL,
     legend_share: float = 1.0,
     legend_height: float = 0.0,
+    share_y: bool = True,
 ) -> tuple[Figure, dict[str, Axes], Axes | None]:
-    """A panel per name on shared axes, and one more for the legend where the grid leaves a cell free.
+    """A panel per name, and one more for the legend where the grid leaves a cell free.
 
-    `size` is a panel's in inches. Where the legend has a column to itself, that is `legend_share` panels wide; where it
+    With `share_y` all are on one vertical scale. `size` is a panel's in inches. Where the legend has a column to itself, that is `legend_share` panels wide; where it
     lies below, the figure is `legend_height` inches higher.
     """
     columns = min(columns, len(names) + 1)
@@ -101,7 +102,7 @@ def panels(
     layout = ConstrainedLayoutEngine(h_pad=0.12)
     height = size[1] * rows + (legend_height if rows * columns == len(names) else 0.0)
     figure = Figure(figsize=(size[0] * sum(shares), height), layout=layout)
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=False, sharey=True, width_ratios=shares).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=False, sharey=share_y, width_ratios=shares).ravel()
     for axis in axes[len(names) :]:
         axis.set_axis_off()
     spare = axes[len(names)] if len(axes) > len(names) else None

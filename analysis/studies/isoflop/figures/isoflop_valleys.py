@@ -55,7 +55,7 @@ def caption(data: pd.DataFrame) -> str:
 def draw(data: pd.DataFrame) -> Figure:
     """A panel per source on shared colours."""
     names = list(dict.fromkeys(data["source"]))[:MOST]
-    figure, axes, _ = style.panels(names, legend_share=0.05)
+    figure, axes, _ = style.panels(names, legend_share=0.05, share_y=False)  # sources may differ in unit
     shown = data[data["source"].isin(names)]
     norm = LogNorm(shown["flops"].min(), max(shown["flops"].max(), 1.001 * shown["flops"].min()))
     colours = ScalarMappable(norm, COLOURS)
@@ -65,12 +65,12 @@ def draw(data: pd.DataFrame) -> Figure:
             for kind, look in LOOKS.items():
                 mine = rows[rows["kind"] == kind]
                 axis.plot(mine["n_params"], mine["loss"], **({"color": colour} | look))
+        measured = shown.loc[(shown["kind"] == POINT) & (shown["source"] == name), "loss"]
+        low, high = measured.min(), np.quantile(measured, 0.97)  # a few runs far above would leave nothing to see
+        axis.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         axis.set_xscale("log")
         axis.set_xlabel("parameters, N")
         axis.set_title(name, fontsize=9)
-    measured = shown.loc[shown["kind"] == POINT, "loss"]
-    low, high = measured.min(), np.quantile(measured, 0.97)  # a few runs far above would leave nothing to see
-    next(iter(axes.values())).set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     style.label_left(figure, axes, "validation loss")
     figure.colorbar(colours, ax=list(axes.values()), label="operations, C")
     return figure

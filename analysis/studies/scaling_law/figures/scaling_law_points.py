@@ -49,7 +49,7 @@ def caption(data: pd.DataFrame) -> str:
 def draw(data: pd.DataFrame) -> Figure:
     """A panel per source on shared colours."""
     names = list(dict.fromkeys(data["source"]))[:MOST]
-    figure, axes, _ = style.panels(names, legend_share=0.05)
+    figure, axes, _ = style.panels(names, legend_share=0.05, share_y=False)  # sources may differ in unit
     measured = data[(data["kind"] == POINT) & data["source"].isin(names)]
     norm = LogNorm(measured["n_params"].min(), max(measured["n_params"].max(), 1.001 * measured["n_params"].min()))
     for name, axis in axes.items():

@@ -27,7 +27,7 @@ def table(tables: SweepTables, fit: ScalingLaws) -> pd.DataFrame:
 def draw(data: pd.DataFrame) -> Figure:
     """A panel per source."""
     names = list(dict.fromkeys(data["source"]))[:MOST]
-    figure, axes, _ = style.panels(names, legend_share=0.05)
+    figure, axes, _ = style.panels(names, legend_share=0.05, share_y=False)  # sources may differ in unit
     for i, (name, axis) in enumerate(axes.items()):
         mine = data[data["source"] == name]
         axis.axhline(0, color=style.GREY, linewidth=0.8)
