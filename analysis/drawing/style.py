@@ -91,8 +91,8 @@ def panels(
 ) -> tuple[Figure, dict[str, Axes], Axes | None]:
     """A panel per name, and one more for the legend where the grid leaves a cell free.
 
-    With `share_y` all are on one vertical scale. `size` is a panel's in inches. Where the legend has a column to itself, that is `legend_share` panels wide; where it
-    lies below, the figure is `legend_height` inches higher.
+    `size` is a panel's in inches. With `share_y` all are on one vertical scale. Where the legend has a column to
+    itself, that is `legend_share` panels wide; where it lies below, the figure is `legend_height` inches higher.
     """
     columns = min(columns, len(names) + 1)
     rows = -(-len(names) // columns)
