@@ -34,6 +34,10 @@ class Estimate:
             return Estimate(self.value * factor)
         return Estimate(self.value * factor, *sorted((self.low * factor, self.high * factor)))
 
+    def columns(self, name: str) -> dict[str, float | None]:
+        """As columns of a table: `name`, and its ends as `name`_low and `name`_high."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
     def from_one(self) -> "Estimate":
         """One minus it."""
         opposite = self.times(-1.0)

@@ -138,11 +138,12 @@ class PowerSum:
         least = SMALLEST * self.loss.min()
         for exponents in product(STARTS, repeat=len(self.x)):
             powers = np.exp(-np.array(exponents)[:, None] * self._logs)
-            held = np.exp(self._log_floor) if self.floor is not None else 0.0
-            design = (powers if self.floor is not None else np.vstack([np.ones_like(self.loss), powers])) / self.loss
-            factors, _ = nnls(design.T, 1 - held / self.loss)
-            logs = np.log(np.maximum(factors, least))
-            yield np.concatenate([[self._log_floor] if self.floor is not None else [], logs, exponents])
+            if self.floor is None:
+                factors, _ = nnls((np.vstack([np.ones_like(self.loss), powers]) / self.loss).T, np.ones_like(self.loss))
+            else:
+                floor = np.exp(self._log_floor)
+                factors = np.append(floor, nnls((powers / self.loss).T, 1 - floor / self.loss)[0])
+            yield np.concatenate([np.log(np.maximum(factors, least)), exponents])
 
     def profile(self, parameters: Floats, index: int, level: float) -> tuple[float, float]:
         """Ends of a parameter's profile interval of so much confidence, about the optimum `parameters`.
@@ -191,20 +192,19 @@ class PowerSum:
         )
         return np.asarray(found.x)
 
+    def _terms(self, theta: Floats) -> Floats:
+        """Logarithms of E and of every term at every point, (1 + k, n)."""
+        k = len(self.x)
+        powers = theta[1 : k + 1, None] - theta[k + 1 :, None] * self._logs
+        return np.vstack([np.full_like(self.loss, theta[0]), powers])
+
     def _residuals(self, theta: Floats) -> Floats:
         """log L̂ − log L in units of δ, (n,)."""
-        k = len(self.x)
-        terms = np.vstack(
-            [np.full_like(self.loss, theta[0]), theta[1 : k + 1, None] - theta[k + 1 :, None] * self._logs]
-        )
-        return np.asarray((np.logaddexp.reduce(terms, axis=0) - np.log(self.loss)) / DELTA)
+        return np.asarray((np.logaddexp.reduce(self._terms(theta), axis=0) - np.log(self.loss)) / DELTA)
 
     def _objective(self, theta: Floats, weights: Floats) -> tuple[float, Floats]:
         """Weighted sum of Huber's loss in units of δ², and its gradient."""
-        k = len(self.x)
-        terms = np.vstack(
-            [np.full_like(self.loss, theta[0]), theta[1 : k + 1, None] - theta[k + 1 :, None] * self._logs]
-        )
+        terms = self._terms(theta)
         largest = terms.max(axis=0)
         powers = np.exp(terms - largest)
         total = powers.sum(axis=0)
@@ -225,7 +225,8 @@ class PowerSum:
         k = len(self.x)
         exponents = parameters[k + 1 :]
         at_centre = parameters[1 : k + 1] * self.centres**-exponents
-        return np.concatenate([np.log(parameters[:1]), np.log(at_centre), exponents])
+        floor = np.maximum(parameters[:1], SMALLEST * self.loss.min())  # an E held at 0 has no logarithm
+        return np.concatenate([np.log(floor), np.log(at_centre), exponents])
 
 
 def checked_points(names: Sequence[str], x: Sequence[ArrayLike], loss: ArrayLike) -> tuple[Floats, Floats]:

@@ -110,8 +110,7 @@ _FRAME = [
 
 def _flat(fit: TargetFit, name: str) -> dict[str, float | None]:
     estimate: Estimate | None = getattr(fit, name)
-    value, low, high = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+    return estimate.columns(name) if estimate else dict.fromkeys((name, f"{name}_low", f"{name}_high"))
 
 
 def fit_critical_batch(

@@ -22,6 +22,7 @@ determined, and with it the exponents are not: it may then be held at a value th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,10 +95,9 @@ class ScalingLaw:
 
     `status`: "ok"; "E undetermined", its interval reaches 0; "collinear", terms can hardly be told apart;
     "undetermined", a resource has two values only, and there is no interval; "too few", nothing is fitted. `parameters`
-    are those of the fitted terms, `profiles` the same of E and the exponents with profile intervals, `allocation` is
-    the exponent of the best allocation (None without both its terms), `rms` the residuals' root mean square in nats.
-    `floor` is the value that E was held at, None where it was fitted. `resampled` has E, coefficients and exponents of
-    every resample, (R, 1 + 2 terms).
+    are those of the fitted terms, `allocation` is the exponent of the best allocation (None without both its terms),
+    `rms` the residuals' root mean square in nats. `floor` is the value that E was held at, None where it was fitted.
+    `resampled` has E, coefficients and exponents of every resample, (R, 1 + 2 terms).
     """
 
     form: Form
@@ -109,7 +109,6 @@ class ScalingLaw:
     warnings: tuple[str, ...]
     x: tuple[tuple[float, ...], ...]
     loss: tuple[float, ...]
-    profiles: Mapping[str, Estimate] = field(default_factory=dict)
     floor: float | None = None
     resampled: Floats | None = field(default=None, repr=False, compare=False)
 
@@ -117,6 +116,22 @@ class ScalingLaw:
     def terms(self) -> tuple[Term, ...]:
         """Those that are fitted."""
         return tuple(term for term in self.form.terms if term.exponent in self.parameters)
+
+    @cached_property
+    def profiles(self) -> Mapping[str, Estimate]:
+        """E, where it is fitted, and the exponents, with profile intervals; empty where there are no resamples."""
+        if self.resampled is None:
+            return {}
+        rows = [self.form.resources.index(term.resource) for term in self.terms]
+        problem = PowerSum(np.array(self.x)[rows], np.array(self.loss), self.floor)
+        names = ["E", *(term.coefficient for term in self.terms), *(term.exponent for term in self.terms)]
+        best = np.array([self.parameters[name].value for name in names])
+        of = [*(["E"] if self.floor is None else []), *names[len(rows) + 1 :]]
+        return {
+            name: Estimate(float(best[i]), *problem.profile(best, i, CONFIDENCE))
+            for i, name in enumerate(names)
+            if name in of
+        }
 
     def predict(self, *x: ArrayLike) -> Floats:
         """Loss in nats per token at values of the form's resources, in its order and of shapes that broadcast.
@@ -150,7 +165,9 @@ class ScalingLaw:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"confidence": CONFIDENCE, "huber_delta": DELTA, **asdict(replace(self, resampled=None))}
+        about = asdict(replace(self, resampled=None))
+        del about["resampled"]
+        return {"confidence": CONFIDENCE, "huber_delta": DELTA, **about}
 
 
 def fit_chinchilla(
@@ -244,7 +261,6 @@ def _fit_points(form: Form, x: Floats, loss: Floats, seed: int, resamples: int, 
         parameters=parameters,
         allocation=_allocation(form, terms, best, sample),
         warnings=(*warnings, *found),
-        profiles={} if sample is None else _profiles(problem, terms, best),
         resampled=sample,
     )
     return replace(law, rms=float(np.sqrt(np.mean((law.predict(*x) - loss) ** 2))))
@@ -295,14 +311,6 @@ def _named(terms: Sequence[Term], best: Floats, sample: Floats | None, floor: fl
         columns |= {term.coefficient: i, term.exponent: len(terms) + i}
     found = {name: Estimate.of(best[i], None if sample is None else sample[:, i]) for name, i in columns.items()}
     return found if floor is None else {"E": Estimate(floor)} | found
-
-
-def _profiles(problem: PowerSum, terms: Sequence[Term], best: Floats) -> dict[str, Estimate]:
-    """Profile intervals of E, where it is fitted, and of the exponents."""
-    columns = {term.exponent: len(terms) + i for i, term in enumerate(terms, start=1)}
-    if problem.floor is None:
-        columns = {"E": 0} | columns
-    return {name: Estimate(float(best[i]), *problem.profile(best, i, CONFIDENCE)) for name, i in columns.items()}
 
 
 def _allocation(form: Form, terms: Sequence[Term], best: Floats, sample: Floats | None) -> Estimate | None:

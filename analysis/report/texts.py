@@ -23,6 +23,12 @@ def thousands(value: float) -> str:
     return "–" if pd.isna(value) else f"{round(value):,}"
 
 
+def span(values: "pd.Series[float]") -> str:
+    """The smallest and the largest number to three digits, or a dash where none is known."""
+    known = values.dropna()
+    return "–" if known.empty else f"{known.min():.3g} to {known.max():.3g}"
+
+
 def counts(rows: pd.DataFrame) -> dict[str, str]:
     """How the trials of a group ended."""
     return {name: str((rows["status"] == status).sum()) for name, status in

@@ -223,7 +223,7 @@ def flat(record: Any) -> dict[str, Any]:
     for field in fields(record):
         value = getattr(record, field.name)
         if isinstance(value, Estimate):
-            row |= {field.name: value.value, f"{field.name}_low": value.low, f"{field.name}_high": value.high}
+            row |= value.columns(field.name)
         elif isinstance(value, tuple):
             row[field.name] = " ".join(f"{item:g}" for item in value)
         elif not is_dataclass(value):

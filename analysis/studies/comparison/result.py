@@ -160,5 +160,4 @@ def rank_texts(rank: Rank, fit: Comparison) -> dict[str, str]:
 
 
 def _fields(name: str, estimate: Estimate | None) -> dict[str, float | None]:
-    known = estimate or Estimate(np.nan)
-    return {name: known.value, f"{name}_low": known.low, f"{name}_high": known.high}
+    return (estimate or Estimate(np.nan)).columns(name)

@@ -139,8 +139,7 @@ def texts(found: Convergence) -> dict[str, str]:
 def _row(found: Convergence) -> dict[str, Any]:
     row: dict[str, Any] = {**record(found.arm), "verdict": found.verdict}
     for name, estimate in (("exponent", found.exponent), ("last", found.last), ("level", found.level)):
-        known = estimate or Estimate(np.nan)
-        row |= {name: known.value, f"{name}_low": known.low, f"{name}_high": known.high}
+        row |= (estimate or Estimate(np.nan)).columns(name)
     return row | {
         "converged": found.converged,
         "n_horizons": len(found.horizons),

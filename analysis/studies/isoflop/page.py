@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.texts import counts, thousands
+from analysis.report.texts import counts, span, thousands
 from analysis.studies.isoflop.result import Isoflop, SourceValleys, design_texts, growth_texts
 from analysis.tables.sweep import SweepTables
 
@@ -30,7 +30,7 @@ def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
         {
             "source": str(name),
             "sizes": thousands(rows["n_params"].nunique()),
-            "tokens": f"{rows['tokens'].min():.3g} to {rows['tokens'].max():.3g}",
+            "tokens": span(rows["tokens"]),
             **counts(rows),
         }
         for name, rows in runs.groupby("optimizer", sort=True)

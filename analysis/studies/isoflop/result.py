@@ -152,7 +152,6 @@ def _source(each: SourceValleys) -> dict[str, Any]:
 
 
 def _flat(growth: Growth) -> dict[str, Any]:
-    row: dict[str, Any] = {"approach": growth.approach}
-    for name, of in (("size", growth.size), ("tokens", growth.tokens)):
-        row |= {name: of.value, f"{name}_low": of.low, f"{name}_high": of.high}
-    return row | {"budgets": growth.budgets, "measured": growth.measured, "bias": growth.bias}
+    exponents = growth.size.columns("size") | growth.tokens.columns("tokens")
+    about = {"budgets": growth.budgets, "measured": growth.measured, "bias": growth.bias}
+    return {"approach": growth.approach, **exponents, **about}

@@ -87,8 +87,7 @@ def setting_text(way: Way) -> str:
 def _row(way: Way) -> dict[str, Any]:
     row: dict[str, Any] = {"way": way.name, "setting": setting_text(way)}
     for name, estimate in (("loss", way.loss), ("difference", way.difference)):
-        known = estimate or Estimate(np.nan)
-        row |= {name: known.value, f"{name}_low": known.low, f"{name}_high": known.high}
+        row |= (estimate or Estimate(np.nan)).columns(name)
     return row | {"n_seeds": way.n_seeds, "n_diverged": way.n_diverged}
 
 

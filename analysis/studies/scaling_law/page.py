@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.texts import counts, thousands
+from analysis.report.texts import counts, span, thousands
 from analysis.studies.scaling_law.result import ScalingLaws, SourceLaw, allocation_texts, texts
 from analysis.tables.sweep import SweepTables
 
@@ -31,17 +31,12 @@ def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
         {
             "source": str(name),
             "sizes": thousands(rows["n_params"].nunique()),
-            "parameters": _range(rows["n_params"]),
-            "tokens": _range(rows["tokens"]),
+            "parameters": span(rows["n_params"]),
+            "tokens": span(rows["tokens"]),
             **counts(rows),
         }
         for name, rows in runs.groupby("optimizer", sort=True)
     ]
-
-
-def _range(values: "pd.Series[float]") -> str:
-    known = values.dropna()
-    return "–" if known.empty else f"{known.min():.3g} to {known.max():.3g}"
 
 
 def _finding(each: SourceLaw) -> str:

@@ -102,14 +102,12 @@ def _law(each: SourceLaw) -> dict[str, Any]:
         "verdict": each.verdict,
         "n_points": len(each.law.loss),
         **law,
+        "profiles": {name: asdict(estimate) for name, estimate in each.law.profiles.items()},
         "allocations": best,
         "left_out": each.left_out,
     }
 
 
 def _flat(name: str, best: Allocation) -> dict[str, Any]:
-    row: dict[str, Any] = {"source": name, "flops": best.flops}
-    for column in ("n_params", "tokens", "loss"):
-        estimate: Estimate = getattr(best, column)
-        row |= {column: estimate.value, f"{column}_low": estimate.low, f"{column}_high": estimate.high}
-    return row
+    of = best.n_params.columns("n_params") | best.tokens.columns("tokens") | best.loss.columns("loss")
+    return {"source": name, "flops": best.flops, **of}

@@ -109,15 +109,22 @@ def generator_of(seed: int, stage: int, draw: int, use: int) -> np.random.Genera
     return np.random.Generator(np.random.Philox(key=_key(seed, stage, _BY_DRAW), counter=[0, draw, use, 0]))
 
 
+def _sides(
+    area: int, shares: tuple[float, float], ratios: tuple[float, float], generator: np.random.Generator
+) -> tuple[int, int]:
+    """Two sides of a box: a share of the area, evenly, and the first by the second, evenly in its logarithm."""
+    inside = area * generator.uniform(*shares)
+    ratio = math.exp(generator.uniform(math.log(ratios[0]), math.log(ratios[1])))
+    return round(math.sqrt(inside * ratio)), round(math.sqrt(inside / ratio))
+
+
 def random_box(high: int, wide: int, generator: np.random.Generator) -> tuple[int, int, int, int]:
     """Top, left, height and width of a part of an image: 8% to 100% of its area, 3/4 to 4/3 as wide as high.
 
     Where ten tries do not fit, the middle of the image, as much of it as these ratios allow.
     """
     for _ in range(TRIES):
-        area = high * wide * generator.uniform(*CROP_AREA)
-        ratio = math.exp(generator.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
-        box_wide, box_high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        box_wide, box_high = _sides(high * wide, CROP_AREA, CROP_RATIO, generator)
         if 0 < box_wide <= wide and 0 < box_high <= high:
             top, left = generator.integers(0, high - box_high + 1), generator.integers(0, wide - box_wide + 1)
             return int(top), int(left), box_high, box_wide
@@ -130,9 +137,7 @@ def erase(image: np.ndarray, generator: np.random.Generator) -> None:
     """A box of a standardized image (C, H, W), 2% to 33% of its area, becomes Gaussian noise, in place."""
     channels, high, wide = image.shape
     for _ in range(TRIES):
-        area = high * wide * generator.uniform(*ERASED_AREA)
-        ratio = math.exp(generator.uniform(math.log(ERASED_RATIO[0]), math.log(ERASED_RATIO[1])))
-        box_high, box_wide = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        box_high, box_wide = _sides(high * wide, ERASED_AREA, ERASED_RATIO, generator)
         if box_high < high and box_wide < wide:
             top, left = generator.integers(0, high - box_high + 1), generator.integers(0, wide - box_wide + 1)
             noise = generator.standard_normal((channels, box_high, box_wide))

@@ -24,12 +24,6 @@ HEADER = "bs,rate,loss,D,seed\n"
 LINES = ["8,0.01,3.1,65536,0", "8,0.02,2.9,65536,0", "16,0.02,inf,65536,0", "16,0.02,2.8,131072,0"]
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def invoke(*arguments):
     return CliRunner().invoke(app, ["import", *map(str, arguments)])
 

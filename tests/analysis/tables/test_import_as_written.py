@@ -8,21 +8,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from imported import refusal_of, rows_of
 from typer.testing import CliRunner
 
 from analysis.pipeline import fit_results
 from scionlab.cli import app
-from scionlab.errors import UserError
 from scionlab.runs.store import RunStore
 
 HEADER = "tokens,batch_size,seq_len,lr,val_loss"
 ROW = "100000000,16,1024,0.001,3.1"
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def invoke(content, *arguments, name="runs.csv"):
@@ -34,15 +31,11 @@ def invoke(content, *arguments, name="runs.csv"):
 
 
 def taken(content, *arguments, **options):
-    done = invoke(content, *arguments, **options)
-    assert done.exit_code == 0, done.exception
-    return RunStore("results/runs").imports("runs")
+    return rows_of(invoke(content, *arguments, **options))
 
 
 def refused(content, *arguments, **options):
-    done = invoke(content, *arguments, **options)
-    assert isinstance(done.exception, UserError), (done.output, done.exception)
-    return str(done.exception)
+    return refusal_of(invoke(content, *arguments, **options))
 
 
 def semicolons(text):

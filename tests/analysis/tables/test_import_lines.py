@@ -6,19 +6,15 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from imported import refusal_of, rows_of
 from typer.testing import CliRunner
 
 from analysis.tables.foreign.lines import read_lines
 from analysis.tables.foreign.problems import Problems
 from scionlab.cli import app
-from scionlab.errors import UserError
 from scionlab.runs.store import RunStore
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def invoke(lines, *arguments, name="runs.jsonl"):
@@ -29,15 +25,11 @@ def invoke(lines, *arguments, name="runs.jsonl"):
 
 
 def taken(lines, *arguments, **options):
-    done = invoke(lines, *arguments, **options)
-    assert done.exit_code == 0, done.exception
-    return RunStore("results/runs").imports("runs")
+    return rows_of(invoke(lines, *arguments, **options))
 
 
 def refused(lines, *arguments, **options):
-    done = invoke(lines, *arguments, **options)
-    assert isinstance(done.exception, UserError), (done.output, done.exception)
-    return str(done.exception)
+    return refusal_of(invoke(lines, *arguments, **options))
 
 
 NESTED = [

@@ -13,11 +13,7 @@ from scionlab.cli import app
 from scionlab.errors import UserError
 from scionlab.runs.store import RunStore
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def invoke(lines, *arguments):

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from imported import refusal_of, rows_of
 from typer.testing import CliRunner
 
 from analysis.fits.cells import table_of_cells
@@ -23,11 +24,7 @@ from scionlab.errors import UserError
 from scionlab.runs.schema import IMPORTS
 from scionlab.runs.store import RunStore
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def invoke(lines, *arguments, name="runs.csv"):
@@ -38,15 +35,11 @@ def invoke(lines, *arguments, name="runs.csv"):
 
 
 def taken(lines, *arguments, **options):
-    done = invoke(lines, *arguments, **options)
-    assert done.exit_code == 0, done.exception
-    return RunStore("results/runs").imports("runs")
+    return rows_of(invoke(lines, *arguments, **options))
 
 
 def refused(lines, *arguments, **options):
-    done = invoke(lines, *arguments, **options)
-    assert isinstance(done.exception, UserError), (done.output, done.exception)
-    return str(done.exception)
+    return refusal_of(invoke(lines, *arguments, **options))
 
 
 # N, T and C

@@ -5,8 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.drawing import style
-from analysis.studies.isoflop.figures.isoflop_valleys import MOST
+from analysis.drawing import sources, style
 from analysis.studies.isoflop.result import Isoflop, SourceValleys
 from analysis.tables.sweep import SweepTables
 
@@ -39,8 +38,7 @@ def _source(each: SourceValleys) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame) -> Figure:
     """A panel per source."""
-    names = list(dict.fromkeys(data["source"]))[:MOST]
-    figure, axes, spare = style.panels(names, legend_share=0.6)
+    figure, axes, spare = style.panels(sources.shown(data), legend_share=0.6)
     for name, axis in axes.items():
         mine = data[data["source"] == name]
         points = mine[mine["what"] == POINT]

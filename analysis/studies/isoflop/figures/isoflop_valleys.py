@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from analysis.drawing import style
+from analysis.drawing import sources, style
 from analysis.studies.isoflop.result import Isoflop, SourceValleys
 from analysis.studies.isoflop.valleys import FEWEST, curve_of
 from analysis.tables.sweep import SweepTables
@@ -16,7 +15,6 @@ from analysis.tables.sweep import SweepTables
 TITLE = "Losses of equal operations"
 POINT, LINE, LOWEST = "point", "line", "lowest"
 STEPS = 61
-MOST = 12  # panels
 COLOURS = "viridis_r"
 LOOKS: dict[str, dict[str, Any]] = {
     POINT: {"marker": "o", "markersize": 2.5, "linestyle": ""},
@@ -47,18 +45,16 @@ def _source(each: SourceValleys) -> pd.DataFrame:
 
 def caption(data: pd.DataFrame) -> str:
     """What is drawn, and how much of it is not."""
-    sources, curve = data["source"].nunique(), data["curve"].iloc[0]
-    more = f" The first {MOST} of {sources} sources." if sources > MOST else ""
-    return f"Points are runs, lines the {curve} of a budget, stars lowest points that count.{more}"
+    curve = data["curve"].iloc[0]
+    return f"Points are runs, lines the {curve} of a budget, stars lowest points that count.{sources.beyond(data)}"
 
 
 def draw(data: pd.DataFrame) -> Figure:
     """A panel per source on shared colours."""
-    names = list(dict.fromkeys(data["source"]))[:MOST]
+    names = sources.shown(data)
     figure, axes, _ = style.panels(names, legend_share=0.05, share_y=False)  # sources may differ in unit
     shown = data[data["source"].isin(names)]
-    norm = LogNorm(shown["flops"].min(), max(shown["flops"].max(), 1.001 * shown["flops"].min()))
-    colours = ScalarMappable(norm, COLOURS)
+    colours = ScalarMappable(sources.shades(shown["flops"]), COLOURS)
     for name, axis in axes.items():
         for _, rows in shown[shown["source"] == name].groupby("flops"):
             colour = tuple(colours.to_rgba(rows["flops"].to_numpy(float))[0])

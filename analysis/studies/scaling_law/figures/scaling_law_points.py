@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from analysis.drawing import style
+from analysis.drawing import sources, style
 from analysis.laws.compute_optimal import allocate
 from analysis.laws.points import OPERATIONS
 from analysis.studies.scaling_law.result import ScalingLaws, SourceLaw, points
@@ -15,7 +14,6 @@ from analysis.tables.sweep import SweepTables
 TITLE = "Losses, and the lowest that the law allows"
 POINT, LINE = "point", "line"
 STEPS = 33  # points of a line
-MOST = 12  # panels
 COLOURS = "viridis"
 
 
@@ -38,20 +36,18 @@ def _source(each: SourceLaw) -> pd.DataFrame:
 
 def caption(data: pd.DataFrame) -> str:
     """What is drawn, and how much of it is not."""
-    sources = data["source"].nunique()
-    more = f" The first {MOST} of {sources} sources." if sources > MOST else ""
     return (
         "A point is a run at C = 6 N T operations, the darker the smaller its network. The line is the lowest loss at "
-        f"so many operations by the fitted law, where that is determined.{more}"
+        f"so many operations by the fitted law, where that is determined.{sources.beyond(data)}"
     )
 
 
 def draw(data: pd.DataFrame) -> Figure:
     """A panel per source on shared colours."""
-    names = list(dict.fromkeys(data["source"]))[:MOST]
+    names = sources.shown(data)
     figure, axes, _ = style.panels(names, legend_share=0.05, share_y=False)  # sources may differ in unit
     measured = data[(data["kind"] == POINT) & data["source"].isin(names)]
-    norm = LogNorm(measured["n_params"].min(), max(measured["n_params"].max(), 1.001 * measured["n_params"].min()))
+    norm = sources.shades(measured["n_params"])
     for name, axis in axes.items():
         mine = data[data["source"] == name]
         dots, line = mine[mine["kind"] == POINT], mine[mine["kind"] == LINE]

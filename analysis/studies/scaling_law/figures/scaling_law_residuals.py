@@ -3,8 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.drawing import style
-from analysis.studies.scaling_law.figures.scaling_law_points import MOST
+from analysis.drawing import sources, style
 from analysis.studies.scaling_law.result import ScalingLaws, points
 from analysis.tables.sweep import SweepTables
 
@@ -26,8 +25,7 @@ def table(tables: SweepTables, fit: ScalingLaws) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame) -> Figure:
     """A panel per source."""
-    names = list(dict.fromkeys(data["source"]))[:MOST]
-    figure, axes, _ = style.panels(names, legend_share=0.05, share_y=False)  # sources may differ in unit
+    figure, axes, _ = style.panels(sources.shown(data), legend_share=0.05, share_y=False)  # sources may differ in unit
     for i, (name, axis) in enumerate(axes.items()):
         mine = data[data["source"] == name]
         axis.axhline(0, color=style.GREY, linewidth=0.8)
