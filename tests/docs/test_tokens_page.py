@@ -33,7 +33,7 @@ def test_the_page_leads_from_a_text_to_a_run_that_is_killed_and_goes_on(tmp_path
     pytest.importorskip("tokenizers")
     PAGE.write_files(tmp_path)
     make_text, tokenize, run, report, export, _ = PAGE.commands("scionlab|python")
-    assert run[-2] == "--checkpoint-minutes"
+    assert run[-4:-1] == ["--micro-batch", "4", "--checkpoint-minutes"]
     subprocess.run([sys.executable, *make_text], cwd=tmp_path, check=True)
     call(tokenize, tmp_path)
     manifest = json.loads((tmp_path / "shards" / "manifest.json").read_text())
@@ -54,6 +54,7 @@ def test_the_page_leads_from_a_text_to_a_run_that_is_killed_and_goes_on(tmp_path
     assert (row["status"], row["vocab_size"], row["warmup"], row["clip_norm"]) == ("ok", 1024, 0.1, 0.5)
     assert 0 < row["val_loss_per_byte"] < row["val_loss"] < 6.9  # below nats of 1000 equally likely tokens
     assert row["clipped_share"] > 0
+    assert (row["batch_size"], row["micro_batch"]) == (8, 4)
     assert (tmp_path / "results" / "report" / "tokens.html").exists()
 
     call([*run, "--results", "never-stopped"], tmp_path)
