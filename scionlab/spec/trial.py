@@ -274,6 +274,11 @@ class Trial(Value):
         return ":" in self.optimizer
 
     @property
+    def has_own_code(self) -> bool:
+        """Whether model, sampler or optimizer are the caller's; of data, `scionlab.problems.data.is_own` says it."""
+        return self.has_own_model or self.has_own_sampler or self.has_own_optimizer
+
+    @property
     def plan(self) -> tuple[PlannedStage, ...]:
         """All stages, the first included, in whole steps.
 

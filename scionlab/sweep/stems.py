@@ -36,7 +36,8 @@ def choose_stems(cells: Sequence[Cell], gains: Mapping[str, float], workers: int
     always = mode == "always"
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
-        if cell.stem_key is not None and (always or not _own_code(cell)):
+        own = cell.trial.has_own_code or is_own(cell.trial.data)
+        if cell.stem_key is not None and (always or not own):
             groups[cell.stem_key].append(cell)
     stems = [stem for group in groups.values() for stem in _split(group, 0.0 if always else SHARE)]
     if always:
@@ -88,8 +89,3 @@ def _split(cells: Sequence[Cell], share: float) -> list[Task]:
         if len(mine) > 1:
             stems.append(Task(mine, stem=True))
     return stems
-
-
-def _own_code(cell: Cell) -> bool:
-    trial = cell.trial
-    return trial.has_own_model or trial.has_own_optimizer or is_own(trial.data)

@@ -35,11 +35,7 @@ def check_own(trials: Iterable[Trial]) -> None:
 
     Raises UserError for the first that does not work.
     """
-    own = (
-        trial
-        for trial in trials
-        if trial.has_own_model or trial.has_own_optimizer or trial.has_own_sampler or is_own(trial.data) or trial.rules
-    )
+    own = (trial for trial in trials if trial.has_own_code or is_own(trial.data) or trial.rules)
     first: dict[tuple[object, ...], Tensor] = {}  # batches that trials share: to open a loader may take long
     for trial in {trial.model_dump_json(exclude=SAME): trial for trial in own}.values():
         data, key = data_of(trial), (trial.data, trial.sampler, trial.batch_size, trial.seq_len, trial.seed)

@@ -47,8 +47,7 @@ def stack_key(trial: Trial) -> str | None:
     are trained alone, and so are models, optimizers and samplers of the caller's own, which may do anything.
     """
     measured = trial.probe or trial.watch or trial.validate_every or trial.model in OVER_BATCHES
-    own = trial.has_own_model or trial.has_own_optimizer or trial.has_own_sampler
-    if measured or own or trial.stages or trial.ema or (trial.clip_norm and trial.clip_by == "dual"):
+    if measured or trial.has_own_code or trial.stages or trial.ema or (trial.clip_norm and trial.clip_by == "dual"):
         return None
     fields = trial.model_dump(exclude=FREE)
     fields["options"] = {name: value for name, value in trial.options.items() if not isinstance(value, float)}

@@ -79,19 +79,27 @@ def test_what_does_not_fit_into_one_stem_is_in_another(cells, budgets):
 
 def test_probed_trials_and_code_of_the_callers_are_trained_alone(cells, budgets, tmp_path, monkeypatch):
     assert stemmed(cells(*budgets(probe=1)), "always") == []
-    (tmp_path / "stem_model.py").write_text(MODEL)
+    (tmp_path / "stem_own.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
-    own = cells(*budgets(model="stem_model:build"))
-    assert stemmed(own) == []
-    assert stemmed(own, "always") == [list(BUDGETS)]
+    for fields in ({"model": "stem_own:build"}, {"sampler": "stem_own:Uniform"}):
+        own = cells(*budgets(**fields))
+        assert stemmed(own) == []
+        assert stemmed(own, "always") == [list(BUDGETS)]
 
 
-MODEL = """
+OWN = """
 from torch import nn
+
+from scionlab.problems.data.sampler import Drawn, Sampler
 
 
 def build(width, depth):
     return nn.Sequential(nn.Embedding(256, width), nn.Linear(width, 256))
+
+
+class Uniform(Sampler):
+    def draw(self, count):
+        return Drawn(self.rng.integers(self.n_examples, size=count))
 """
 
 
