@@ -70,22 +70,25 @@ def fit_results(
     one, or else the one that was called last; without a preset, the one of it that was called last.
     """
     tables = load_sweep(results, experiment or (study(what).experiment if what else None) or None, preset)
-    chosen = study(what or tables.study or DEFAULT)
-    tables = _told(tables, chosen, told or {})
+    chosen, tables = choose_study(tables, what, told or {})
     fit, place = chosen.fit(tables), ResultsPlace.of(results)
     advice = advise(fit.judgements(), origin(tables, place))
     return Fitted(chosen, tables, fit, _write_fit(place.folder, chosen, tables, fit, advice), advice)
 
 
-def _told(tables: SweepTables, chosen: Study, told: Mapping[str, Any]) -> SweepTables:
-    """The tables with what the study is told, and `options`, those of a command that asks for the same."""
+def choose_study(tables: SweepTables, what: str | None, told: Mapping[str, Any]) -> tuple[Study, SweepTables]:
+    """The study called `what`, by default the tables' own, and the tables with what it is told.
+
+    Their `options` are those of a command that asks for the same. UserError for settings that the study refuses.
+    """
+    chosen = study(what or tables.study or DEFAULT)
     own = chosen.name == (tables.study or DEFAULT)
     settings = {**(tables.settings if own else {}), **told}
     if told:
         chosen.check(settings)
     options = [] if own else ["--study", chosen.name]
     options += [f"--tell={name}={json.dumps(value)}" for name, value in told.items()]
-    return replace(tables, sweep=tables.sweep | {"settings": json.dumps(settings), "options": options})
+    return chosen, replace(tables, sweep=tables.sweep | {"settings": json.dumps(settings), "options": options})
 
 
 def draw_results(

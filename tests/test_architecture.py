@@ -63,6 +63,10 @@ ROOMS = {
         "analysis.origin", "scionlab.spec.loading", "scionlab.spec", "scionlab.spec.tuning", *FITS,
     },
     "analysis.pipeline": {"analysis", *TABLES},
+    # What Python callers and commands share: on top of the analysis.
+    "scionlab.api": {
+        "scionlab.api", "analysis", "scionlab.own.packages", "scionlab.homes", "scionlab.runs", "scionlab.errors",
+    },
 }  # fmt: skip
 # Studies do not import each other, but for these.
 STUDIES = sorted(path.parent.name for path in (ROOT / "analysis" / "studies").glob("*/fit.py"))

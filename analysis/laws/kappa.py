@@ -10,6 +10,34 @@ from analysis.tables.arrays import Floats
 from scionlab.errors import UserError
 
 
+def kappa_rule(
+    measured: tuple[float, float] | None,
+    exponent: float | None,
+    shift: float | None,
+    constants: float,
+    base: Point,
+    tokens: float,
+) -> tuple["KappaBst | None", list[str]]:
+    """BST with the given κ(B), else with the `measured` one, exponent and shift; None without either.
+
+    Beside it sentences on what to distrust: a measured κ(B) that has no solution for the budget `tokens` is left out.
+    UserError for a shift (sequences) without an exponent, and for a given κ(B) that `KappaBst` refuses.
+    """
+    if exponent is not None:
+        return KappaBst(exponent=exponent, shift=shift or 0.0, constants=constants), []
+    if measured is None:
+        if shift is not None:
+            raise UserError(f"kappa-batch-shift: {shift:g} says nothing without kappa-batch-exponent")
+        return None, []
+    try:
+        rule = KappaBst(exponent=measured[0], shift=measured[1] if shift is None else shift, constants=constants)
+        if shift is None:
+            rule.batch_tokens(base, tokens)  # whether there is a solution depends on base and budget, too
+        return rule, []
+    except UserError as error:
+        return None, [f"bst-kappa is left out for the measured κ(B): {error}"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class KappaBst(Rule):
     """`bst` where κ depends on the batch, κ(B) = (B + shift)^exponent with B in sequences: a fixed point in B₁.

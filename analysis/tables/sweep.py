@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -148,10 +148,16 @@ def _is_probe(curves: pd.DataFrame) -> "pd.Series[bool]":
 def _load_import(store: RunStore, name: str | None) -> SweepTables:
     if name is None:
         raise UserError(f"experiment: is missing; name the import beside --preset {IMPORTED}")
-    runs = grouped(store.imports(named(name)))
+    runs = store.imports(named(name))
     if runs.empty:
         hint = f"make one with `scionlab import FILE --name {name}`"
         raise UserError(f"results: no import called {name!r} in {str(store)!r}; {hint}")
+    return replace(import_tables(name, runs), sweeps=store.sweeps().iloc[:0], store=store)
+
+
+def import_tables(name: str, imported: pd.DataFrame) -> SweepTables:
+    """Tables of an import called `name`, of rows of the imports table that no store has."""
+    runs = grouped(imported)
     choice = study_of(runs)
     sweep = {
         "sweep_id": f"import-{name}",
@@ -163,4 +169,10 @@ def _load_import(store: RunStore, name: str | None) -> SweepTables:
         "settings": json.dumps(choice.settings),
         "trial_ids": list(runs["trial_id"]),
     }
-    return SweepTables(sweep, store.sweeps().iloc[:0], runs, store=store)
+    return SweepTables(sweep, pd.DataFrame(), runs)
+
+
+def run_tables(name: str, runs: pd.DataFrame) -> SweepTables:
+    """Tables of rows of the runs table that somebody chose, called `name`; without curves and layers."""
+    sweep = {"sweep_id": name, "experiment": name, "preset": "chosen", "trial_ids": list(runs["trial_id"])}
+    return SweepTables(sweep, pd.DataFrame(), runs.reset_index(drop=True))

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +12,9 @@ from scionlab.cli.options import HERE, Json, Runs, app, err, out, print_json, wi
 from scionlab.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from analysis.tables.foreign.runs import ForeignRuns
+    from scionlab.api import ImportedTable
 
-LONGEST_NAME = 100  # it becomes the name of files
-NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{LONGEST_NAME - 1}}}")
 LISTED = 8  # values of a column, or rows, that are printed one by one
-MARKS = (".", ",")
 PRINTED = (
     *("optimizer", "group", "n_params", "width", "depth", "tokens", "flops", "batch_size", "seq_len", "lr", "momentum"),
     *("beta2", "weight_decay", "warmup", "schedule", "data", "checkpoint_step", "seed"),
@@ -88,66 +85,56 @@ def import_runs(
 
       scionlab import runs.parquet --name mine --map "tokens=steps*bs,batch_size=bs/ctx,seq_len=ctx,momentum=1-beta"
     """
-    from analysis.tables.foreign.guess import suggestion
-    from analysis.tables.foreign.problems import Problems
-    from analysis.tables.foreign.runs import read_runs
-    from analysis.tables.foreign.table import read_table
     from analysis.tables.foreign.targets import TARGETS
-    from analysis.tables.foreign.where import Condition, choose, reasons
-    from analysis.tables.varied import grouped, study_of
+    from scionlab.api.importing import take
 
-    chosen = _name(name, file)
-    maps = assignments("map", mapping or [], TARGETS)
-    sets = assignments("set", constants or [], TARGETS)
-    if decimal is not None and decimal not in MARKS:
-        raise UserError(f"decimal: {decimal!r} is not allowed; it must be . or ,")
-    problems = Problems(file.name)
-    conditions = [Condition.parse(part) for part in _parts(where or [])]
-    table = choose(read_table(file, problems, decimal), conditions)
     given = {"--where": where or [], "--decimal": [decimal] if decimal else [], "--name": [name] if name else []}
     options = [word for option, values in given.items() for value in values for word in (option, value)]
     options += ["--number-repeats"] if repeats else []
-    at = [] if results is HERE else ["--results", str(results)]
-    problems.advice = suggestion(table, maps, sets, ["scionlab", "import", str(file), *options, *at], repeats)
-    runs = read_runs(table, chosen, maps, sets, problems, repeats)
-    store = results.store()
-    store.check_writable()
-    replaced = len(store.imports(chosen))
-    store.write_import(chosen, runs.rows)
-    study = study_of(grouped(store.imports(chosen)))
+    options += [] if results is HERE else ["--results", str(results)]
+
+    def command(maps: Mapping[str, str], sets: Mapping[str, str]) -> str:
+        said = {"--map": maps, "--set": sets}
+        words = [[option, ",".join(f"{k}={v}" for k, v in pairs.items())] for option, pairs in said.items() if pairs]
+        return shlex.join(["scionlab", "import", str(file), *options, *(word for pair in words for word in pair)])
+
+    maps = assignments("map", mapping or [], TARGETS)
+    sets = assignments("set", constants or [], TARGETS)
+    conditions = _parts(where or [])
+    table = take(file, maps, sets, conditions, decimal, repeats, name, results, command)
     if as_json:
         print_json(
             {
-                "name": chosen,
-                "runs": len(runs.rows),
-                "diverged": runs.n_diverged,
-                "replaced": replaced,
+                "name": table.name,
+                "runs": len(table.runs),
+                "diverged": table.n_diverged,
+                "replaced": table.replaced,
                 "left_out": len(table.left_out),
-                "left_out_rows": sorted(table.left_out),
-                "reasons": {reason: len(rows) for reason, rows in reasons(table).items()},
-                "taken": runs.sources,
-                "written": runs.written,
-                "curves": runs.curves,
-                "repeated": runs.repeated,
-                "unused": runs.unused,
-                "study": study.study,
-                "warnings": runs.questions,
+                "left_out_rows": table.left_out,
+                "reasons": {reason: len(rows) for reason, rows in table.reasons.items()},
+                "taken": table.taken,
+                "written": table.written,
+                "curves": table.curves,
+                "repeated": table.repeated,
+                "unused": table.unused,
+                "study": table.study.study,
+                "warnings": table.warnings,
             }
         )
         return
     if conditions:
-        words = ", ".join(condition.text for condition in conditions)
+        words = ", ".join(map(str.strip, conditions))
         left = len(table.left_out)
-        out.print(f"left out: {left} of {left + len(table.rows)} rows, by {words}")
-        for reason, rows in reasons(table).items():
+        out.print(f"left out: {left} of {left + table.n_rows} rows, by {words}")
+        for reason, rows in table.reasons.items():
             out.print(f"  {reason}: {len(rows)}, {_rows(rows)}")
-    _print(runs, chosen, replaced)
-    if table.left_out and not reasons(table):
-        out.print(f"left out: {_rows(sorted(table.left_out))}")
-    out.print(f"study: {study.study}, about {study.about}; another with --study")
+    _print(table)
+    if table.left_out and not table.reasons:
+        out.print(f"left out: {_rows(table.left_out)}")
+    out.print(f"study: {table.study.study}, about {table.study.about}; another with --study")
     # Of a sweep and an import of one name, a report is of the sweep unless it is told.
-    which = ["--preset", "imported"] if chosen in set(store.sweeps()["experiment"]) else []
-    out.print(f"next: {shlex.join(['scionlab', 'report', chosen, *which, '--results', str(results)])}")
+    which = ["--preset", "imported"] if table.name in set(results.store().sweeps()["experiment"]) else []
+    out.print(f"next: {shlex.join(['scionlab', 'report', table.name, *which, '--results', str(results)])}")
 
 
 def assignments(option: str, texts: Iterable[str], targets: Iterable[str]) -> dict[str, str]:
@@ -181,35 +168,22 @@ def _divided(text: str) -> list[str]:
     return [each for each in (*parts, part) if each]
 
 
-def _name(given: str | None, file: Path) -> str:
-    if given is None:
-        stem = Path(file.stem).stem if file.suffix.lower() == ".gz" else file.stem
-        given = re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")[:LONGEST_NAME]
-        if not given:
-            raise UserError(f"name: {file.name!r} does not make one; give --name")
-    if not NAME.fullmatch(given):
-        raise UserError(
-            f"name: {given!r} is not allowed; it must be lower-case letters, digits, - and _, {LONGEST_NAME} at most"
-        )
-    return given
-
-
-def _print(runs: "ForeignRuns", name: str, replaced: int) -> None:
-    instead = f", in place of {replaced} imported before" if replaced else ""
-    out.print(f"{name}: {len(runs.rows)} runs imported, {runs.n_diverged} of them diverged{instead}")
-    if runs.curves:
-        out.print(f"curves: {runs.curves}")
-    out.print("taken: " + ", ".join(f"{target} = {text}" for target, text in runs.sources.items()))
-    if runs.repeated:
-        out.print(f"repeats: {runs.repeated} runs repeat others' settings; they have seeds of their own")
-    for column, about in runs.written.items():
+def _print(table: "ImportedTable") -> None:
+    instead = f", in place of {table.replaced} imported before" if table.replaced else ""
+    out.print(f"{table.name}: {len(table.runs)} runs imported, {table.n_diverged} of them diverged{instead}")
+    if table.curves:
+        out.print(f"curves: {table.curves}")
+    out.print("taken: " + ", ".join(f"{target} = {text}" for target, text in table.taken.items()))
+    if table.repeated:
+        out.print(f"repeats: {table.repeated} runs repeat others' settings; they have seeds of their own")
+    for column, about in table.written.items():
         out.print(f"numbers of {column}: {about}")
-    if runs.unused:
-        out.print(f"not used: {', '.join(runs.unused)}")
+    if table.unused:
+        out.print(f"not used: {', '.join(table.unused)}")
     for column in PRINTED:
-        if values := runs.values(column):
+        if values := table.values(column):
             out.print(f"{column}: {_listed(values)}")
-    for question in runs.questions:
+    for question in table.warnings:
         err.print(f"warning: {question}", soft_wrap=True)
 
 

@@ -188,14 +188,9 @@ def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]
 
 def _question(base: "Point") -> list[str]:
     """Whether the base's momentum is PyTorch's, which is 1 minus the weight of the new gradient."""
-    from analysis.tables.foreign.questions import LIKE_A_BETA
+    from scionlab.api.plans import questions_of
 
-    if base.momentum is None or not LIKE_A_BETA <= base.momentum < 1:
-        return []
-    return [
-        f"momentum {base.momentum:g} is taken as the weight of the new gradient; what PyTorch calls momentum or beta1 "
-        "is 1 minus it"
-    ]
+    return questions_of(base)
 
 
 def _kappa(
@@ -207,24 +202,11 @@ def _kappa(
     tokens: float,
 ) -> tuple["KappaBst | None", list[str]]:
     """BST with the given κ(B), else with the measured one; a measured one that has no solution is a warning."""
-    from analysis.laws.kappa import KappaBst
+    from analysis.laws.kappa import kappa_rule
 
-    measured = evidence.kappa if evidence else None
     at = None if shift is None else number("kappa-batch-shift", shift)
-    if exponent is not None:
-        power = number("kappa-batch-exponent", exponent)
-        return KappaBst(exponent=power, shift=at or 0.0, constants=constants), []
-    if measured is None:
-        if at is not None:
-            raise UserError(f"kappa-batch-shift: {shift!r} says nothing without --kappa-batch-exponent")
-        return None, []
-    try:
-        rule = KappaBst(exponent=measured[0], shift=measured[1] if at is None else at, constants=constants)
-        if at is None:
-            rule.batch_tokens(base, tokens)  # whether there is a solution depends on base and budget, too
-        return rule, []
-    except UserError as error:
-        return None, [f"bst-kappa is left out for the measured κ(B): {error}"]
+    power = None if exponent is None else number("kappa-batch-exponent", exponent)
+    return kappa_rule(evidence.kappa if evidence else None, power, at, constants, base, tokens)
 
 
 def _print(made: "Plan", target: "Target") -> None:

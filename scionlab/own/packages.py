@@ -5,6 +5,7 @@ PYTHONPATH=. Both must work beside such folders, and leave them to the caller's 
 """
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -16,20 +17,46 @@ from types import ModuleType
 
 HERE = Path(__file__).resolve().parents[2]
 SHARED = ("analysis", "experiments")
-# The modules of the project's `experiments` that have been imported, by name.
-_EXPERIMENTS: dict[str, ModuleType] = {}
+# The modules of the project's packages that have been imported in a block of their own, by package and name.
+_OWN: dict[str, dict[str, ModuleType]] = {package: {} for package in SHARED}
 
 
 @contextmanager
 def own_experiments() -> Iterator[ModuleType]:
     """The project's `experiments`, by that name in this block alone: outside it is whatever the caller's path says."""
-    before = _taken("experiments")
-    sys.modules.update(_EXPERIMENTS)
+    with _own("experiments") as package:
+        yield package
+
+
+@contextmanager
+def own_analysis() -> Iterator[None]:
+    """The project's `analysis` by that name in this block, for callers of the library who may have one of their own.
+
+    Nothing is done where the name means the project's anyway.
+    """
+    if _is_own("analysis"):
+        yield
+        return
+    with _own("analysis"):
+        yield
+
+
+@contextmanager
+def _own(package: str) -> Iterator[ModuleType]:
+    before = _taken(package)
+    sys.modules.update(_OWN[package])
     try:
-        yield _EXPERIMENTS.get("experiments") or _load("experiments", HERE / "experiments")
+        yield _OWN[package].get(package) or _load(package, HERE / package)
     finally:
-        _EXPERIMENTS.update(_taken("experiments"))
+        _OWN[package].update(_taken(package))
         sys.modules.update(before)
+
+
+def _is_own(package: str) -> bool:
+    """Whether a name means the project's package, or would if it were imported now."""
+    loaded = sys.modules.get(package)
+    spec = importlib.util.find_spec(package) if loaded is None else loaded.__spec__
+    return spec is not None and spec.origin is not None and Path(spec.origin).resolve().parent == HERE / package
 
 
 def own_analysis_first() -> None:

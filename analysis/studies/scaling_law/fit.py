@@ -7,7 +7,7 @@ import numpy as np
 from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.laws.compute_optimal import allocate
 from analysis.laws.points import Points, points_of
-from analysis.laws.scaling_laws import CHINCHILLA, ScalingLaw, fit_chinchilla
+from analysis.laws.scaling_laws import CHINCHILLA, RESAMPLES, ScalingLaw, fit_chinchilla
 from analysis.studies.scaling_law.result import ScalingLaws, SourceLaw
 from analysis.studies.scaling_law.settings import ScalingLawSettings
 from analysis.tables.sweep import SweepTables
@@ -27,12 +27,13 @@ def fit_scaling_laws(tables: SweepTables, seed: int = 0) -> ScalingLaws:
     UserError for runs without sizes, and for a floor that is not below all losses of a source.
     """
     settings = ScalingLawSettings.parse(tables.settings)
-    return ScalingLaws(tuple(_law(points, settings, seed) for points in points_of(tables.runs)))
+    return ScalingLaws(tuple(law_of(points, settings, seed) for points in points_of(tables.runs)))
 
 
-def _law(points: Points, settings: ScalingLawSettings, seed: int) -> SourceLaw:
+def law_of(points: Points, settings: ScalingLawSettings, seed: int = 0, resamples: int = RESAMPLES) -> SourceLaw:
+    """The law of one method's or source's points; `seed` and `resamples` are the bootstrap's."""
     frame = points.frame
-    law = fit_chinchilla(frame["n_params"], frame["tokens"], frame["val_loss"], seed, floor=settings.floor)
+    law = fit_chinchilla(frame["n_params"], frame["tokens"], frame["val_loss"], seed, resamples, settings.floor)
     law = replace(law, warnings=(*points.mixed, *law.warnings))
     complete = len(law.terms) == len(CHINCHILLA.terms)
     flops = settings.flops or tuple(float(frame["flops"].max()) * factor for factor in BEYOND)

@@ -1,8 +1,7 @@
 """The whole command that would take a file whose columns have other names: shown, to be copied or corrected."""
 
 import math
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,12 +51,12 @@ def suggestion(
     table: Table,
     mapping: Mapping[str, str],
     constants: Mapping[str, str],
-    command: Sequence[str],
+    call: Callable[[Mapping[str, str], Mapping[str, str]], str],
     repeats: bool = False,
 ) -> str:
-    """What to say below the targets that are missing: columns that may be meant, and the command, ready to be copied.
+    """What to say below the targets that are missing: columns that may be meant, and the call, ready to be copied.
 
-    `command` are the words of the import as it was called, without `--map` and `--set`. "" where no target that is
+    `call` writes the import as it was called, with another mapping and other constants. "" where no target that is
     needed is missing, or nothing is known by its name. `repeats` is that of `read_runs`.
     """
     found = guess(table, mapping, constants, repeats)
@@ -78,10 +77,7 @@ def suggestion(
         lines.append(f"no column is known for {words}: put one, or a number, in the place of {UNKNOWN}")
     lines.append(f"that would then meet: {found.meets}" if found.meets else "if they mean that, copy:")
     maps = {**mapping, **found.maps, **dict.fromkeys(found.missing, UNKNOWN)}
-    options = ["--map", ",".join(f"{target}={text}" for target, text in maps.items())]
-    if sets := {**constants, **found.sets}:
-        options += ["--set", ",".join(f"{target}={text}" for target, text in sets.items())]
-    return "\n".join(f"  {printable(line)}" for line in [*lines, shlex.join([*command, *options])])
+    return "\n".join(f"  {printable(line)}" for line in [*lines, call(maps, {**constants, **found.sets})])
 
 
 def _unit(target: str) -> str:

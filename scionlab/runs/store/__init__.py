@@ -32,7 +32,7 @@ from scionlab.runs.store.damage import Damaged, unwritable
 from scionlab.runs.store.folder import TableFolder
 from scionlab.runs.store.places import LocalPlace, join, place_of
 
-__all__ = ["FINISHED", "Checkpoints", "Compaction", "Damaged", "RunStore", "join"]
+__all__ = ["FINISHED", "Checkpoints", "Compaction", "Damaged", "RunStore", "imported", "join"]
 
 FINISHED = ("ok", "diverged")
 
@@ -40,12 +40,25 @@ FINISHED = ("ok", "diverged")
 class RunStore:
     """The tables below `root`, as DataFrames. Reading a folder that does not exist gives empty tables.
 
-    `root` is a folder, or a URL: file:///… or s3://bucket/prefix. `trial_ids` selects trials, and `columns` columns:
-    what is not asked for is not read. UserError where S3 refuses.
+    `root` is a folder, or a URL: file:///… or s3://bucket/prefix. A folder of results that has its tables in runs/ is
+    as good as that one. `trial_ids` selects trials, and `columns` columns: what is not asked for is not read. UserError
+    where S3 refuses. For example
+
+        store = RunStore("results")
+        store.experiments()                        what it has sweeps or imports of
+        store.runs(columns=["lr", "val_loss"])     a DataFrame, one row a trial
+        store.tidy("curves", experiment="width")   likewise, with the fields of its trial in every row
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.place = place_of(root)
+        if isinstance(self.place, LocalPlace) and any(
+            (self.place.path / "runs" / table.name).is_dir() for table in (RUNS, SWEEPS, IMPORTS)
+        ):
+            self.place = self.place.below("runs")
+
+    def __repr__(self) -> str:
+        return f"RunStore({str(self)!r})"
 
     def __str__(self) -> str:
         return str(self.place)
@@ -122,6 +135,16 @@ class RunStore:
         """Names of the experiments that it has sweeps or imports of."""
         return sorted({*self.sweeps()["experiment"], *self._folder(IMPORTS).small()})
 
+    def tidy(self, what: str = "runs", experiment: str | None = None, preset: str | None = None) -> pd.DataFrame:
+        """A table with every field of a trial in a column of its own, as `scionlab export` writes it.
+
+        `what` is runs, curves, layers, scores, sweeps or tunings. Of all trials, or of those that the last sweeps of an
+        `experiment` or `preset` asked for. UserError for another name, and where there is no such row.
+        """
+        from scionlab.runs.export import export  # which is about stores
+
+        return export(self, what, experiment, preset)
+
     def finished(self, trial_ids: Collection[str] | None = None) -> set[str]:
         """Ids of the trials that need no more training: `ok` and `diverged`, not `error`."""
         is_finished = ds.field("status").isin(FINISHED)
@@ -153,7 +176,7 @@ class RunStore:
 
     def write_import(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add an import, or replace it whole by a later one."""
-        self._write(IMPORTS, name, [{"name": name, **row} for row in rows])
+        self._write(IMPORTS, name, _of_import(name, rows))
 
     def compact(self) -> list[Compaction]:
         """Merge the small files of finished trials into one large file per table; says what it did to each.
@@ -194,10 +217,9 @@ class RunStore:
         return TableFolder(self.place.below(table.name), table)
 
     def _write(self, table: Table, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        stamped = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
         folder = self._folder(table)
         try:
-            folder.write(key, pa.Table.from_pylist(stamped, schema=table.schema))
+            folder.write(key, _stamped(table, rows))
         except OSError as error:
             raise unwritable(str(folder.place), error) from None
 
@@ -209,3 +231,16 @@ class RunStore:
         where: ds.Expression | None = None,
     ) -> pd.DataFrame:
         return self._folder(table).scan(keys, columns, where).to_pandas()
+
+
+def imported(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows of an import called `name` as `RunStore.imports` reads them, without a store."""
+    return _stamped(IMPORTS, _of_import(name, rows)).to_pandas()
+
+
+def _of_import(name: str, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [{"name": name, **row} for row in rows]
+
+
+def _stamped(table: Table, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist([{"schema_version": SCHEMA_VERSION, **row} for row in rows], schema=table.schema)

@@ -484,7 +484,7 @@ def test_what_is_no_number_is_refused(text):
         ),
         (["--kappa-batch-exponent", "0.1", "--kappa-batch-shift", "x"], "kappa-batch-shift: 'x' is not a number"),
         (["--kappa-ratio", "0"], "kappa-ratio: '0' is not allowed; it must be above 0"),
-        (["--kappa-batch-shift", "1"], "kappa-batch-shift: '1' says nothing without --kappa-batch-exponent"),
+        (["--kappa-batch-shift", "1"], "kappa-batch-shift: 1 says nothing without kappa-batch-exponent"),
         (["--kappa-batch-exponent", "1.4999", "--tokens", "1e30"], "is out of reach of rule 'bst-kappa'"),
         (["--only-optimizer", "scion"], "only-optimizer: 'scion' chooses among the fits of --results"),
         (["batch"], "experiment: 'batch' chooses among the fits of --results"),
