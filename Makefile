@@ -26,7 +26,7 @@ sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)" $(HOW); status=$$?
     $(LAB) report $(1)$(3) $(FROM) && exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-warmup sweep-nesterov sweep-convergence sweep-nanogpt sweep-shallow-nanogpt sweep-airbench sweep-deit tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report clean distclean
+.PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-warmup sweep-nesterov sweep-convergence sweep-nanogpt sweep-shallow-nanogpt sweep-airbench sweep-deit tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report reproduce clean distclean
 
 help: ## print this list
 	@echo "make TARGET [PRESET=smoke|laptop|full|gpu] [RESULTS=folder] [EXECUTOR=ray|inline] [OPTIMIZER=name] [EXPERIMENT=name]"
@@ -173,6 +173,12 @@ figures: $(BIN)/.ready ## draw the figures from the runs in the store
 
 report: $(BIN)/.ready ## fit, draw and write the HTML report from the runs in the store
 	$(LAB) report $(WHICH) $(FROM)
+
+# TABLES=folder holds the public tables that do not come with the project; without it one that does is fitted.
+TABLES ?=
+
+reproduce: $(BIN)/.ready ## published numbers beside ours, in seconds; TABLES=folder of public tables for all of them
+	$(LAB) reproduce $(if $(TABLES),--tables "$(TABLES)") --results "$(RESULTS)"
 
 clean: ## remove what runs made (the contents of RESULTS)
 	@test -n "$(RESULTS)" || { echo "RESULTS is empty: name a folder" >&2; exit 2; }

@@ -108,7 +108,7 @@ def draw_results(
         if figure not in figures:
             raise unknown("figure", figure, figures)
         figures = {figure: figures[figure]}
-    with _writing(ResultsPlace.of(results).folder / "figures" / fitted.tables.experiment) as folder:
+    with writing(ResultsPlace.of(results).folder / "figures" / fitted.tables.experiment) as folder:
         saved = save_all(figures, fitted.tables, fitted.fit, folder)
     if figure is not None and not saved:
         raise UserError(f"figure: {figure!r} has nothing to show in the runs of {fitted.tables.experiment!r}")
@@ -135,7 +135,7 @@ def report_results(
     drawn = draw_results(place, experiment, preset, what, told=told)
     fitted = drawn.fitted
     page = render(fitted.study.page(), fitted.tables, fitted.fit, drawn.figures, place, fitted.advice)
-    with _writing(place.folder / "report") as folder:
+    with writing(place.folder / "report") as folder:
         path = folder / f"{fitted.tables.experiment}.html"
         path.write_text(page, encoding="utf-8")
         (folder / "index.html").write_text(index(folder), encoding="utf-8")
@@ -149,7 +149,7 @@ def _document(fit: Fit, advice: Advice) -> dict[str, Any]:
 def _write_fit(results: Path, chosen: Study, tables: SweepTables, fit: Fit, advice: Advice) -> list[Path]:
     about = {key: tables.sweep[key] for key in ("experiment", "preset", "sweep_id")}
     text = json.dumps(_finite({**about, **_document(fit, advice)}), indent=2, allow_nan=False)
-    with _writing(results / "fits" / tables.experiment) as folder:
+    with writing(results / "fits" / tables.experiment) as folder:
         written = [folder / f"{chosen.stem}.json"]
         written[0].write_text(text + "\n", encoding="utf-8")
         for name, frame in fit.frames().items():
@@ -171,7 +171,7 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[Path]:
+def writing(folder: Path) -> Iterator[Path]:
     """The folder, made if need be; what the file system refuses inside the block is the user's to mend."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

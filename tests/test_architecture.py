@@ -67,6 +67,7 @@ ROOMS = {
     "scionlab.api": {
         "scionlab.api", "analysis", "scionlab.own.packages", "scionlab.homes", "scionlab.runs", "scionlab.errors",
     },
+    "scionlab.reproduce": {"scionlab.reproduce", "scionlab.api", "analysis", "scionlab.errors"},
 }  # fmt: skip
 # Studies do not import each other, but for these.
 STUDIES = sorted(path.parent.name for path in (ROOT / "analysis" / "studies").glob("*/fit.py"))

@@ -13,7 +13,20 @@ from typing import Annotated, Any
 import typer
 
 from scionlab import homes
-from scionlab.cli import compact, doctor, explain, export, foreign, plan, results, run, status, tokenize, tune
+from scionlab.cli import (
+    compact,
+    doctor,
+    explain,
+    export,
+    foreign,
+    plan,
+    reproduce,
+    results,
+    run,
+    status,
+    tokenize,
+    tune,
+)
 from scionlab.cli.options import EXIT_CODES, app, err
 from scionlab.errors import UserError
 from scionlab.own.packages import own_analysis_first
@@ -27,6 +40,7 @@ __all__ = [
     "foreign",
     "main",
     "plan",
+    "reproduce",
     "results",
     "run",
     "status",

@@ -10,7 +10,8 @@ TARGETS = [
     "sweep-coordinates", "sweep-norm-control", "sweep-epochs", "sweep-clipping", "sweep-schatten",
     "sweep-norm-transfer", "sweep-schedules", "sweep-convergence", "sweep-nanogpt", "sweep-shallow-nanogpt",
     "sweep-airbench", "sweep-deit",
-    "tune-proxy", "transfer", "fit-batch-scaling", "figures", "report", "clean", "bench", "coverage", "docs",
+    "tune-proxy", "transfer", "fit-batch-scaling", "figures", "report", "reproduce", "clean", "bench", "coverage",
+    "docs",
 ]  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def test_clean_without_a_folder_is_refused():
         "fit-batch-scaling",
         "figures",
         "report",
+        "reproduce",
         "sweep-width",
         "sweep-batch",
         "bench",
