@@ -35,7 +35,7 @@ class Published:
     """A number of a source.
 
     `name`         of what, unique in its table; `unit` is "" for numbers without one
-    `value`        as published; `low` and `high` are its 95% interval, None where the source gives none
+    `value`        as published; `low` and `high` are its 95% interval, None where none is known here
     `form`         how it is written
     `tolerance`    share by which ours may differ where it has no interval
     `where`        where it stands, or how it was read

@@ -69,7 +69,7 @@ class TableResult:
         if self.problem:
             return self.problem
         counts = Counter(str(number.verdict) for number in self.numbers)
-        return f"{', '.join(f'{word} {count}' for word, count in counts.items())}, of {len(self.numbers)} numbers."
+        return f"Of {len(self.numbers)} numbers: {', '.join(f'{word} {count}' for word, count in counts.items())}."
 
 
 @dataclass(frozen=True)
