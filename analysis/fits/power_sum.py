@@ -229,12 +229,18 @@ class PowerSum:
         return np.concatenate([np.log(floor), np.log(at_centre), exponents])
 
 
-def checked_points(names: Sequence[str], x: Sequence[ArrayLike], loss: ArrayLike) -> tuple[Floats, Floats]:
-    """Resources (k, n) and losses (n,), n > 0; UserError if lengths differ or a value is not finite and positive."""
+def checked_points(
+    names: Sequence[str], x: Sequence[ArrayLike], loss: ArrayLike, called: str = "loss"
+) -> tuple[Floats, Floats]:
+    """Resources (k, n) and losses (n,), n > 0; UserError if lengths differ or a value is not finite and positive.
+
+    `called`: the name of what is fitted, where that is no loss.
+    """
     columns = [np.asarray(column, dtype=float) for column in (*x, loss)]
-    for name, column in zip((*names, "loss"), columns, strict=True):
+    for name, column in zip((*names, called), columns, strict=True):
         if column.ndim != 1 or not 0 < len(column) == len(columns[-1]):
-            raise UserError(f"{name}: has shape {column.shape}; there must be one value for each of the losses")
+            several = "losses" if called == "loss" else f"values of {called}"
+            raise UserError(f"{name}: has shape {column.shape}; there must be one value for each of the {several}")
         if not (np.isfinite(column) & (column > 0)).all():
             raise UserError(f"{name}: every value must be finite and positive")
     return np.stack(columns[:-1]), columns[-1]

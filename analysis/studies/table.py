@@ -22,6 +22,7 @@ from analysis.fits.outcomes import Judgement
 from analysis.studies.comparison.settings import ComparisonSettings
 from analysis.studies.convergence.settings import ConvergenceSettings
 from analysis.studies.isoflop.settings import IsoflopSettings
+from analysis.studies.joint_scaling.settings import JointScalingSettings
 from analysis.studies.lr_transfer.settings import LrTransferSettings
 from analysis.studies.scaling_law.settings import ScalingLawSettings
 from analysis.studies.transfer.settings import ProxySettings
@@ -110,6 +111,7 @@ STUDIES: dict[str, Study] = {
         Study("batch-scaling", "batch_scaling", "batch", _batch_scaling),
         Study("scaling-law", "scaling_law", "", _of("scaling_law", "fit_scaling_laws"), ScalingLawSettings),
         Study("isoflop", "isoflop", "", _of("isoflop", "fit_isoflop"), IsoflopSettings),
+        Study("joint-scaling", "joint_scaling", "", _of("joint_scaling", "fit_joint_scaling"), JointScalingSettings),
         Study("restarts", "restarts", "restarts", _of("restarts", "fit_restarts")),
         Study("comparison", "comparison", "", _of("comparison", "fit_comparison"), ComparisonSettings),
         Study("coordinate-check", "coordinate", "coordinates", _of("coordinate_check", "fit_coordinate")),

@@ -9,6 +9,7 @@ from analysis.studies.comparison.result import Comparison
 from analysis.studies.convergence.fit import ConvergenceFit
 from analysis.studies.coordinate_check.fit import CoordinateCheck
 from analysis.studies.isoflop.result import Isoflop
+from analysis.studies.joint_scaling.result import JointScaling
 from analysis.studies.lr_transfer.result import LrTransfer
 from analysis.studies.norm_control.fit import NormControl
 from analysis.studies.norm_transfer.fit import NormTransfer
@@ -22,6 +23,7 @@ RESULTS = (
     ConvergenceFit,
     CoordinateCheck,
     Isoflop,
+    JointScaling,
     LrTransfer,
     NormControl,
     NormTransfer,

@@ -1,0 +1,1 @@
+"""Best learning rate and batch size as laws of network size and tokens together."""
