@@ -55,7 +55,7 @@ class Outcome(StrEnum):
     INSIDE = "inside", "The interval meets what the rule implies, and excludes its rivals."
     OUTSIDE = "outside", "The interval does not meet what the rule implies."
 
-    NEEDED = "needed", "Without this term a law misses the optima by more than they scatter, and by more than the tolerance."
+    NEEDED = "needed", "Without this term the law misses the optima by more than they scatter."
     NOT_NEEDED = "not needed", "Over what was measured the whole interval of the term lies within the tolerance."
 
     PASSES = "passes", "Every slope lies within the tolerance."

@@ -33,7 +33,7 @@ from analysis.tables.arrays import Floats
 from scionlab.errors import UserError, listed
 
 MAIN = ("n_params", "tokens")  # resources that every law may have; others are further ones
-LOG2_RESAMPLES = 9  # 512 draws: points of a Sobol sequence are so even that few do
+LOG2_RESAMPLES = 10  # 1024 draws: points of a Sobol sequence are so even that few do
 DECIDES_ALONE = 1 - 1e-9  # leverage of an optimum without which a coefficient would not be known
 ROUNDING = 1e-9  # octaves; scatter below it is that of the last digits
 LEVEL = "level"
@@ -196,9 +196,7 @@ class JointLaw:
         )
 
 
-def fit_joint(
-    quantity: str, value: ArrayLike, resources: Mapping[str, ArrayLike], unit: str = ""
-) -> JointLaw | None:
+def fit_joint(quantity: str, value: ArrayLike, resources: Mapping[str, ArrayLike], unit: str = "") -> JointLaw | None:
     """The law through n optima; None where they are fewer than its coefficients.
 
     quantity, unit: names of what is fitted and of its unit. value: (n,), positive. resources: n_params, tokens and
@@ -245,8 +243,8 @@ def _terms(logs: Mapping[str, Floats]) -> tuple[list[str], tuple[str, ...]]:
         r = _correlation(logs[name], [logs[other] for other in chosen])
         if r > (ON_A_LINE if name in MAIN else COLLINEAR):
             warnings.append(
-                f"{name} goes with {' and '.join(chosen)} (multiple correlation {r:.3f} of the logarithms): it has no term of "
-                "its own, and theirs hold it"
+                f"{name} goes with {' and '.join(chosen)} (multiple correlation {r:.3f} of the logarithms): it has no "
+                "term of its own, and theirs hold it"
             )
             continue
         chosen.append(name)
@@ -278,7 +276,7 @@ class _Solved:
 def _solve(design: Floats, y: Floats) -> _Solved:
     """Least squares of y (n,) on a design (n, p), n ≥ p."""
     n, p = design.shape
-    inverse = np.linalg.pinv(design)
+    inverse: Floats = np.asarray(np.linalg.pinv(design), dtype=float)
     found = inverse @ y
     rest = y - design @ found
     leverage = np.einsum("ij,ji->i", design, inverse)
@@ -286,7 +284,7 @@ def _solve(design: Floats, y: Floats) -> _Solved:
     scatter = float(np.sqrt(rest @ rest / (n - p))) if n > p else None
     if scatter is None or n < p + SPARE or alone:
         return _Solved(tuple(Estimate(float(each)) for each in found), (None,) * p, scatter, alone)
-    weighted = inverse * (rest / (1 - leverage))
+    weighted = inverse * (rest / (1 - leverage))  # of HC3: what each optimum is off the law that is fitted without it
     covariance = weighted @ weighted.T
     half = stats.t.ppf(1 - TAIL, n - p) * np.sqrt(np.diag(covariance))
     resampled, new = _draws(found, covariance, scatter, n - p)
@@ -304,7 +302,7 @@ def _p_values(found: Floats, inverse: Floats, scatter: float, freedom: int) -> l
     """Of F-tests, one term each: F = t² with 1 and n − p degrees of freedom."""
     if scatter < ROUNDING:
         return [float(abs(each) < ROUNDING) for each in found]
-    squares = (found / (scatter * np.linalg.norm(inverse, axis=1))) ** 2
+    squares = found**2 / (scatter**2 * np.sum(inverse**2, axis=1))
     return [float(each) for each in stats.f.sf(squares, 1, freedom)]
 
 

@@ -73,7 +73,8 @@ def _finding(source: SourceJoint, each: ReadLaw) -> str:
     kept = each.n_places - sum(each.left_out.values())
     parts = [f"{WORDS[each.quantity].capitalize()} = {formula(law)}{_unit(each)}, {kept} of {each.n_places} optima."]
     if law is each.without_n:
-        parts.append(f"With N its exponent is {exponent(each.law, 'n_params')}, which over the sizes measured is little.")
+        little = exponent(each.law, "n_params")
+        parts.append(f"With N its exponent is {little}, which over the sizes measured is little.")
     elif law.terms:
         intervals = (f"{_symbol(t.resource)}^{t.exponent.text('.3f')}" for t in law.terms)
         parts.append(f"Exponents: {', '.join(intervals)}.")
@@ -113,7 +114,8 @@ def _optima(source: SourceJoint) -> list[dict[str, str]]:
 def _value(optimum: PlaceOptimum) -> str:
     if not np.isfinite(optimum.value):
         return NONE
-    return with_interval(optimum.value, optimum.low, optimum.high, ",.0f" if optimum.quantity == BATCH_TOKENS else ".3g")
+    form = ",.0f" if optimum.quantity == BATCH_TOKENS else ".3g"
+    return with_interval(optimum.value, optimum.low, optimum.high, form)
 
 
 def _notes(source: SourceJoint) -> list[str]:

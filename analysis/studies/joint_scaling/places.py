@@ -17,7 +17,6 @@ import pandas as pd
 
 from analysis.fits.cells import BATCH, Cell, budgets_of, table_of_cells
 from analysis.fits.lr_curve import LrCurve
-from analysis.fits.noise import WINDOW
 from analysis.fits.profile import read_budgets
 from analysis.fits.reading import Reading
 from analysis.laws.points import check_data
@@ -70,7 +69,8 @@ class Place:
 @dataclass(frozen=True)
 class Source:
     """One method or source. `swept`: quantities of which some place has several values; none where every place has one
-    run, an optimum that somebody else read. `notes` say what differs between runs besides; `left_out` counts runs, or settings of several seeds.
+    run, an optimum that somebody else read. `notes` say what differs between runs besides; `left_out` counts runs, or
+    settings of several seeds.
     """
 
     name: str
@@ -141,8 +141,9 @@ def _decay(runs: pd.DataFrame) -> "pd.Series[float]":
 def _places(size: pd.DataFrame, columns: Sequence[str], rng: np.random.Generator) -> list[Place]:
     """The places of one network size, ascending in tokens."""
     found = []
-    for (momentum, decay), group in size.groupby([MOMENTUM, DECAY], sort=True, dropna=False):
-        found += [({MOMENTUM: momentum, DECAY: decay}, budget) for budget in budgets_of(group)]
+    for _, group in size.groupby([MOMENTUM, DECAY], sort=True, dropna=False):
+        beside = {name: _log2(float(group[name].iloc[0])) for name in (MOMENTUM, DECAY)}
+        found += [(beside, budget) for budget in budgets_of(group)]
     if not found:
         return []
     n_far: Counter[float] = Counter()
@@ -154,7 +155,7 @@ def _places(size: pd.DataFrame, columns: Sequence[str], rng: np.random.Generator
     curves: dict[float, list[Curve]] = {}
     for (beside, budget), of_budget in zip(found, readings, strict=True):
         for cell, reading in zip(budget.cells, of_budget, strict=True):
-            at = {BATCH_TOKENS: float(np.log2(cell.batch_tokens)), **{name: _log2(v) for name, v in beside.items()}}
+            at = {BATCH_TOKENS: float(np.log2(cell.batch_tokens)), **beside}
             curves.setdefault(budget.tokens, []).append(Curve(at, cell, reading))
     first = size.iloc[0]
     resources = {column: float(first[column]) for column in columns}
@@ -162,14 +163,14 @@ def _places(size: pd.DataFrame, columns: Sequence[str], rng: np.random.Generator
 
 
 def near_bottom(curve: LrCurve) -> LrCurve:
-    """The curve without the rates whose loss is more than `FAR` times its lowest, but for those next to the best ones.
+    """The curve without rates whose loss is more than `FAR` times its lowest, but for the neighbours of the best one.
 
     Rates that diverged stay: they say where a curve ends.
     """
     lowest = float(curve.mean.min())
     if lowest <= 0:
         return curve
-    beside = np.abs(np.arange(len(curve.x)) - curve.best) <= WINDOW
+    beside = np.abs(np.arange(len(curve.x)) - curve.best) <= 1
     keep = beside | ~curve.finite | (curve.mean <= FAR * lowest)
     return LrCurve(curve.at, curve.x[keep], curve.losses[keep], curve.seeds)
 

@@ -1,11 +1,11 @@
 """Where the optimum of a place lies, by several readings, since the answer depends on it.
 
-    best         the run of the lowest loss (mean over seeds)
-    band x%      the mean, in logarithms, of the runs whose loss is within x% of the lowest (Li et al., arXiv 2503.04715)
-    profile      every curve's lowest loss as read (`analysis.fits.reading`), then the parabola through the lowest of these
-                 over batch sizes (`analysis.fits.profile`), and the rate there; likewise over momentum and weight decay
-    quadratic    the least-squares quadratic in (log₂ lr, log₂ B) around the best run, at its momentum and weight decay
-    as given     where a place has one run: an optimum that somebody else read
+    best        the run of the lowest loss (mean over seeds)
+    band x%     the mean, in logarithms, of the runs whose loss is within x% of the lowest (Li et al., arXiv 2503.04715)
+    profile     every curve's lowest loss as read (`analysis.fits.reading`), then the parabola through the lowest of
+                these over batch sizes (`analysis.fits.profile`), and the rate there; likewise over momentum and decay
+    quadratic   the least-squares quadratic in (log₂ lr, log₂ B) around the best run, at its momentum and weight decay
+    as given    where a place has one run: an optimum that somebody else read
 
 An optimum at the end of a grid, or beside rates that diverge, is not one, by whatever reading: `why` says so. Rate and
 batch size go together: where either ends, neither counts. A band may reach a grid's end though the best run does not;
@@ -65,8 +65,7 @@ def read_place(place: Place, swept: Sequence[str], bands: Sequence[float]) -> li
     """The optima of what was swept, by every reading; of a table of optima the one run, as given."""
     runs = _runs(place)
     if not swept:
-        why = "" if len(runs.loss) == 1 else "several runs, and nothing that was swept"
-        return [Optimum(AS_GIVEN, quantity, Estimate(float(runs.at[quantity][0])), why) for quantity in PAIR]
+        return [Optimum(AS_GIVEN, quantity, Estimate(float(runs.at[quantity][0]))) for quantity in PAIR]
     why = _why(place, swept)
     best = {quantity: float(runs.at[quantity][int(np.argmin(runs.loss))]) for quantity in swept}
     found = [Optimum(BEST, quantity, Estimate(best[quantity]), why[quantity]) for quantity in swept]
@@ -111,9 +110,7 @@ def _end(place: Place, quantity: str, at: float) -> str:
     return AT_END if at in (values[0], values[-1]) else ""
 
 
-def _band(
-    place: Place, runs: _Runs, swept: Sequence[str], percent: float, why: Mapping[str, str]
-) -> list[Optimum]:
+def _band(place: Place, runs: _Runs, swept: Sequence[str], percent: float, why: Mapping[str, str]) -> list[Optimum]:
     """Means in logarithms; runs without weight decay say nothing of its mean."""
     lowest = float(runs.loss.min())
     inside = runs.loss <= lowest * (1 + percent / 100) if lowest > 0 else runs.loss == lowest

@@ -36,18 +36,19 @@ class PlaceOptimum:
     @classmethod
     def of(cls, place: Place, optimum: Optimum) -> Self:
         """Out of octaves."""
-        ends = (None if end is None else 2**end for end in (optimum.log2.low, optimum.log2.high))
+        at = optimum.log2
         return cls(
-            place.n_params,
-            place.tokens,
-            place.further,
-            place.n_runs,
-            optimum.reading,
-            optimum.quantity,
-            float(2**optimum.log2.value),
-            *ends,
-            optimum.cut,
-            optimum.why,
+            n_params=place.n_params,
+            tokens=place.tokens,
+            further=place.further,
+            n_runs=place.n_runs,
+            reading=optimum.reading,
+            quantity=optimum.quantity,
+            value=float(2**at.value),
+            low=None if at.low is None else 2**at.low,
+            high=None if at.high is None else 2**at.high,
+            cut=optimum.cut,
+            why=optimum.why,
         )
 
 

@@ -10,10 +10,10 @@ BANDS = (0.1, 0.25, 0.5, 1.0)  # percent of the lowest loss, always shown
 
 
 class JointScalingSettings(Settings):
-    """`reading` is how the optimum is read that findings go by: "profile" (curves over rates, then a parabola over batch
-    sizes), "best" (the run of the lowest loss), "band" (the mean, in logarithms, of the runs within `band` percent of
-    the lowest loss) or "quadratic" (in both logarithms at once). `tolerance` are octaves of an optimum, over the
-    measured sizes, that do not matter. `further` are resources that may have a term beside N and T.
+    """`reading` is how the optimum is read that findings go by: "profile" (curves over rates, then a parabola over
+    batch sizes), "best" (the run of the lowest loss), "band" (the mean, in logarithms, of the runs within `band`
+    percent of the lowest loss) or "quadratic" (in both logarithms at once). `tolerance` are octaves of an optimum,
+    over the measured sizes, that do not matter. `further` are resources that may have a term beside N and T.
     """
 
     reading: Literal["profile", "best", "band", "quadratic"] = "profile"

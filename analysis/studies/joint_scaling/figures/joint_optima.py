@@ -56,8 +56,8 @@ def caption(data: pd.DataFrame) -> str:
     """What is drawn, and how much of it is not."""
     return (
         "A point is the optimum of a network size and token budget by the chosen reading, the lighter the larger the "
-        "network, with its interval where noise is known; hollow ones lie at a grid's end and are left out. Lines are the law at "
-        "some of the sizes, black where it has no N. A panel for each source and quantity."
+        "network, with its interval where noise is known; hollow ones lie at a grid's end and are left out. Lines are "
+        "the law at some of the sizes, black where it has no N. A panel for each source and quantity."
         f"{sources.beyond(data)}"
     )
 
@@ -71,16 +71,16 @@ def draw(data: pd.DataFrame) -> Figure:
     for name, axis in axes.items():
         mine = data[data["source"] == name]
         dots, lines = mine[mine["kind"] != LINE], mine[mine["kind"] == LINE]
-        for n_params, rows in lines.groupby("n_params"):
-            colour = colours.to_rgba(float(n_params)) if rows["with_n"].all() else "black"
+        for _, rows in lines.groupby("n_params"):
+            colour = colours.to_rgba(rows["n_params"].to_numpy())[0] if rows["with_n"].all() else "black"
             axis.plot(rows["tokens"], rows["value"], color=colour, linewidth=1.1, zorder=1)
-        known = dots[(dots["kind"] == POINT)]
-        shades = colours.to_rgba(known["n_params"].to_numpy())
+        known, out = dots[dots["kind"] == POINT], dots[dots["kind"] == LEFT_OUT]
         style.intervals(axis, known["tokens"], known["low"], known["high"], color=style.GREY, linewidth=0.7, zorder=0)
-        axis.scatter(known["tokens"], known["value"], c=shades, s=14, linewidths=0, zorder=2)
-        out = dots[dots["kind"] == LEFT_OUT]
-        edges = colours.to_rgba(out["n_params"].to_numpy())
-        axis.scatter(out["tokens"], out["value"], facecolors="none", edgecolors=edges, s=18, linewidths=1, zorder=2)
+        axis.scatter(
+            known["tokens"], known["value"], c=known["n_params"], norm=norm, cmap=COLOURS, s=14, linewidths=0, zorder=2
+        )
+        hollow = axis.scatter(out["tokens"], out["value"], c=out["n_params"], norm=norm, cmap=COLOURS, s=18, zorder=2)
+        hollow.set_facecolor("none")
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlabel("training tokens, T")

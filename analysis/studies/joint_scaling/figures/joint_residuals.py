@@ -28,37 +28,34 @@ def _panel(source: SourceJoint, each: ReadLaw) -> pd.DataFrame:
     predicted = law.predict(rows["n_params"], rows["tokens"], **further).value
     octaves = np.log2(rows["value"] / predicted)
     ratio = rows["tokens"] / rows["n_params"]
-    return rows.assign(
-        ratio=ratio, predicted=predicted, octaves=octaves, source=of(source, each), scatter=law.scatter
-    )
+    return rows.assign(ratio=ratio, predicted=predicted, octaves=octaves, source=of(source, each), scatter=law.scatter)
 
 
 def caption(data: pd.DataFrame) -> str:
     """What is drawn, and how much of it is not."""
     return (
-        "Octaves by which an optimum lies above the law, against tokens per parameter, coloured by network size; dotted "
-        "lines are a standard deviation away. A slope in one colour, or a bend, says that the exponents are not the same "
-        f"everywhere.{sources.beyond(data)}"
+        "Octaves by which an optimum lies above the law, against tokens per parameter, coloured by network size; "
+        "dotted lines are a standard deviation away. A slope in one colour, or a bend, says that the exponents are not "
+        f"the same everywhere.{sources.beyond(data)}"
     )
 
 
 def draw(data: pd.DataFrame) -> Figure:
     """A panel per source and quantity."""
     figure, axes, _ = style.panels(sources.shown(data), legend_share=0.05, share_y=False)
-    colours = ScalarMappable(sources.shades(data["n_params"]), COLOURS)
+    norm = sources.shades(data["n_params"])
     for name, axis in axes.items():
         mine = data[data["source"] == name]
         axis.axhline(0, color=style.GREY, linewidth=0.8)
         if mine["scatter"].notna().all():
             for side in (-1, 1):
                 axis.axhline(side * mine["scatter"].iloc[0], color=style.GREY, linewidth=0.8, linestyle=":")
-        shades = colours.to_rgba(mine["n_params"].to_numpy())
-        axis.scatter(mine["ratio"], mine["octaves"], c=shades, s=14, linewidths=0)
+        axis.scatter(mine["ratio"], mine["octaves"], c=mine["n_params"], norm=norm, cmap=COLOURS, s=14, linewidths=0)
         axis.set_xscale("log")
         axis.set_xlabel("tokens per parameter, T/N")
         axis.set_title(name, fontsize=9)
     style.label_left(figure, axes, "measured ÷ law, octaves")
-    figure.colorbar(colours, ax=list(axes.values()), label="parameters, N")
+    figure.colorbar(ScalarMappable(norm, COLOURS), ax=list(axes.values()), label="parameters, N")
     return figure
 
 
