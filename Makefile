@@ -60,6 +60,7 @@ coverage: $(BIN)/.ready-dev ## check the coverage of the intervals by simulation
 	$(BIN)/python -m benchmarks.coverage_comparison
 	$(BIN)/python -m benchmarks.coverage_regret
 	$(BIN)/python -m benchmarks.coverage_verdicts
+	$(BIN)/python -m benchmarks.coverage_joint
 	$(BIN)/python -m benchmarks.coverage
 
 docs: $(BIN)/.ready-dev ## render the documentation and every docstring into site/

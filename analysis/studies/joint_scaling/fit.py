@@ -70,7 +70,9 @@ def _law(
     law = fit_joint(quantity, values, resources, UNITS[quantity]) if kept else None
     without = None
     if law is not None and law.term("n_params") is not None:
-        without = fit_joint(quantity, values, {n: v for n, v in resources.items() if n != "n_params"}, UNITS[quantity])
+        # Width and depth, which go with N, must not take its part.
+        rest = {term.resource: resources[term.resource] for term in law.terms if term.resource != "n_params"}
+        without = fit_joint(quantity, values, rest, UNITS[quantity]) if rest else None
     left_out = Counter(optimum.why for _, optimum in pairs if optimum.why)
     verdict = Outcome.CANNOT_TELL if law is None else law.judge("n_params", settings.tolerance)
     return ReadLaw(

@@ -74,8 +74,8 @@ class ReadLaw:
 
     @property
     def best(self) -> JointLaw | None:
-        """The law to go by: without N where N is not needed."""
-        return self.without_n if self.verdict == Outcome.NOT_NEEDED else self.law
+        """The law to go by: without N where N is not needed, and something else has a term."""
+        return (self.without_n or self.law) if self.verdict == Outcome.NOT_NEEDED else self.law
 
 
 @dataclass(frozen=True)

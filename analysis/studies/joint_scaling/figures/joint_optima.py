@@ -69,7 +69,7 @@ def draw(data: pd.DataFrame) -> Figure:
     norm = sources.shades(data["n_params"])
     colours = ScalarMappable(norm, COLOURS)
     for name, axis in axes.items():
-        mine = data[data["source"] == name]
+        mine = style.log2(data[data["source"] == name], "tokens", "value", "low", "high")
         dots, lines = mine[mine["kind"] != LINE], mine[mine["kind"] == LINE]
         for _, rows in lines.groupby("n_params"):
             colour = colours.to_rgba(rows["n_params"].to_numpy())[0] if rows["with_n"].all() else "black"
@@ -81,8 +81,8 @@ def draw(data: pd.DataFrame) -> Figure:
         )
         hollow = axis.scatter(out["tokens"], out["value"], c=out["n_params"], norm=norm, cmap=COLOURS, s=18, zorder=2)
         hollow.set_facecolor("none")
-        axis.set_xscale("log")
-        axis.set_yscale("log")
+        style.log2_ticks(axis)
+        style.log2_ticks(axis, "y")
         axis.set_xlabel("training tokens, T")
         axis.set_title(f"{name}\n{mine['note'].iloc[0]}", fontsize=9)
     style.label_left(figure, axes, "optimum")

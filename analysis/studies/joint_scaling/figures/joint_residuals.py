@@ -45,13 +45,13 @@ def draw(data: pd.DataFrame) -> Figure:
     figure, axes, _ = style.panels(sources.shown(data), legend_share=0.05, share_y=False)
     norm = sources.shades(data["n_params"])
     for name, axis in axes.items():
-        mine = data[data["source"] == name]
+        mine = style.log2(data[data["source"] == name], "ratio")
         axis.axhline(0, color=style.GREY, linewidth=0.8)
         if mine["scatter"].notna().all():
             for side in (-1, 1):
                 axis.axhline(side * mine["scatter"].iloc[0], color=style.GREY, linewidth=0.8, linestyle=":")
         axis.scatter(mine["ratio"], mine["octaves"], c=mine["n_params"], norm=norm, cmap=COLOURS, s=14, linewidths=0)
-        axis.set_xscale("log")
+        style.log2_ticks(axis)
         axis.set_xlabel("tokens per parameter, T/N")
         axis.set_title(name, fontsize=9)
     style.label_left(figure, axes, "measured ÷ law, octaves")

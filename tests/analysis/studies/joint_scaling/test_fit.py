@@ -195,6 +195,8 @@ def test_what_else_differs_is_said_and_width_and_depth_have_terms_where_they_var
     assert {term.resource for term in found["lr", "profile"].law.terms} == {"n_params", "tokens", "width"}
     assert any(warning.startswith("schedule takes several values (a, b)") for warning in source.warnings)
     assert any(warning.startswith("depth goes with") for warning in source.warnings)
+    # What goes with N does not take its part where it is left out.
+    assert {term.resource for term in found["lr", "profile"].without_n.terms} == {"tokens", "width"}
     assert "further" in fit_joint_scaling(told(runs)).summaries()[0][1]
     _, alone = laws_of(runs, further=[])
     assert {term.resource for term in alone["lr", "profile"].law.terms} == {"n_params", "tokens"}
