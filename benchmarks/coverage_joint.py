@@ -37,7 +37,7 @@ from planted_joint import JointPlan, joint_runs  # type: ignore[import-not-found
 
 from analysis.fits.outcomes import Outcome  # noqa: E402
 from analysis.laws.joint import JointLaw, fit_joint  # noqa: E402
-from analysis.studies.joint_scaling.fit import fit_joint_scaling  # noqa: E402
+from analysis.studies.joint_scaling.fit import fit_joint_scaling, judge  # noqa: E402
 from analysis.tables.arrays import Floats  # noqa: E402
 from analysis.tables.sweep import SweepTables  # noqa: E402
 from benchmarks.simulated_cases import parser, print_lines  # noqa: E402
@@ -172,7 +172,7 @@ def _summary(laws: Sequence[JointLaw], truth: tuple[float, float]) -> str:
     ends = np.array([[(t.exponent.low, t.exponent.high) for t in law.terms] for law in laws], dtype=float)
     held = np.mean((ends[:, :, 0] <= truth) & (truth <= ends[:, :, 1]), axis=0)
     half = float(np.mean(ends[:, 0, 1] - ends[:, 0, 0])) / 2
-    verdicts = Counter(law.judge("n_params", TOLERANCE) for law in laws)
+    verdicts = Counter(judge(law, TOLERANCE) for law in laws)
     kinds = (Outcome.NEEDED, Outcome.NOT_NEEDED, Outcome.CANNOT_TELL)
     shares = " ".join(f"{verdicts[kind] / len(laws):6.1%}" for kind in kinds)
     return f"{held[0]:6.1%} {held[1]:6.1%} {half:7.3f}  {len(laws):5d}  {shares}"

@@ -26,7 +26,6 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from analysis.fits.intervals import CONFIDENCE, TAIL, Estimate
-from analysis.fits.outcomes import Outcome
 from analysis.fits.power_sum import checked_points, levels
 from analysis.laws.scaling_laws import COLLINEAR, ON_A_LINE, SPARE
 from analysis.tables.arrays import Floats
@@ -99,11 +98,6 @@ class JointLaw:
         """The term of a resource, if it has one."""
         return next((term for term in self.terms if term.resource == resource), None)
 
-    def span(self, resource: str) -> float:
-        """Octaves over which a resource was measured."""
-        low, high = self.measured[resource]
-        return float(np.log2(high / low))
-
     def predict(self, n_params: ArrayLike, tokens: ArrayLike, **further: ArrayLike) -> Prediction:
         """y* at numbers of parameters and of tokens, of shapes that broadcast.
 
@@ -129,19 +123,23 @@ class JointLaw:
         sides = [2 ** np.quantile(of, (TAIL, 1 - TAIL), axis=0) for of in (drawn, drawn + self.new[:, None])]
         return Prediction(value.reshape(shape), *(end.reshape(shape) for side in sides for end in side))
 
-    def judge(self, resource: str, tolerance: float) -> Outcome:
-        """Whether the term of a resource is needed, over what was measured.
+    def reach(self, resource: str) -> float | None:
+        """Octaves of y that the term of a resource makes over what was measured, at the far end of its interval.
 
-        tolerance: octaves of y over the measured values of the resource that do not matter.
+        None without a term or without intervals.
         """
         term = self.term(resource)
+        if term is None or term.exponent.low is None or term.exponent.high is None:
+            return None
+        low, high = self.measured[resource]
+        return max(-term.exponent.low, term.exponent.high) * float(np.log2(high / low))
+
+    def sure(self, resource: str) -> bool:
+        """Whether a resource has a term that is not 0: by its interval and by the F-test, both."""
+        term = self.term(resource)
         if term is None or term.exponent.low is None or term.exponent.high is None or term.p_value is None:
-            return Outcome.CANNOT_TELL
-        low, high = term.exponent.low, term.exponent.high
-        if max(-low, high) * self.span(resource) <= tolerance:
-            return Outcome.NOT_NEEDED
-        sure = (low > 0 or high < 0) and term.p_value < 1 - CONFIDENCE
-        return Outcome.NEEDED if sure else Outcome.CANNOT_TELL
+            return False
+        return (term.exponent.low > 0 or term.exponent.high < 0) and term.p_value < 1 - CONFIDENCE
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: complete, so that `from_dict` gives the law back, resamples to six digits."""

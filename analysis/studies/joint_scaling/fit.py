@@ -74,7 +74,7 @@ def _law(
         rest = {term.resource: resources[term.resource] for term in law.terms if term.resource != "n_params"}
         without = fit_joint(quantity, values, rest, UNITS[quantity]) if rest else None
     left_out = Counter(optimum.why for _, optimum in pairs if optimum.why)
-    verdict = Outcome.CANNOT_TELL if law is None else law.judge("n_params", settings.tolerance)
+    verdict = judge(law, settings.tolerance)
     return ReadLaw(
         reading=reading,
         quantity=quantity,
@@ -87,6 +87,16 @@ def _law(
         verdict=verdict,
         lacks=_lacks(law, left_out, quantity) if verdict.open else SETTLED,
     )
+
+
+def judge(law: JointLaw | None, tolerance: float) -> Outcome:
+    """Whether N's term is needed; `tolerance` are octaves of y, over the measured sizes, that do not matter."""
+    reach = None if law is None else law.reach("n_params")
+    if law is None or reach is None:
+        return Outcome.CANNOT_TELL
+    if reach <= tolerance:
+        return Outcome.NOT_NEEDED
+    return Outcome.NEEDED if law.sure("n_params") else Outcome.CANNOT_TELL
 
 
 def _resources(places: Sequence[Place], further: Sequence[str]) -> dict[str, Floats]:

@@ -7,7 +7,6 @@ Runs that broke and went on have a finite loss, three times the best, that is no
 it dips before it, far below anything measured. Rates so far up are not read (`near_bottom`).
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.fits.cells import BATCH, Cell, budgets_of, table_of_cells
+from analysis.fits.cells import BATCH, Budget, Cell, budgets_of, table_of_cells
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.profile import read_budgets
 from analysis.fits.reading import Reading
@@ -36,25 +35,25 @@ VARIED = ("tokens", "batch_size", "seq_len", "lr", "momentum", "seed", "n_params
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve as read; `at` has log₂ of its batch in tokens a step, and of momentum and weight decay if swept."""
+    """A curve as measured, and as read; `at` has log₂ of its batch in tokens a step, of momentum and of weight decay.
+
+    `cell` has it without the rates that are too far up to be read. Momentum and decay are NaN where they are not said.
+    """
 
     at: Mapping[str, float]
+    curve: LrCurve
     cell: Cell
     reading: Reading
 
 
 @dataclass(frozen=True)
 class Place:
-    """N parameters and T tokens, `further` resources by name (NaN if not known), and the curves there.
-
-    `n_far` settings ended too far up to be read.
-    """
+    """N parameters and T tokens, `further` resources by name (NaN if not known), and the curves there."""
 
     n_params: float
     tokens: float
     further: Mapping[str, float]
     curves: tuple[Curve, ...]
-    n_far: int = 0
 
     def values(self, quantity: str) -> Floats:
         """log₂ of what was tried of batch size, momentum or weight decay, ascending and each once."""
@@ -63,7 +62,12 @@ class Place:
     @property
     def n_runs(self) -> int:
         """Settings whose runs trained."""
-        return sum(int(curve.cell.curve.finite.sum()) for curve in self.curves)
+        return sum(int(each.curve.finite.sum()) for each in self.curves)
+
+    @property
+    def n_far(self) -> int:
+        """Settings that ended too far up to be read."""
+        return sum(len(each.curve.x) - len(each.cell.curve.x) for each in self.curves)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,9 @@ def _source(name: str, rows: pd.DataFrame, further: Sequence[str], seed: int) ->
     left_out = {
         "do not say their size or rate": len(rows) - len(known),
         "did not train to their end": int((known["status"] != "ok").sum()),
-        f"end at more than {FAR:g} times the lowest loss of their curve": sum(place.n_far for place in places),
+        f"end at more than {FAR:g} times the lowest loss of their curve, and are not read": sum(
+            place.n_far for place in places
+        ),
     }
     return Source(
         name,
@@ -146,20 +152,20 @@ def _places(size: pd.DataFrame, columns: Sequence[str], rng: np.random.Generator
         found += [(beside, budget) for budget in budgets_of(group)]
     if not found:
         return []
-    n_far: Counter[float] = Counter()
-    for i, (at, budget) in enumerate(found):
-        cells = tuple(replace(cell, curve=near_bottom(cell.curve)) for cell in budget.cells)
-        n_far[budget.tokens] += sum(len(c.curve.x) for c in budget.cells) - sum(len(c.curve.x) for c in cells)
-        found[i] = at, replace(budget, cells=cells)
-    _, readings = read_budgets([budget for _, budget in found], DRAWS, rng)
+    read = [_near_bottoms(budget) for _, budget in found]
+    _, readings = read_budgets(read, DRAWS, rng)
     curves: dict[float, list[Curve]] = {}
-    for (beside, budget), of_budget in zip(found, readings, strict=True):
-        for cell, reading in zip(budget.cells, of_budget, strict=True):
+    for (beside, budget), near, of_budget in zip(found, read, readings, strict=True):
+        for cell, bottom, reading in zip(budget.cells, near.cells, of_budget, strict=True):
             at = {BATCH_TOKENS: float(np.log2(cell.batch_tokens)), **beside}
-            curves.setdefault(budget.tokens, []).append(Curve(at, cell, reading))
+            curves.setdefault(budget.tokens, []).append(Curve(at, cell.curve, bottom, reading))
     first = size.iloc[0]
     resources = {column: float(first[column]) for column in columns}
-    return [Place(float(first["n_params"]), t, resources, tuple(curves[t]), n_far[t]) for t in sorted(curves)]
+    return [Place(float(first["n_params"]), t, resources, tuple(curves[t])) for t in sorted(curves)]
+
+
+def _near_bottoms(budget: Budget) -> Budget:
+    return replace(budget, cells=tuple(replace(cell, curve=near_bottom(cell.curve)) for cell in budget.cells))
 
 
 def near_bottom(curve: LrCurve) -> LrCurve:
@@ -181,7 +187,7 @@ def _log2(value: float) -> float:
 
 
 def _swept(places: Sequence[Place]) -> tuple[str, ...]:
-    found = [LR] if any(len(curve.cell.curve.x) > 1 for place in places for curve in place.curves) else []
+    found = [LR] if any(len(each.curve.x) > 1 for place in places for each in place.curves) else []
     for quantity in BESIDE:
         if any(len(values[~np.isnan(values)]) > 1 for place in places for values in [place.values(quantity)]):
             found.append(quantity)

@@ -21,7 +21,7 @@ import numpy as np
 from analysis.fits.cells import Budget
 from analysis.fits.intervals import Estimate
 from analysis.fits.profile import REACH, Profile, best_batch, drawn_profile, lr_along, profile
-from analysis.studies.joint_scaling.places import BATCH_TOKENS, BESIDE, LR, Curve, Place
+from analysis.studies.joint_scaling.places import BATCH_TOKENS, BESIDE, FAR, LR, Curve, Place
 from analysis.studies.joint_scaling.settings import band_name
 from analysis.tables.arrays import Bools, Floats
 
@@ -76,7 +76,7 @@ def read_place(place: Place, swept: Sequence[str], bands: Sequence[float]) -> li
 
 
 def _runs(place: Place) -> _Runs:
-    curves = [curve.cell.curve for curve in place.curves]
+    curves = [each.curve for each in place.curves]
     counts = [int(curve.finite.sum()) for curve in curves]
     at = {LR: np.concatenate([curve.x[curve.finite] for curve in curves])}
     for quantity in BESIDE:
@@ -87,10 +87,10 @@ def _runs(place: Place) -> _Runs:
 
 def _why(place: Place, swept: Sequence[str]) -> dict[str, str]:
     """Of every swept quantity, why the best run tells no optimum of it; "" where it does."""
-    best = min(place.curves, key=lambda curve: float(curve.cell.curve.mean.min()))
+    best = _best(place)
     found = {quantity: _end(place, quantity, best.at[quantity]) for quantity in swept if quantity != LR}
     if LR in swept:
-        curve = best.cell.curve
+        curve = best.curve
         one = ONE_VALUE if len(curve.x) == 1 else AT_END if curve.at_edge else BESIDE_DIVERGENCE
         found[LR] = "" if curve.resolved else one
     of_rate, of_batch = found.get(LR, ""), found.get(BATCH_TOKENS, "")
@@ -99,6 +99,11 @@ def _why(place: Place, swept: Sequence[str]) -> dict[str, str]:
     if BATCH_TOKENS in found and of_rate and not of_batch:
         found[BATCH_TOKENS] = of_rate if of_rate == BESIDE_DIVERGENCE else RATES_END
     return found
+
+
+def _best(place: Place) -> Curve:
+    """The curve with the run of the lowest loss."""
+    return min(place.curves, key=lambda each: float(each.curve.mean.min()))
 
 
 def _end(place: Place, quantity: str, at: float) -> str:
@@ -138,7 +143,8 @@ def _profile(place: Place, swept: Sequence[str], why: Mapping[str, str]) -> list
             continue
         at, known = best_batch(observed)
         draws = None if drawn is None or not known[0] else best_batch(drawn)[0]
-        found.append(Optimum(PROFILE, quantity, Estimate.of(at[0], draws), _open(observed, quantity, known)))
+        reason = ZERO if why[quantity] == ZERO else _open(observed, quantity, known)
+        found.append(Optimum(PROFILE, quantity, Estimate.of(at[0], draws), reason))
     return found
 
 
@@ -190,13 +196,15 @@ def _over(place: Place, quantity: str) -> tuple[Profile | None, Profile | None]:
 
 def _quadratic(place: Place, runs: _Runs, why: Mapping[str, str]) -> list[Optimum]:
     """Fitted to the runs within `REACH` rates and batch sizes of the best one."""
-    best = min(place.curves, key=lambda curve: float(curve.cell.curve.mean.min()))
-    rates, batches = best.cell.curve.x, place.values(BATCH_TOKENS)
+    best = _best(place)
+    rates, batches = best.curve.x, place.values(BATCH_TOKENS)
     box = {
-        LR: _around(rates, best.cell.curve.best),
+        LR: _around(rates, best.curve.best),
         BATCH_TOKENS: _around(batches, int(np.searchsorted(batches, best.at[BATCH_TOKENS]))),
     }
     near = np.all([(runs.at[q] >= low) & (runs.at[q] <= high) for q, (low, high) in box.items()], axis=0)
+    lowest = float(runs.loss.min())
+    near &= (runs.loss <= FAR * lowest) | (lowest <= 0)
     for quantity in BESIDE[1:]:
         near &= (runs.at[quantity] == best.at[quantity]) | np.isnan(best.at[quantity])
     x = np.stack([runs.at[quantity][near] for quantity in PAIR])

@@ -79,8 +79,8 @@ def draw(data: pd.DataFrame) -> Figure:
         axis.scatter(
             known["tokens"], known["value"], c=known["n_params"], norm=norm, cmap=COLOURS, s=14, linewidths=0, zorder=2
         )
-        hollow = axis.scatter(out["tokens"], out["value"], c=out["n_params"], norm=norm, cmap=COLOURS, s=18, zorder=2)
-        hollow.set_facecolor("none")
+        hollow = axis.scatter(out["tokens"], out["value"], facecolors="none", s=18, zorder=2)
+        hollow.set_edgecolor([tuple(rgba) for rgba in colours.to_rgba(out["n_params"].to_numpy())])
         style.log2_ticks(axis)
         style.log2_ticks(axis, "y")
         axis.set_xlabel("training tokens, T")
