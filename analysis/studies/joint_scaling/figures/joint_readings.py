@@ -1,5 +1,6 @@
 """The exponents by every reading of the optimum, bands from narrow to wide."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -51,7 +52,7 @@ def draw(data: pd.DataFrame) -> Figure:
         readings = list(dict.fromkeys(mine["reading"]))
         for i, (resource, colour) in enumerate(COLOURS.items()):
             rows = mine[mine["resource"] == resource]
-            at = rows["reading"].map(readings.index) + APART * (2 * i - 1)
+            at = np.array([readings.index(each) for each in rows["reading"]], dtype=float) + APART * (2 * i - 1)
             low, high = rows["exponent_low"], rows["exponent_high"]
             style.intervals(axis, at, low, high, "x", color=colour, linewidth=1.4)
             axis.plot(rows["exponent"], at, "o", color=colour, markersize=4)

@@ -135,6 +135,12 @@ def test_rates_at_one_batch_size_have_a_law_of_the_rate_alone():
     assert {quantity for quantity, _ in found} == {"lr"}
     assert found["lr", "profile"].law.term("n_params").exponent.value == pytest.approx(-0.7, abs=0.05)
     assert ("lr", "quadratic") not in found
+    # One budget: no exponent of T to draw.
+    one = told(runs[(runs["tokens"] / runs["n_params"]).round() == 10].assign(tokens=2.0**30))
+    fit = fit_joint_scaling(one)
+    for figure in FIGURES.values():
+        assert figure.draw(figure.table(one, fit)).axes
+    assert [finding["verdict"] for finding in page.context(one, fit)["verdicts"]] == ["cannot tell"]
 
 
 def test_momentum_and_weight_decay_have_laws_where_they_were_swept():
