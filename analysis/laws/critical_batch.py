@@ -30,7 +30,7 @@ from scipy.interpolate import PchipInterpolator
 
 from analysis.fits.intervals import CONFIDENCE, TAIL, Estimate
 from analysis.fits.parabola import minimum
-from analysis.tables.arrays import Floats
+from analysis.tables.arrays import Bools, Floats
 from scionlab.errors import UserError
 
 HUBER = 0.1  # in log tokens: an error beyond 10% of the tokens pulls like an absolute one
@@ -85,6 +85,46 @@ class TargetFit:
 
 
 @dataclass(frozen=True)
+class AtTarget:
+    """The fit at one target, and what it is of: B (J,) in tokens, ascending, and log T (J,), NaN where not reached.
+
+    `used`: the fit uses the batch size. `sample` are draws of log T (R, J), `drawn` of B_crit and T_min (2, R): None
+    where there is no noise to draw, or no interval.
+    """
+
+    fit: TargetFit
+    batch_tokens: Floats
+    log_tokens: Floats
+    used: Bools
+    sample: Floats | None = None
+    drawn: Floats | None = None
+
+    @property
+    def reached(self) -> tuple[Reached, ...]:
+        """A row per batch size."""
+        tokens = [float(np.exp(value)) if np.isfinite(value) else None for value in self.log_tokens]
+        rows = zip(self.batch_tokens, tokens, self.used, strict=True)
+        return tuple(Reached(self.fit.target, float(b), t, bool(u)) for b, t, u in rows)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What keeps the fit from being one of all batch sizes, with an interval."""
+        at = f"loss {self.fit.target:g}:"
+        if self.fit.status == "too few":
+            return [f"{at} {self.fit.n_batches} batch sizes can be fitted, fewer than {FEWEST}"]
+        left_out = self.batch_tokens[np.isfinite(self.log_tokens) & ~self.used]
+        found = []
+        if left_out.size:
+            sizes = ", ".join(f"{size:g}" for size in left_out)
+            found.append(f"{at} batches of {sizes} tokens need more tokens than larger ones: outside the law, left out")
+        if self.fit.status == "at edge":
+            found.append(f"{at} B_crit lies far outside the batch sizes measured, or there is none")
+        if self.fit.cut_off:
+            found.append(f"{at} the interval of B_crit ends where the search for it does")
+        return found
+
+
+@dataclass(frozen=True)
 class CriticalBatch:
     """The fits at several target losses, from high to low, and what they were fitted to."""
 
@@ -125,6 +165,22 @@ def fit_critical_batch(
     `targets` are losses, by default those of `default_targets`. `resampled` (R, n) holds draws of the losses; without
     it there are no intervals. UserError if shapes differ, a value is not finite and positive, or a cell occurs twice.
     """
+    found, warnings = at_targets(tokens, batch_tokens, loss, targets, resampled)
+    return CriticalBatch(
+        targets=tuple(each.fit for each in found),
+        reached=tuple(row for each in found for row in each.reached),
+        warnings=(*warnings, *(warning for each in found for warning in each.warnings)),
+    )
+
+
+def at_targets(
+    tokens: ArrayLike,
+    batch_tokens: ArrayLike,
+    loss: ArrayLike,
+    targets: Sequence[float] | None = None,
+    resampled: ArrayLike | None = None,
+) -> tuple[list[AtTarget], list[str]]:
+    """The fits of `fit_critical_batch`, with their draws, from high targets to low; and warnings of all of them."""
     cells = pd.DataFrame({"batch": _column("batch_tokens", batch_tokens), "tokens": _column("tokens", tokens)})
     losses = _column("loss", loss)
     if len(losses) != len(cells) or cells.duplicated().any():
@@ -139,16 +195,12 @@ def fit_critical_batch(
     if not chosen:
         warnings.append(f"no loss is reached by {SHARE:.0%} of the batch sizes, and {FEWEST} of them")
     wanted = np.array(sorted(chosen, reverse=True), dtype=float)
-    measured = _all_reached(curves, losses[None], wanted)
+    measured = _all_reached(curves, losses[None], wanted)[0]
     sample = None if drawn is None else _all_reached(curves, drawn, wanted)
     batch = np.array([size for size, _, _ in curves])
-    fits, reached = [], []
-    for i, target in enumerate(wanted):
-        fit, used = _fit_target(float(target), batch, measured[:, :, i], None if sample is None else sample[:, :, i])
-        fits.append(fit)
-        reached += _reached(float(target), batch, measured[0, :, i], used)
-        warnings += _warnings(fit, batch, measured[0, :, i], used)
-    return CriticalBatch(tuple(fits), tuple(reached), tuple(warnings))
+    of_each = [None if sample is None else sample[:, :, i] for i in range(len(wanted))]
+    found = [fit_target(float(t), batch, measured[:, i], of_each[i]) for i, t in enumerate(wanted)]
+    return found, warnings
 
 
 Curve = tuple[float, NDArray[np.intp], Floats]  # a batch size, its cells by ascending budget, their budgets
@@ -220,16 +272,18 @@ def _crossing(x: Floats, curves: Floats, target: float) -> Floats:
     return np.where(below.any(axis=1) & (high >= target - ROUNDING), at, np.nan)
 
 
-def _fit_target(
-    target: float, batch: Floats, measured: Floats, sample: Floats | None
-) -> tuple[TargetFit, NDArray[np.bool_]]:
-    """The fit to log T (1, batch sizes), with intervals from resamples (R, batch sizes); and which sizes it uses."""
-    used = _inside_law(measured)
+def fit_target(target: float, batch_tokens: Floats, log_tokens: Floats, sample: Floats | None = None) -> AtTarget:
+    """The fit to log T (J,) at batch sizes (J,), ascending; NaN is a target that is not reached.
+
+    `sample` (R, J) are draws of log T, which intervals are percentiles of.
+    """
+    used = _inside_law(log_tokens[None])
     n_batches = int(used.sum())
     if n_batches < FEWEST:
-        return TargetFit(target, "too few", None, None, None, False, n_batches), np.zeros_like(used[0])
-    crit, low, inside = _hyperbola(batch, measured)
-    drawn = _sample(batch, sample) if inside[0] else None
+        few = TargetFit(target, "too few", None, None, None, False, n_batches)
+        return AtTarget(few, batch_tokens, log_tokens, np.zeros_like(used[0]), sample)
+    crit, low, inside = _hyperbola(batch_tokens, log_tokens[None])
+    drawn = _sample(batch_tokens, sample) if inside[0] else None
     fit = TargetFit(
         target=target,
         status="ok" if inside[0] else "at edge",
@@ -239,11 +293,13 @@ def _fit_target(
         cut_off=drawn is not None and float(np.mean(~drawn[2])) > TAIL,
         n_batches=n_batches,
     )
-    residuals = (measured[0] - np.log(fit.tokens(batch)))[used[0]]
-    return replace(fit, rms=float(np.sqrt(np.mean(residuals**2)))), used[0]
+    residuals = (log_tokens - np.log(fit.tokens(batch_tokens)))[used[0]]
+    fit = replace(fit, rms=float(np.sqrt(np.mean(residuals**2))))
+    draws = None if drawn is None else np.stack(drawn[:2])
+    return AtTarget(fit, batch_tokens, log_tokens, used[0], sample, draws)
 
 
-def _sample(batch: Floats, sample: Floats | None) -> tuple[Floats, Floats, NDArray[np.bool_]] | None:
+def _sample(batch: Floats, sample: Floats | None) -> tuple[Floats, Floats, Bools] | None:
     """Fits of the resamples; None where there are none, or too many in which too few batch sizes reach the target."""
     if sample is None:
         return None
@@ -251,7 +307,7 @@ def _sample(batch: Floats, sample: Floats | None) -> tuple[Floats, Floats, NDArr
     return _hyperbola(batch, sample[usable]) if usable.mean() >= 1 - TAIL else None
 
 
-def _inside_law(log_tokens: Floats) -> NDArray[np.bool_]:
+def _inside_law(log_tokens: Floats) -> Bools:
     """Which batch sizes (ascending) of (R, J) reach the target and are not too small for the law."""
     known = np.isfinite(log_tokens)
     filled = np.where(known, log_tokens, np.inf)
@@ -260,7 +316,7 @@ def _inside_law(log_tokens: Floats) -> NDArray[np.bool_]:
     return known & ~(small & (filled > filled.min(axis=1, keepdims=True) + np.log(SLACK)))
 
 
-def _hyperbola(batch: Floats, log_tokens: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def _hyperbola(batch: Floats, log_tokens: Floats) -> tuple[Floats, Floats, Bools]:
     """B_crit and T_min of resamples (R, J) of log T, and whether B_crit lies inside its grid, each (R,)."""
     used = _inside_law(log_tokens)
     values = np.where(used, log_tokens, 0.0)
@@ -273,7 +329,7 @@ def _hyperbola(batch: Floats, log_tokens: Floats) -> tuple[Floats, Floats, NDArr
     return 2**at, np.exp(low), (best > 0) & (best < len(octaves) - 1)
 
 
-def _robust_mean(values: Floats, used: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _robust_mean(values: Floats, used: Bools) -> tuple[Floats, Floats]:
     """The mean over the last axis by Huber's loss, and that loss, of the values that are used."""
     weights = np.broadcast_to(used, values.shape).astype(float)
     mean = np.zeros(values.shape[:-1])
@@ -283,24 +339,3 @@ def _robust_mean(values: Floats, used: NDArray[np.bool_]) -> tuple[Floats, Float
     away = np.abs(values - mean[..., None])
     clipped = np.minimum(away, HUBER)
     return mean, (used * clipped * (away - clipped / 2)).sum(axis=-1)
-
-
-def _reached(target: float, batch: Floats, log_tokens: Floats, used: NDArray[np.bool_]) -> list[Reached]:
-    tokens = [float(np.exp(value)) if np.isfinite(value) else None for value in log_tokens]
-    return [Reached(target, float(b), t, bool(u)) for b, t, u in zip(batch, tokens, used, strict=True)]
-
-
-def _warnings(fit: TargetFit, batch: Floats, log_tokens: Floats, used: NDArray[np.bool_]) -> list[str]:
-    at = f"loss {fit.target:g}:"
-    if fit.status == "too few":
-        return [f"{at} {fit.n_batches} batch sizes can be fitted, fewer than {FEWEST}"]
-    left_out = batch[np.isfinite(log_tokens) & ~used]
-    warnings = []
-    if left_out.size:
-        sizes = ", ".join(f"{size:g}" for size in left_out)
-        warnings.append(f"{at} batches of {sizes} tokens need more tokens than larger ones: outside the law, left out")
-    if fit.status == "at edge":
-        warnings.append(f"{at} B_crit lies far outside the batch sizes measured, or there is none")
-    if fit.cut_off:
-        warnings.append(f"{at} the interval of B_crit ends where the search for it does")
-    return warnings

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis.fits.power_sum import levels
 from analysis.tables import keys
+from analysis.tables.goals import of_goals
 from scionlab.errors import UserError, listed
 
 OPERATIONS = 6  # of a parameter and a token: two of the forward pass, four of the backward
@@ -34,13 +35,14 @@ def points_of(runs: pd.DataFrame) -> list[Points]:
 
     Where learning rates are known the lowest loss counts at every size and budget (budgets within 5%), at its own
     tokens; else every run is a point. No number is moved. UserError where no run says how large its network is, or none
-    trained, and for several data sets under one name.
+    trained, for several data sets under one name, and for a table of tokens to a target.
     """
     if "n_params" not in runs or runs["n_params"].isna().all():
         raise UserError("runs: none says how many parameters its network has (n_params), so there is no law of them")
     found = []
     for name, rows in runs.groupby("optimizer", sort=True):
         check_data(rows)
+        check_goals(rows)
         trained = rows[(rows["status"] == "ok") & rows["val_loss"].notna()]
         sized = trained[trained["n_params"].notna()]
         kept = _lowest(sized) if "lr" in sized and sized["lr"].notna().any() else sized
@@ -64,6 +66,15 @@ def check_data(table: pd.DataFrame) -> None:
         raise UserError(
             f"runs: data of {str(table['optimizer'].iloc[0])!r} takes several values ({values}); import them with each "
             "data set as a group of its own, or each under a name of its own with --where"
+        )
+
+
+def check_goals(table: pd.DataFrame) -> None:
+    """UserError for a table of tokens to a target: its losses are what was asked for, not what was found."""
+    if of_goals(table):
+        raise UserError(
+            f"runs: val_loss of {str(table['optimizer'].iloc[0])!r} is a goal that every batch size comes to: this is "
+            "a table of tokens to a target, which no law of losses can be fitted to; ask for --study critical-batch"
         )
 
 

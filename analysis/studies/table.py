@@ -21,6 +21,7 @@ import pandas as pd
 from analysis.fits.outcomes import Judgement
 from analysis.studies.comparison.settings import ComparisonSettings
 from analysis.studies.convergence.settings import ConvergenceSettings
+from analysis.studies.critical_batch.settings import CriticalBatchSettings
 from analysis.studies.isoflop.settings import IsoflopSettings
 from analysis.studies.joint_scaling.settings import JointScalingSettings
 from analysis.studies.lr_transfer.settings import LrTransferSettings
@@ -112,6 +113,9 @@ STUDIES: dict[str, Study] = {
         Study("scaling-law", "scaling_law", "", _of("scaling_law", "fit_scaling_laws"), ScalingLawSettings),
         Study("isoflop", "isoflop", "", _of("isoflop", "fit_isoflop"), IsoflopSettings),
         Study("joint-scaling", "joint_scaling", "", _of("joint_scaling", "fit_joint_scaling"), JointScalingSettings),
+        Study(
+            "critical-batch", "critical_batch", "", _of("critical_batch", "fit_critical_batches"), CriticalBatchSettings
+        ),
         Study("restarts", "restarts", "restarts", _of("restarts", "fit_restarts")),
         Study("comparison", "comparison", "", _of("comparison", "fit_comparison"), ComparisonSettings),
         Study("coordinate-check", "coordinate", "coordinates", _of("coordinate_check", "fit_coordinate")),

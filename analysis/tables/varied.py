@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.tables.goals import of_goals
 from analysis.tables.same import same_budget, same_number
 
 SIZES = {"width": "width", "n_params": "number of parameters"}  # axes to follow a best rate along, best first
@@ -50,11 +51,14 @@ def only_sizes(runs: pd.DataFrame) -> bool:
 
 
 def study_of(runs: pd.DataFrame) -> Choice:
-    """lr-transfer where networks of several sizes were trained with one batch size and one budget; scaling-law where
-    there are sizes, tokens and losses and nothing to compare beside them (`only_sizes`); else batch-scaling.
+    """critical-batch for a table of tokens to a target (`of_goals`); lr-transfer where networks of several sizes were
+    trained with one batch size and one budget; scaling-law where there are sizes, tokens and losses and nothing to
+    compare beside them (`only_sizes`); else batch-scaling.
 
     `runs` has the columns of the imports table.
     """
+    if of_goals(runs):
+        return Choice("critical-batch", "tokens to a target loss and the critical batch size")
     if only_sizes(runs):
         return Choice("scaling-law", "the law of number of parameters and tokens")
     table = runs.assign(budget=same_budget(runs["tokens"]), batch=same_number(runs["batch_size"] * runs["seq_len"]))

@@ -17,6 +17,8 @@ from analysis.fits.simultaneous import tied
 from analysis.laws.constants import Constants, fit_constants
 from analysis.laws.critical_batch import CriticalBatch
 from analysis.laws.kappa import KappaBst
+from analysis.laws.of_runs import chinchilla_of_runs, critical_batch_of_runs, three_term_of_runs
+from analysis.laws.points import check_goals
 from analysis.laws.rules import RULES, Rule
 from analysis.studies.batch_scaling.exponents import (
     AT_EDGES,
@@ -31,7 +33,6 @@ from analysis.studies.batch_scaling.exponents import (
     fit_plane,
     largest_path,
 )
-from analysis.studies.batch_scaling.laws import chinchilla_of_runs, critical_batch_of_runs, three_term_of_runs
 from analysis.studies.batch_scaling.momentum import fit_momenta
 from analysis.studies.batch_scaling.regret import Contest, contest
 from analysis.studies.batch_scaling.result import (
@@ -61,9 +62,11 @@ def fit_batch_scaling(runs: pd.DataFrame, curves: pd.DataFrame | None = None, se
     """Fit every optimizer of a table with the columns `cells.COLUMNS`; `curves` brings the probes, if there are any.
 
     Several network sizes (`n_params`; of a foreign table also `width`) of one optimizer are fitted apart. Raises
-    UserError for missing columns, for a table with nothing to fit, and for runs that differ in more than budget, batch,
-    rate, momentum and seed.
+    UserError for missing columns, for a table with nothing to fit, for one of tokens to a target, and for runs that
+    differ in more than budget, batch, rate, momentum and seed.
     """
+    for _, rows in runs.groupby("optimizer") if "val_loss" in runs else ():
+        check_goals(rows)
     if "lr" in runs and runs["lr"].isna().all():
         raise UserError("runs: none has a learning rate; sizes, tokens and losses alone are for --study scaling-law")
     cells = table_of_cells(runs)

@@ -5,9 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analysis.tables.foreign.names import Name
 from analysis.tables.foreign.sources import FLOPS_A_TOKEN, Source, quoted
+from analysis.tables.goals import of_goals
+from analysis.tables.varied import grouped
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -101,7 +104,7 @@ def _of_optima(rows: Rows) -> Iterator[str]:
     for row in rows:
         if row["lr"] is not None:
             rates.setdefault(tuple(row[key] for key in CELL), set()).add(row["lr"])
-    if len(rates) >= OPTIMA and all(len(found) == 1 for found in rates.values()):
+    if len(rates) >= OPTIMA and not _to_goals(rows) and all(len(found) == 1 for found in rates.values()):
         yield (
             f"lr: each of {len(rates)} settings was trained at one learning rate, as in a table of optima: it has no "
             "curves to read a best rate off"
@@ -114,11 +117,20 @@ def _of_goals(rows: Rows) -> Iterator[str]:
     for row in rows:
         if row["val_loss"] is not None:
             losses.setdefault(tuple(row[key] for key in ("optimizer", "group", "n_params")), []).append(row["val_loss"])
-    if losses and all(len(found) >= GOALS and len(set(found)) == 1 for found in losses.values()):
+    if _to_goals(rows):
+        yield (
+            "val_loss: is a goal that every batch size of a size comes to: a table of tokens to a target, for --study "
+            "critical-batch; no fit of losses can tell anything from it"
+        )
+    elif losses and all(len(found) >= GOALS and len(set(found)) == 1 for found in losses.values()):
         yield (
             "val_loss: is one number in all runs of a size, as in a table of tokens to a target: no fit of losses can "
-            "tell anything from it"
+            "tell anything from it, and without batch_size there is no critical one"
         )
+
+
+def _to_goals(rows: Rows) -> bool:
+    return of_goals(grouped(pd.DataFrame(rows)))
 
 
 def _of_names(sources: Mapping[str, Source], wanted: Mapping[str, Name]) -> Iterator[str]:

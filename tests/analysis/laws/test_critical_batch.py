@@ -7,8 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from analysis.laws.critical_batch import default_targets, fit_critical_batch, tokens_to_target
+from analysis.laws.of_runs import critical_batch_of_runs
 from analysis.studies.batch_scaling.figures import critical_batch as figure
-from analysis.studies.batch_scaling.laws import critical_batch_of_runs
 from scionlab.errors import UserError
 
 BATCHES, BUDGETS = 2.0 ** np.arange(6, 13), 2.0 ** np.arange(15, 23)

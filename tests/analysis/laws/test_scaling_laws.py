@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.optimize import check_grad
 
 from analysis.fits.power_sum import PowerSum, levels
+from analysis.laws.of_runs import chinchilla_of_runs, profiled, three_term_of_runs
 from analysis.laws.scaling_laws import fit_chinchilla, fit_three_term
 from analysis.studies.batch_scaling.figures import scaling_law as figure
-from analysis.studies.batch_scaling.laws import chinchilla_of_runs, profiled, three_term_of_runs
 from scionlab.errors import UserError
 
 SIZES, BUDGETS = 2.0 ** np.arange(14, 19), 2.0 ** np.arange(16, 21)

@@ -8,6 +8,7 @@ from analysis.studies.batch_scaling.result import BatchScaling
 from analysis.studies.comparison.result import Comparison
 from analysis.studies.convergence.fit import ConvergenceFit
 from analysis.studies.coordinate_check.fit import CoordinateCheck
+from analysis.studies.critical_batch.result import CriticalBatches
 from analysis.studies.isoflop.result import Isoflop
 from analysis.studies.joint_scaling.result import JointScaling
 from analysis.studies.lr_transfer.result import LrTransfer
@@ -22,6 +23,7 @@ RESULTS = (
     Comparison,
     ConvergenceFit,
     CoordinateCheck,
+    CriticalBatches,
     Isoflop,
     JointScaling,
     LrTransfer,

@@ -13,9 +13,9 @@ from imported import refusal_of, rows_of
 from typer.testing import CliRunner
 
 from analysis.fits.cells import table_of_cells
+from analysis.laws.of_runs import profiled
 from analysis.pipeline import fit_results
 from analysis.studies.batch_scaling.fit import _laws
-from analysis.studies.batch_scaling.laws import profiled
 from analysis.tables.foreign.expression import parse
 from analysis.tables.foreign.names import known_by
 from analysis.tables.sweep import load_sweep

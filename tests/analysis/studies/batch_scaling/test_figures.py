@@ -12,6 +12,7 @@ import analysis.studies.batch_scaling.surface
 from analysis.drawing import style
 from analysis.fits.intervals import Estimate
 from analysis.laws.constants import PROBE
+from analysis.laws.of_runs import critical_batch_of_runs
 from analysis.studies.batch_scaling import fit as batch_fit
 from analysis.studies.batch_scaling.figures import (
     batch_exponents,
@@ -25,7 +26,6 @@ from analysis.studies.batch_scaling.figures import (
     momentum,
 )
 from analysis.studies.batch_scaling.fit import fit_batch_scaling
-from analysis.studies.batch_scaling.laws import critical_batch_of_runs
 from analysis.tables.sweep import SweepTables
 
 FIGURES = (

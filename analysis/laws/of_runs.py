@@ -1,6 +1,6 @@
 """Scaling laws and the critical batch size of one optimizer's runs: at which cells they are read, and what with.
 
-`profiled` makes the runs a table of cells, one at every N, T and B; the laws themselves know no runs (`analysis.laws`).
+`profiled` makes the runs a table of cells, one at every N, T and B; the laws themselves know no runs.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from analysis.fits.intervals import RESAMPLES
 from analysis.fits.profile import read_budgets
 from analysis.fits.valley import MEANS
 from analysis.laws.critical_batch import CriticalBatch, fit_critical_batch
-from analysis.laws.points import check_data
+from analysis.laws.points import check_data, check_goals
 from analysis.laws.scaling_laws import ScalingLaw, fit_chinchilla, fit_three_term
 from analysis.tables import keys
+from analysis.tables.arrays import Floats
 from scionlab.errors import UserError
 
 # Columns, where the table has them, of what tells settings of one optimizer apart; the best of them counts.
@@ -48,8 +49,8 @@ def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.
     `budget` what counts as one budget: laws take the former, as it is.
     `val_loss` is the loss at the best learning rate, as read (`analysis.fits.reading`), and the lowest over `SETTING`;
     `drawn` what the noise leaves open of it (resamples,), None where none is known. Runs in stages have no single B and
-    do not count. UserError for missing columns, several optimizers or texts, or settings that the columns do not tell
-    apart.
+    do not count. UserError for missing columns, several optimizers or texts, a table of tokens to a target, or settings
+    that the columns do not tell apart.
     """
     if "n_params" not in runs:
         raise UserError("runs: the column n_params is missing")
@@ -58,6 +59,7 @@ def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.
         if table[column].nunique() > 1:
             raise UserError(f"runs: {column} takes several values ({', '.join(sorted(table[column].unique()))})")
     check_data(table)
+    check_goals(table)
     columns = [*SETTING, *(() if "spec" in table else keys.OF_IMPORTS)]
     setting = [column for column in columns if column in table]
     cell = ["n_params", *setting, "budget", "batch_size", "seq_len", "lr", "seed"]
@@ -100,6 +102,10 @@ def critical_batch_of_runs(
     cells, warnings = profiled(runs, resamples, seed)
     if cells["n_params"].nunique() > 1:
         raise UserError("runs: n_params takes several values; the critical batch size is that of one network")
-    drawn = None if cells["drawn"].isna().any() else np.stack(list(cells["drawn"]), axis=1)
-    fit = fit_critical_batch(cells["budget"], cells["batch_tokens"], cells["val_loss"], targets, drawn)
+    fit = fit_critical_batch(cells["budget"], cells["batch_tokens"], cells["val_loss"], targets, drawn_of(cells))
     return CriticalBatch(fit.targets, fit.reached, (*warnings, *fit.warnings))
+
+
+def drawn_of(cells: pd.DataFrame) -> Floats | None:
+    """The draws of rows of `profiled` (resamples, rows); None where the noise of one of them is not known."""
+    return None if cells["drawn"].isna().any() else np.stack(list(cells["drawn"]), axis=1)
