@@ -46,12 +46,18 @@ class LogLine:
 
 
 def log_line(
-    x: Sequence[Floats], y: Floats, drawn: Floats | None, reference: Sequence[float], independent: bool = True
+    x: Sequence[Floats],
+    y: Floats,
+    drawn: Floats | None,
+    reference: Sequence[float],
+    independent: bool = True,
+    level: float = CONFIDENCE,
 ) -> LogLine | None:
     """The law through points y (n,) at x, one (n,) a quantity, with draws (R, n) where all points have some.
 
     reference: of each quantity. `independent`: the points are, so that their misses tell of noise; where they are read
-    off the same runs, draws alone do. None where the points do not determine the law.
+    off the same runs, draws alone do. `level` is the intervals' confidence. None where the points do not determine the
+    law.
     """
     columns = [np.log(np.asarray(values) / ref) for values, ref in zip(x, reference, strict=True)]
     design = np.stack([np.ones(len(y)), *columns], axis=1)
@@ -63,11 +69,11 @@ def log_line(
     draws = None if drawn is None else np.log(drawn)
     halves: Sequence[float | None]
     if draws is None:
-        halves = _student(weights, logs - design @ found, len(y) - design.shape[1] if independent else 0)
+        halves = _student(weights, logs - design @ found, len(y) - design.shape[1] if independent else 0, level)
     elif independent and len(y) > design.shape[1]:
-        halves = _mixture(weights, design, logs, draws)
+        halves = _mixture(weights, design, logs, draws, level)
     else:
-        ends = [_of_draws(float(v), draws @ row) for v, row in zip(found, weights, strict=True)]
+        ends = [_of_draws(float(v), draws @ row, level) for v, row in zip(found, weights, strict=True)]
         return _line(ends, len(y))
     ends = [
         Estimate(float(v)) if half is None else Estimate(float(v), float(v - half), float(v + half))
@@ -84,25 +90,25 @@ def _line(ends: Sequence[Estimate], n_points: int) -> LogLine:
     return LogLine(tuple(ends[1:]), scale, n_points)
 
 
-def _of_draws(value: float, draws: Floats) -> Estimate:
+def _of_draws(value: float, draws: Floats, level: float) -> Estimate:
     """A value with percentiles of its draws (R,) about their median."""
-    return Estimate(value, *interval(draws + value - np.median(draws)))
+    return Estimate(value, *interval(draws + value - np.median(draws), level))
 
 
-def _student(weights: Floats, rest: Floats, freedom: int) -> list[float | None]:
+def _student(weights: Floats, rest: Floats, freedom: int, level: float) -> list[float | None]:
     """Half of Student's interval of every sum with `weights` (p, n) over the points, from what the law misses."""
     if freedom < 1:
         return [None] * len(weights)
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(rest @ rest / freedom)
+    quantile = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(rest @ rest / freedom)
     return [float(quantile * np.linalg.norm(row)) for row in weights]
 
 
-def _mixture(weights: Floats, design: Floats, logs: Floats, draws: Floats) -> list[float | None]:
+def _mixture(weights: Floats, design: Floats, logs: Floats, draws: Floats, level: float) -> list[float | None]:
     """Half of the interval of every sum with `weights` (p, n) over the points with draws (R, n)."""
     low, high = np.quantile(draws, [ndtr(-1), ndtr(1)], axis=0)
     own = ((high - low) / 2) ** 2
     if not own.any():
-        return _student(weights, logs - design @ (weights @ logs), len(logs) - design.shape[1])
+        return _student(weights, logs - design @ (weights @ logs), len(logs) - design.shape[1], level)
     misses = (
         SCALE * np.sqrt(own.mean()) * np.tan(np.pi / 2 * (np.arange(GRID) + 0.5) / GRID)
     )  # as likely each, by the prior
@@ -114,7 +120,7 @@ def _mixture(weights: Floats, design: Floats, logs: Floats, draws: Floats) -> li
         sd = np.sqrt(variances @ row**2)
 
         def outside(half: float, sd: Floats = sd) -> float:
-            return float(chance @ (2 * ndtr(-half / sd))) - (1 - CONFIDENCE)
+            return float(chance @ (2 * ndtr(-half / sd))) - (1 - level)
 
         found.append(float(brentq(outside, 0, 1e3 * sd.max())))
     return found

@@ -74,6 +74,9 @@ class Outcome(StrEnum):
     TRANSFERS = "transfers", "The proxy's values cost less than the margin at the target."
     LOSES = "loses", "The proxy's values cost more than the margin at the target."
 
+    SHRINKS = "shrinks", "The advantage moves towards none as networks grow, by the whole interval."
+    GROWS = "grows", "The advantage moves away from none as networks grow, by the whole interval."
+
 
 class Missing(StrEnum):
     """What would settle an open outcome."""

@@ -18,10 +18,16 @@ def simultaneous(drawn: Floats, level: float = CONFIDENCE) -> float | None:
     """
     if drawn.shape[1] < 2:
         return None
-    differences = np.abs(drawn[:, :, None] - drawn[:, None, :])
-    scales = np.median(differences, axis=0)
+    first, second = np.triu_indices(drawn.shape[1], 1)
+    return width_of(drawn[:, first] - drawn[:, second], level)
+
+
+def width_of(differences: Floats, level: float = CONFIDENCE) -> float:
+    """The width of some differences, drawn (R, n), each about its own value; NaN is a draw that says nothing of one."""
+    sizes = np.abs(differences[np.isfinite(differences).any(axis=1)])
+    scales = np.nanmedian(sizes, axis=0)
     known = scales > 0
-    return float(np.quantile((differences[:, known] / scales[known]).max(axis=1), level)) if known.any() else 0.0
+    return float(np.quantile(np.nanmax(sizes[:, known] / scales[known], axis=1), level)) if known.any() else 0.0
 
 
 def tied(values: Floats, drawn: Floats, level: float = CONFIDENCE) -> Bools:

@@ -48,9 +48,10 @@ def profiled(runs: pd.DataFrame, resamples: int = 0, seed: int = 0) -> tuple[pd.
     `tokens` are those that the cell's runs were trained on, their median where whole steps round them differently, and
     `budget` what counts as one budget: laws take the former, as it is.
     `val_loss` is the loss at the best learning rate, as read (`analysis.fits.reading`), and the lowest over `SETTING`;
-    `drawn` what the noise leaves open of it (resamples,), None where none is known. Runs in stages have no single B and
-    do not count. UserError for missing columns, several optimizers or texts, a table of tokens to a target, or settings
-    that the columns do not tell apart.
+    `drawn` what the noise leaves open of it (resamples,), None where none is known. `resolved`: the best of `n_rates`
+    has neighbours that train; `at_edge`: it ends them. Runs in stages have no single B and do not count. UserError for
+    missing columns, several optimizers or texts, a table of tokens to a target, or settings that the columns do not
+    tell apart.
     """
     if "n_params" not in runs:
         raise UserError("runs: the column n_params is missing")
@@ -88,6 +89,7 @@ def _rows(runs: pd.DataFrame, resamples: int, rng: np.random.Generator) -> list[
             tokens = float(trained[budget.tokens, cell.batch_size, cell.seq_len])
             row = {"n_params": n_params, "budget": budget.tokens, "tokens": tokens, "batch_tokens": cell.batch_tokens}
             row |= {"val_loss": reading.loss, "resolved": reading.resolved}
+            row |= {"at_edge": cell.curve.at_edge, "n_rates": len(cell.curve.x), "n_seeds": cell.curve.n_seeds}
             rows.append({**row, "drawn": reading.losses if resamples else None})
     return rows
 

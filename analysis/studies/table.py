@@ -26,6 +26,7 @@ from analysis.studies.isoflop.settings import IsoflopSettings
 from analysis.studies.joint_scaling.settings import JointScalingSettings
 from analysis.studies.lr_transfer.settings import LrTransferSettings
 from analysis.studies.scaling_law.settings import ScalingLawSettings
+from analysis.studies.token_efficiency.settings import TokenEfficiencySettings
 from analysis.studies.transfer.settings import ProxySettings
 from analysis.tables.settings import Settings
 from analysis.tables.sweep import SweepTables
@@ -115,6 +116,13 @@ STUDIES: dict[str, Study] = {
         Study("joint-scaling", "joint_scaling", "", _of("joint_scaling", "fit_joint_scaling"), JointScalingSettings),
         Study(
             "critical-batch", "critical_batch", "", _of("critical_batch", "fit_critical_batches"), CriticalBatchSettings
+        ),
+        Study(
+            "token-efficiency",
+            "token_efficiency",
+            "",
+            _of("token_efficiency", "fit_token_efficiency"),
+            TokenEfficiencySettings,
         ),
         Study("restarts", "restarts", "restarts", _of("restarts", "fit_restarts")),
         Study("comparison", "comparison", "", _of("comparison", "fit_comparison"), ComparisonSettings),

@@ -105,7 +105,7 @@ def _of_law(source: Source) -> Judgement:
 
 def name(target: Target) -> str:
     """A size and target in words."""
-    size = "" if target.n_params is None else f"{target.n_params:.4g} parameters, "
+    size = "" if target.n_params is None else f"{target.n_params:,.0f} parameters, "
     return f"{size}loss {target.at.fit.target:g}"
 
 

@@ -16,6 +16,7 @@ from analysis.studies.norm_control.fit import NormControl
 from analysis.studies.norm_transfer.fit import NormTransfer
 from analysis.studies.restarts.fit import Restarts
 from analysis.studies.scaling_law.result import ScalingLaws
+from analysis.studies.token_efficiency.result import TokenEfficiency
 from analysis.studies.transfer.result import ProxyTransfer
 
 RESULTS = (
@@ -32,6 +33,7 @@ RESULTS = (
     ProxyTransfer,
     Restarts,
     ScalingLaws,
+    TokenEfficiency,
 )
 
 

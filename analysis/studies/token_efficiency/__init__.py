@@ -1,0 +1,1 @@
+"""How many times fewer tokens one method needs than another to the same loss."""
