@@ -109,9 +109,8 @@ def _mixture(weights: Floats, design: Floats, logs: Floats, draws: Floats, level
     own = ((high - low) / 2) ** 2
     if not own.any():
         return _student(weights, logs - design @ (weights @ logs), len(logs) - design.shape[1], level)
-    misses = (
-        SCALE * np.sqrt(own.mean()) * np.tan(np.pi / 2 * (np.arange(GRID) + 0.5) / GRID)
-    )  # as likely each, by the prior
+    scale = SCALE * np.sqrt(own.mean())
+    misses = scale * np.tan(np.pi / 2 * (np.arange(GRID) + 0.5) / GRID)  # as likely each, by the prior
     variances = own + misses[:, None] ** 2
     logarithm = np.array([_restricted(design, logs, of) for of in variances])
     chance = np.exp(logarithm - logsumexp(logarithm))

@@ -65,7 +65,7 @@ def fit_batch_scaling(runs: pd.DataFrame, curves: pd.DataFrame | None = None, se
     UserError for missing columns, for a table with nothing to fit, for one of tokens to a target, and for runs that
     differ in more than budget, batch, rate, momentum and seed.
     """
-    for _, rows in runs.groupby("optimizer") if "val_loss" in runs else ():
+    for _, rows in runs.groupby("optimizer") if "optimizer" in runs else ():
         check_goals(rows)
     if "lr" in runs and runs["lr"].isna().all():
         raise UserError("runs: none has a learning rate; sizes, tokens and losses alone are for --study scaling-law")

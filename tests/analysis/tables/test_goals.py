@@ -33,3 +33,9 @@ def test_one_that_did_not_come_to_it_does_not_count():
 @pytest.mark.parametrize("losses", [[3.41, 3.4, 3.4, 3.31, 3.3, 3.3], [3.4, 3.4, 3.4, 3.3, 3.3, 3.31]])
 def test_final_losses_that_agree_here_and_there_are_no_goals(losses):
     assert not of_goals(rows().assign(val_loss=losses))
+
+
+def test_losses_that_a_sweep_shares_over_batch_sizes_at_one_budget_are_no_goals():
+    sweep = pd.concat([rows(), rows(losses=(3.5, 3.3)).assign(seed=1)])
+    assert not of_goals(sweep)
+    assert of_goals(pd.concat([rows(), rows(losses=(3.1, 3.0)).assign(tokens=lambda r: 2 * r["tokens"])]))
