@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq
 
-from analysis.laws.rules import BST_SOURCE, Point, Rule, Values
+from analysis.laws.rules import BST_SOURCE, Certainty, Point, Rule, Values
 from analysis.tables.arrays import Floats
 from scionlab.errors import UserError
 
@@ -60,6 +60,7 @@ class KappaBst(Rule):
     title: str = "BST with κ(B) solved self-consistently"
     source: str = BST_SOURCE
     note: str = "κ at the sequence length of the base"
+    certainty: Certainty = Certainty.READ
     exponent: float
     shift: float = 0.0
     constants: float = 1.0

@@ -8,6 +8,7 @@ For a rule that predicts B₁S₁ tokens a step at the budget T₁ (`analysis.la
                       one; one that does not change is not rounded if it is whole
     learning rate     the rule's own at the *rounded* batch, such as lr₀·(B₁S₁/B₀S₀)/r for BST; where a rule's learning
                       rate does not depend on the batch, rounding does not move it
+    α, λ, β₂          likewise where a rule moves them, else the base's; a weight α above 1 is 1
     steps             K = T₁/(B₁S₁), to the nearest whole one
 
 With fitted runs (`analysis.laws.evidence`) the free power law is one of the rules, and has percentile intervals from
@@ -24,23 +25,34 @@ import pandas as pd
 
 from analysis.fits.intervals import CONFIDENCE, interval
 from analysis.laws.evidence import Evidence
-from analysis.laws.kappa import KappaBst
-from analysis.laws.rules import RULES, AbsoluteStepLaw, Point, PowerLaw, Rule, bst, square_root
+from analysis.laws.rules import Need, Point, Rule, Setting
 from scionlab.errors import UserError
 
 ROUNDING = 1e-9  # rounded down, a batch this far below a multiple is that multiple: 8^(2/3) is computed as 3.9999…
+UNKNOWN = "–"
 FAR = 10  # a budget this many times beyond the measured ones is called far
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Hyperparameters of the large run; `steps` may be a fraction, `momentum` is None if the base's is not known."""
+    """Hyperparameters of the large run; `steps` may be a fraction, and None is what is not known of the base."""
 
     batch_size: float
     seq_len: float
     lr: float
     momentum: float | None
     steps: float
+    weight_decay: float | None = None
+    beta2: float | None = None
+
+    @classmethod
+    def of(cls, setting: Setting, batch_size: float, seq_len: float, steps: float) -> "Choice":
+        """What a rule says, with the batch as it is typed in."""
+        momentum, decay, beta2 = (
+            None if value is None else float(value) for value in (setting.momentum, setting.weight_decay, setting.beta2)
+        )
+        alpha = None if momentum is None else min(1.0, momentum)
+        return cls(batch_size, seq_len, float(setting.lr), alpha, steps, decay, beta2)
 
     @property
     def batch_tokens(self) -> float:
@@ -71,13 +83,17 @@ class Interval:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a rule advises; `growth` is the exact B₁S₁/B₀S₀, `interval` None where there is nothing to resample."""
+    """What a rule advises; `growth` is the exact B₁S₁/B₀S₀, `interval` None where there is nothing to resample.
+
+    `cut_off`: the rule's α is above 1, and 1 was taken.
+    """
 
     rule: Rule
     growth: float
     exact: Choice
     rounded: Choice
     interval: Interval | None
+    cut_off: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -86,6 +102,7 @@ class Proposal:
             "title": self.rule.title,
             "source": self.rule.source,
             "note": self.rule.note,
+            "certainty": self.rule.certainty,
             "growth": self.growth,
             "exact": self.exact.as_dict(),
             "rounded": self.rounded.as_dict(),
@@ -104,8 +121,8 @@ class Plan:
     optimizer: str | None = None
 
     def frame(self) -> pd.DataFrame:
-        """One row per rule, as text for a terminal."""
-        return pd.DataFrame(
+        """One row per rule, as text for a terminal; λ and β₂ where some rule knows them."""
+        table = pd.DataFrame(
             {
                 "rule": p.rule.name,
                 "growth": f"×{p.growth:.2f}",
@@ -114,11 +131,14 @@ class Plan:
                 "seq_len": f"{p.rounded.seq_len:,.12g}",
                 "lr": f"{p.rounded.lr:.2e}",
                 "exact lr": f"{p.exact.lr:.2e}",
-                "momentum": "–" if p.rounded.momentum is None else f"{p.rounded.momentum:g}",
+                "momentum": _known(p.rounded.momentum),
+                "λ": _known(p.rounded.weight_decay),
+                "β₂": _known(p.rounded.beta2),
                 "steps": f"{p.rounded.steps:,.0f}",
             }
             for p in self.proposals
         )
+        return table.drop(columns=[name for name in ("λ", "β₂") if (table[name] == UNKNOWN).all()])
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -139,6 +159,10 @@ def _whole(fields: dict[str, Any]) -> dict[str, Any]:
     return {k: int(v) if isinstance(v, float) and v.is_integer() and k != "lr" else v for k, v in fields.items()}
 
 
+def _known(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.4g}"
+
+
 def _size(batch_size: float) -> str:
     """An exact batch size to a tenth of a sequence, or to three digits where that is nothing."""
     return f"{batch_size:,.1f}" if batch_size >= 10 else f"{batch_size:.3g}"
@@ -149,6 +173,7 @@ class Target:
     """What is asked for: a budget, and how to type the answer in.
 
     `tokens`    the budget T₁
+    `n_params`  parameters of the large network without embedding, for rules that depend on them; by default not known
     `multiple`  sequences: batch sizes are rounded to multiples of it; to powers of two if it is None, the default
     `grow_seq`  whether growth is split between batch size and sequence length; by default the batch takes all
     `down`      whether batch sizes are rounded down; by default they go to the nearest
@@ -158,6 +183,7 @@ class Target:
     multiple: int | None = None
     grow_seq: bool = False
     down: bool = False
+    n_params: float | None = None
 
     def rounded(self, batch_size: float) -> int:
         """The nearest allowed batch size, or with `down` the next below; never under one sequence or one multiple."""
@@ -174,41 +200,31 @@ class Target:
         return float(base.seq_len) * 2**doublings
 
 
-def choose_rules(
-    mu_ratio: float = 1.0,
-    l_ratio: float = 1.0,
-    kappa_ratio: float = 1.0,
-    n_params: float | None = None,
-    kappa: KappaBst | None = None,
-    power_law: PowerLaw | None = None,
-) -> list[Rule]:
-    """`RULES` with the given ratios of the constants, and the rules for which what they need is known.
-
-    `mu_ratio`, `l_ratio`, `kappa_ratio`  as in `bst`, which has the formula and its source; 1 by default
-    `n_params`                            parameters without embedding, for the absolute step law
-    `kappa`                               the rule with κ(B); its `constants` hold the ratios that it is to use
-    `power_law`                           the one fitted to runs
-
-    By default the last three are None, which leaves their rule out.
-    """
-    made = (bst(mu_ratio, l_ratio, kappa_ratio), square_root(mu_ratio, l_ratio, kappa_ratio))
-    with_ratios = {rule.name: rule for rule in made}
-    first, *others = (RULES | with_ratios).values()
-    absolute = None if n_params is None else AbsoluteStepLaw(n_params=n_params)
-    return [rule for rule in (first, kappa, *others, absolute, power_law) if rule is not None]
-
-
 def make_plan(base: Point, target: Target, rules: Sequence[Rule], evidence: Evidence | None = None) -> Plan:
-    """What every rule advises, in the order of `rules`; UserError where one gives no finite numbers."""
-    proposals = tuple(_propose(rule, base, target, evidence) for rule in rules)
+    """What every rule advises, in the order of `rules`.
+
+    A rule that needs more than base and target say is left out, with a warning. UserError where one gives no finite
+    numbers, or none is left.
+    """
+    sized = [rule.for_size(target.n_params) for rule in rules]
+    left_out = {rule.name: rule.lacking(base, target.n_params) for rule in sized}
+    usable = [rule for rule in sized if not left_out[rule.name]]
+    needs = [f"{name} is left out: it needs {_options(lacks)}" for name, lacks in left_out.items() if lacks]
+    if needs and not usable:
+        raise UserError(f"rules: {'; '.join(needs)}")
+    proposals = tuple(_propose(rule, base, target, evidence) for rule in usable)
     doubts = [text for p in proposals for text in _doubts(p, target, evidence)]
     return Plan(
         tokens=target.tokens,
         base=base,
         proposals=proposals,
-        warnings=(*_distance(base, target, evidence), *doubts),
+        warnings=(*_distance(base, target, evidence), *doubts, *needs),
         optimizer=evidence.optimizer if evidence else None,
     )
+
+
+def _options(needs: Sequence[Need]) -> str:
+    return " and ".join(f"--{need}" for need in needs)
 
 
 def _propose(rule: Rule, base: Point, target: Target, evidence: Evidence | None) -> Proposal:
@@ -224,14 +240,15 @@ def _propose(rule: Rule, base: Point, target: Target, evidence: Evidence | None)
     # A whole batch that does not change is one the user trains with already: rounding it would be a change.
     same = math.isclose(growth, 1, rel_tol=1e-9) and float(base.batch_size).is_integer()
     batch_size = float(base.batch_size) if same else target.rounded(batch_tokens / seq_len)
-    lr_there = float(rule.learning_rate(base, target.tokens, batch_size * seq_len))
+    there = rule.at(base, target.tokens, batch_size * seq_len)
     steps = max(1, round(target.tokens / (batch_size * seq_len)))
     return Proposal(
         rule=rule,
         growth=growth,
-        exact=Choice(batch_tokens / seq_len, seq_len, lr, base.momentum, target.tokens / batch_tokens),
-        rounded=Choice(batch_size, seq_len, lr_there, base.momentum, steps),
+        exact=Choice.of(setting, batch_tokens / seq_len, seq_len, target.tokens / batch_tokens),
+        rounded=Choice.of(there, batch_size, seq_len, steps),
         interval=_interval(rule, base, target.tokens, seq_len, evidence),
+        cut_off=there.momentum is not None and float(there.momentum) > 1,
     )
 
 
@@ -277,6 +294,8 @@ def _doubts(proposal: Proposal, target: Target, evidence: Evidence | None) -> li
     if proposal.rounded.batch_tokens > tokens:
         step = proposal.rounded.batch_tokens
         texts.append(f"{name}: one step of {step:.4g} tokens is more than the whole budget of {tokens:.4g}")
+    if proposal.cut_off:
+        texts.append(f"{name}: its momentum is above 1, the weight of a gradient without memory; 1 was taken")
     adam = evidence is not None and evidence.optimizer.startswith("adam")
     if name.startswith("steplaw") and not adam:
         texts.append(f"{name} was measured for AdamW: for another optimizer it is a comparison, not advice")

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.laws.kappa import KappaBst
+from analysis.laws.rules import RIVALS, RULES, Rule
 from scionlab.problems.data import DataShape
 from scionlab.runs.schema import data_dictionary
 from scionlab.spec import Preset, Trial
@@ -137,11 +139,33 @@ def _short(tokens: int) -> str:
     return str(tokens)
 
 
+def rules() -> str:
+    """Markdown: every rule of `scionlab plan` with its formula, source, what it needs, and how sure it is."""
+    lines = ["| rule | formula | source | certainty | needs |", "|---|---|---|---|---|"]
+    extra = KappaBst(exponent=0.0)
+    main = [RULES["bst"], extra, *(rule for rule in RULES.values() if rule.name != "bst")]
+    return "\n".join([*lines, *(_rule(rule) for rule in (*main, *RIVALS.values()))]) + "\n"
+
+
+def _rule(rule: Rule) -> str:
+    needs = ["--kappa-batch-exponent"] if rule.name == "bst-kappa" else [f"--{need}" for need in rule.needs]
+    note = f"; {rule.note}" if rule.note else ""
+    cells = (
+        f"`{rule.name}`",
+        rule.title,
+        f"{rule.source}{note}",
+        rule.certainty,
+        " ".join(f"`{need}`" for need in needs),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
 PARTS: dict[str, Callable[..., str]] = {
     "data-dictionary": data_dictionary,
     "grids": grids,
     "costs": costs,
     "searches": searches,
+    "rules": rules,
 }
 
 

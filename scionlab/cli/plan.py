@@ -42,7 +42,16 @@ def plan(
     base_seq: Annotated[str | None, _quantity("its sequence length, tokens")] = None,
     base_lr: Annotated[str | None, _quantity("its peak learning rate")] = None,
     base_momentum: Annotated[
-        str | None, _quantity("weight of the new gradient, kept by all rules; default: the fit's, or 0.1")
+        str | None, _quantity("weight of the new gradient, kept by most rules; default: the fit's, or 0.1")
+    ] = None,
+    base_weight_decay: Annotated[
+        str | None, _quantity("its weight decay λ, a step shrinks by lr·λ: adds the rules that move it")
+    ] = None,
+    base_beta2: Annotated[
+        str | None, _quantity("its β2, the weight of the old average of squares: adds the rules that move it")
+    ] = None,
+    base_params: Annotated[
+        str | None, _quantity("its parameters without embedding, for rules in which N grows to --params")
     ] = None,
     results: Annotated[
         ResultsPlace | None,
@@ -82,14 +91,18 @@ def plan(
         str | None, _quantity("BST: shift of κ(B), sequences; below 0 only where base batch + shift is above 0")
     ] = None,
     params: Annotated[str | None, _quantity("parameters without embedding: adds the absolute step law")] = None,
+    rules: Annotated[
+        str | None,
+        typer.Option(metavar="all|NAME,NAME", help="which rules; default: the main ones and what other options add"),
+    ] = None,
     as_json: Json = False,
     option: ByOption = None,
     optimizer: Annotated[str | None, typer.Option(hidden=True)] = None,  # the first name of --only-optimizer
 ) -> None:
     """Carry a tuned run to a larger token budget: what every rule advises, exact and rounded.
 
-    The learning rate is the rule's for the rounded batch size. Momentum stays. Base options given together with
-    --results replace the fitted ones.
+    The learning rate is the rule's for the rounded batch size. Momentum, weight decay and β2 stay, unless a rule moves
+    them. Base options given together with --results replace the fitted ones.
 
     Examples:
 
@@ -97,10 +110,13 @@ def plan(
 
       scionlab plan batch --tokens 300M --results results --only-optimizer scion --round 8 --grow-seq
     """
+    from analysis.laws.choice import choose_rules
     from analysis.laws.evidence import read_evidence
-    from analysis.laws.plan import Target, choose_rules, make_plan
+    from analysis.laws.plan import Target, make_plan
 
-    target = Target(positive("tokens", tokens), _multiple(round_), grow_seq, down=round_.startswith(DOWN))
+    n_params = None if params is None else positive("params", params)
+    down = round_.startswith(DOWN)
+    target = Target(positive("tokens", tokens), _multiple(round_), grow_seq, down, n_params)
     experiment = one_name(experiment, option)
     only = one_name(only_optimizer, optimizer, "only-optimizer", "--optimizer")
     for what, chosen in (("only-optimizer", only), ("experiment", experiment)):
@@ -115,15 +131,18 @@ def plan(
             "seq_len": ("base-seq", base_seq),
             "lr": ("base-lr", base_lr),
             "momentum": ("base-momentum", base_momentum),
+            "weight_decay": ("base-weight-decay", base_weight_decay),
+            "beta2": ("base-beta2", base_beta2),
+            "n_params": ("base-params", base_params),
         },
     )
     mu, smoothness = positive("mu-ratio", mu_ratio), positive("l-ratio", l_ratio)
     norm_ratio = positive("kappa-ratio", kappa_ratio)
     constants = mu * norm_ratio / smoothness
     kappa, doubt = _kappa(evidence, kappa_batch_exponent, kappa_batch_shift, constants, base, target.tokens)
-    n_params = None if params is None else positive("params", params)
-    rules = choose_rules(mu, smoothness, norm_ratio, n_params, kappa, evidence.power_law if evidence else None)
-    made = make_plan(base, target, rules, evidence)
+    power_law = evidence.power_law if evidence else None
+    wanted = choose_rules(mu, smoothness, norm_ratio, n_params, kappa, power_law, base, _names(rules))
+    made = make_plan(base, target, wanted, evidence)
     made = replace(made, warnings=(*made.warnings, *doubt, *_question(base)))
     if as_json:
         typer.echo(json.dumps(made.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
@@ -167,6 +186,16 @@ def _multiple(text: str) -> int | None:
     return int(rounding)
 
 
+def _names(rules: str | None) -> list[str] | None:
+    """The names of `NAME,NAME`; None where none is asked for."""
+    if rules is None:
+        return None
+    names = [name.strip() for name in rules.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"rules: {rules!r} is not allowed; it must be all, or names with commas between")
+    return names
+
+
 def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]]) -> "Point":
     """The base point from options {field: (option, text)}, the fit's where they are silent."""
     from analysis.laws.rules import Point
@@ -176,9 +205,11 @@ def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]
         raise UserError(
             f"base-momentum: {given['momentum']:g} is not allowed; the weight of the new gradient is at most 1"
         )
+    if given.get("beta2", 0.0) >= 1:
+        raise UserError(f"base-beta2: {given['beta2']:g} is not allowed; it must be below 1")
     if evidence is not None:
         return replace(evidence.base, **given)
-    missing = [option for field, (option, _) in options.items() if field not in given and field != "momentum"]
+    missing = [options[field][0] for field in ("tokens", "batch_size", "seq_len", "lr") if field not in given]
     if missing:
         raise UserError(
             f"{missing[0]}: is missing; give all of --base-tokens, --base-batch, --base-seq and --base-lr, or --results"
@@ -213,11 +244,13 @@ def _print(made: "Plan", target: "Target") -> None:
     from scionlab.cli import terminal
 
     base = made.base
-    momentum = "" if base.momentum is None else f", momentum {base.momentum:g}"
+    named = {"momentum": base.momentum, "weight decay": base.weight_decay, "β2": base.beta2}
+    more = "".join(f", {name} {value:g}" for name, value in named.items() if value is not None)
+    more += "" if base.n_params is None else f", {base.n_params:.4g} parameters"
     whose = f" ({made.optimizer})" if made.optimizer else ""
     out.print(
         f"base{whose}: {base.tokens:.4g} tokens, batch size {base.batch_size:,.6g} of {base.seq_len:,.6g} tokens, "
-        f"lr {base.lr:.3g}{momentum}, {base.steps:,.0f} steps"
+        f"lr {base.lr:.3g}{more}, {base.steps:,.0f} steps"
     )
     rounding = "a power of two" if target.multiple is None else f"a multiple of {target.multiple}"
     rounding = f"{'down ' if target.down else ''}to {rounding}"
@@ -225,7 +258,8 @@ def _print(made: "Plan", target: "Target") -> None:
     terminal.print_frame(made.frame(), f"Plan for {made.tokens:.4g} tokens, {growth}, lr for the rounded one", out)
     for proposal in made.proposals:
         note = f"; {proposal.rule.note}" if proposal.rule.note else ""
-        out.print(f"{proposal.rule.name}: {proposal.rule.title} ({proposal.rule.source}){note}")
+        rule = proposal.rule
+        out.print(f"{rule.name}: {rule.title} ({rule.source}; {rule.certainty}){note}")
         if proposal.interval:
             out.print(f"{proposal.rule.name}: 95% interval: {proposal.interval.text()}")
     for text in made.warnings:

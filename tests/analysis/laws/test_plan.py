@@ -9,9 +9,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from analysis.laws.choice import choose_rules
 from analysis.laws.evidence import read_evidence
 from analysis.laws.kappa import KappaBst
-from analysis.laws.plan import Target, choose_rules, make_plan
+from analysis.laws.plan import Target, make_plan
 from analysis.laws.rules import (
     NO_CHANGE,
     OPTIMAL_NORM,
