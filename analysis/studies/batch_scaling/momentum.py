@@ -3,11 +3,12 @@
 At cells that were trained with several momenta, each has its own profile over learning rates; the best α is the vertex
 of the parabola in log₂ α, or the measured one where it ends the grid. Momenta that cannot be told apart are ties. The
 best one moves if no momentum is among the ties of all n cells, found with an n-th of the error in each: otherwise some
-cell would lose it by chance.
+cell would lose it by chance. Over two budgets or more the best ones, with the best rates there, have slopes that tell
+two theories apart (`analysis.laws.momentum_slopes`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,14 +18,19 @@ from analysis.fits.intervals import CONFIDENCE, RESAMPLES, Estimate
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.fits.parabola import minimum
-from analysis.fits.profile import drawn_profile, profile, read_budgets, ties
+from analysis.fits.profile import Profile, drawn_profile, lr_along, profile, read_budgets, ties
 from analysis.fits.reading import Reading
 from analysis.fits.seeds import more_seeds
+from analysis.laws.momentum_slopes import MomentumSlopes, Tuned, fit_momentum_slopes
+from analysis.tables.arrays import Floats
 
 
 @dataclass(frozen=True)
 class MomentumOptimum:
-    """The momenta tried at one cell, their profiled losses in nats, and which cannot be told apart from the best."""
+    """The momenta tried at one cell, their profiled losses in nats, and which cannot be told apart from the best.
+
+    `lr` is the best learning rate at the best momentum, straight between those of the momenta around it.
+    """
 
     tokens: float
     batch_tokens: float
@@ -33,14 +39,20 @@ class MomentumOptimum:
     tied: tuple[bool, ...] | None
     best: Estimate
     at_edge: bool
+    lr: Estimate
+    lr_resolved: bool
 
 
 @dataclass(frozen=True)
 class Momenta:
-    """All cells with several momenta, and what they say together: stays put, moves, or cannot tell."""
+    """All cells with several momenta, and what they say together: stays put, moves, or cannot tell.
+
+    `slopes` is what they say of theory.
+    """
 
     optima: tuple[MomentumOptimum, ...]
     verdict: Outcome
+    slopes: MomentumSlopes
     lacks: Lacks = SETTLED
 
 
@@ -66,13 +78,24 @@ def _cell(rows: pd.DataFrame) -> Cell:
     return Cell(tokens, batch, seq, LrCurve.of(rows, float(first["momentum"])))
 
 
-def _optimum(cell: Budget, readings: Sequence[Reading], level: float) -> tuple[MomentumOptimum, set[float]]:
-    """The optimum, and the momenta that cannot be told apart from it at a higher confidence `level`."""
+@dataclass(frozen=True)
+class _Found:
+    """A cell's optimum, the momenta tied with it at a higher confidence, and the optimum in every resample."""
+
+    optimum: MomentumOptimum
+    wider: set[float]
+    observed: Tuned
+    drawn: Tuned | None
+
+
+def _optimum(cell: Budget, readings: Sequence[Reading], level: float) -> _Found:
+    """`level` is the confidence of the wider ties."""
     momenta = [each.curve.at for each in cell.cells]
 
     x = np.log2(momenta)
     observed, drawn = profile(cell, readings), drawn_profile(cell, readings)
-    at, best = minimum(x, observed.loss)
+    best = _tuned(x, observed)
+    sample = None if drawn is None else _tuned(x, drawn)
     tied, wider = ties(observed, drawn), ties(observed, drawn, level)
     optimum = MomentumOptimum(
         tokens=cell.tokens,
@@ -80,26 +103,52 @@ def _optimum(cell: Budget, readings: Sequence[Reading], level: float) -> tuple[M
         momenta=tuple(momenta),
         losses=tuple(map(float, observed.loss[0])),
         tied=None if tied is None else tuple(tied),
-        best=Estimate.of(2 ** at[0], None if drawn is None else 2 ** minimum(x, drawn.loss)[0]),
-        at_edge=bool(best[0] in (0, len(momenta) - 1)),
+        best=Estimate.of(2 ** best.momentum[0, 0], None if sample is None else 2 ** sample.momentum[:, 0]),
+        at_edge=not best.momentum_ok[0, 0],
+        lr=Estimate.of(2 ** best.lr[0, 0], None if sample is None else 2 ** sample.lr[:, 0]),
+        lr_resolved=bool(best.lr_ok[0, 0]),
     )
-    return optimum, {m for m, tie in zip(momenta, wider or [True] * len(momenta), strict=True) if tie}
+    tied_wider = {m for m, tie in zip(momenta, wider or [True] * len(momenta), strict=True) if tie}
+    return _Found(optimum, tied_wider, best, sample)
 
 
-def _together(optima: list[tuple[MomentumOptimum, set[float]]], cells: list[Budget]) -> Momenta:
-    verdict, lacks = _verdict(optima), SETTLED
+def _tuned(x: Floats, of: Profile) -> Tuned:
+    """The best momentum of a cell and the best rate there, (R, 1), of its profile over log₂ momenta x."""
+    at, index = minimum(x, of.loss)
+    lr, lr_ok = lr_along(replace(of, x=x), at)
+    inside = (index > 0) & (index < len(x) - 1)
+    return Tuned(at[:, None], lr[:, None], inside[:, None], lr_ok[:, None])
+
+
+def _together(found: list[_Found], cells: list[Budget]) -> Momenta:
+    optima, seeds = tuple(each.optimum for each in found), max(cell.n_seeds for cell in cells)
+    verdict, lacks = _verdict(found), SETTLED
     if verdict.open:
-        seeds = max(cell.n_seeds for cell in cells)
         lacks = Lacks.of([Missing.PLACES]) if len(optima) < 2 else more_seeds(seeds)
-    return Momenta(tuple(o for o, _ in optima), verdict, lacks)
+    tokens, batches = np.array([[o.tokens, o.batch_tokens] for o in optima]).T
+    drawn = [each.drawn for each in found if each.drawn is not None]
+    sample = _joined(drawn) if len(drawn) == len(found) else None
+    slopes = fit_momentum_slopes(tokens, batches, _joined([each.observed for each in found]), sample, seeds)
+    return Momenta(optima, verdict, slopes, lacks)
 
 
-def _verdict(optima: list[tuple[MomentumOptimum, set[float]]]) -> Outcome:
+def _joined(tuned: Sequence[Tuned]) -> Tuned:
+    """Optima of several cells side by side."""
+    return Tuned(
+        momentum=np.concatenate([each.momentum for each in tuned], axis=1),
+        lr=np.concatenate([each.lr for each in tuned], axis=1),
+        momentum_ok=np.concatenate([each.momentum_ok for each in tuned], axis=1),
+        lr_ok=np.concatenate([each.lr_ok for each in tuned], axis=1),
+    )
+
+
+def _verdict(found: list[_Found]) -> Outcome:
     """Put if one and the same momentum alone is best everywhere; it moves if none is among the best everywhere."""
-    if len(optima) < 2:
+    if len(found) < 2:
         return Outcome.CANNOT_TELL
-    if not set.intersection(*(wider for _, wider in optima)):
+    if not set.intersection(*(each.wider for each in found)):
         return Outcome.MOVES
-    alone = {tuple(m for m, tie in zip(o.momenta, o.tied or (), strict=False) if tie) for o, _ in optima}
+    optima = [each.optimum for each in found]
+    alone = {tuple(m for m, tie in zip(o.momenta, o.tied or (), strict=False) if tie) for o in optima}
     put = len(alone) == 1 and all(len(ties) == 1 for ties in alone)
     return Outcome.STAYS_PUT if put else Outcome.CANNOT_TELL

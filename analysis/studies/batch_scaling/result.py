@@ -128,13 +128,14 @@ class OptimizerScaling:
 
     @property
     def judgements(self) -> tuple[Judgement, ...]:
-        """The exponents, or of one budget its setting, then the contest of rules and the momentum."""
+        """The exponents, or of one budget its setting, then the contest of rules, the momentum and its theory."""
         found = [Judgement(e.name, e.verdict, e.lacks) for e in self.exponents if len(self.budgets) != 1]
         found += [Judgement("best setting", b.verdict, b.lacks) for b in self.budgets if len(self.budgets) == 1]
         if self.forward:
             found.append(Judgement("rules", self.forward.outcome, self.forward.lacks))
         if self.momenta:
             found.append(Judgement("momentum", self.momenta.verdict, self.momenta.lacks))
+            found.append(Judgement("momentum and theory", self.momenta.slopes.outcome, self.momenta.slopes.lacks))
         return tuple(replace(judgement, of=f"{self.optimizer}, {judgement.of}") for judgement in found)
 
 
@@ -174,6 +175,7 @@ class BatchScaling:
             "batch_scaling_surfaces": _frame((o, surface) for o in of for surface in o.surfaces),
             "batch_scaling_sensitivity": _frame((o, line) for o in of for line in o.sensitivity),
             "batch_scaling_momentum": _frame((o, m) for o in of if o.momenta for m in o.momenta.optima),
+            "batch_scaling_momentum_slopes": _frame((o, o.momenta.slopes) for o in of if o.momenta),
             "batch_scaling_critical": _named((o.optimizer, o.critical.frame()) for o in of if o.critical),
             "batch_scaling_laws": _named((each.optimizer, each.law.frame()) for each in self.laws),
             "batch_scaling_rules": _frame(((o, s) for o, c in contests for s in c.scores), rule_budgets(contests)),

@@ -13,8 +13,8 @@ from analysis.pipeline import _finite
 from analysis.studies.batch_scaling import fit as batch_fit
 from analysis.studies.batch_scaling import momentum, surface
 from analysis.studies.batch_scaling.exponents import RULES
+from analysis.studies.batch_scaling.findings import findings
 from analysis.studies.batch_scaling.fit import fit_batch_scaling
-from analysis.studies.batch_scaling.page import _findings
 from scionlab.errors import UserError
 
 BEST, LARGEST, CORNER = (
@@ -436,6 +436,25 @@ def test_a_best_momentum_at_its_grids_edge_is_flagged():
     assert all(o.at_edge and o.best.value == ALPHAS[-1] for o in found.optima)
 
 
+def test_the_slopes_of_a_planted_theory_are_found():
+    # The best rate goes with α·T^(-1/4), as stationarity has it; and the best α with B·T^(-1/2).
+    parts = []
+    for alpha in 0.1 * 2.0 ** np.arange(-4, 5):
+        runs = planted_runs(Law(), budgets=(16, 20), batches=2, half=2, noise=0.001, offset=0.001)
+        t, b = np.log2(runs["tokens"]) - 16, np.log2(runs["batch_size"] * 32) - 7
+        best = np.log2(0.1) + b - t / 2
+        away = np.log2(alpha) - best
+        # The grid's best rate is γ ∝ B/T; moved to γ ∝ α·T^(-1/4).
+        move = np.log2(alpha / 0.1) - t / 4 - (b - t)
+        loss = runs["val_loss"] + 0.05 * away**2
+        parts.append(runs.assign(momentum=alpha, lr=runs["lr"] * 2**move, val_loss=loss))
+    momenta = fit_momenta_of(pd.concat(parts)[lambda runs: runs["momentum"] <= 1])
+    slopes = momenta.slopes
+    assert (slopes.rate.value, slopes.momentum.value) == pytest.approx((-1 / 4, -1 / 2), abs=0.01)
+    assert (slopes.outcome, slopes.theory) == ("inside", "stationarity")
+    assert [o.lr_resolved for o in momenta.optima] == [True] * len(momenta.optima)
+
+
 def test_the_fit_is_that_of_the_usual_momentum():
     runs = small()
     other = small(seed=5).assign(momentum=0.3)
@@ -498,6 +517,7 @@ def test_every_table_has_a_row_for_each_of_its_things():
         "surfaces": len(scaling.surfaces),
         "sensitivity": len(scaling.sensitivity),
         "momentum": 8,
+        "momentum_slopes": 1,
         "critical": len(scaling.critical.frame()),
         "laws": sum(len(law.law.frame()) for law in found.laws),
         "rules": n_scores,
@@ -525,7 +545,7 @@ def test_one_budget_answers_with_its_best_setting_and_what_is_tied_with_it():
     lowest = min(found.optimizers[0].cells, key=lambda cell: cell.loss.value)
     assert low < lowest.lr.value < high
     assert row["tied lrs"] == f"{low:.3g}, {high:.3g}"
-    (finding,) = _findings(found.optimizers[0])
+    (finding,) = findings(found.optimizers[0])
     assert finding["verdict"] == "found"
     assert row["best batch"] in finding["text"]
     assert row["best lr"] in finding["text"]
