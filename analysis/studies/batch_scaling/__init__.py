@@ -11,5 +11,6 @@ The chain, a module each, over arrays with a leading axis of bootstrap resamples
     momentum    cells with several momenta → the best one, and whether it moves
     table       all budgets at once, and the measured surface L(BS, γ)
     regret      rules (analysis.laws.rules) fitted below the largest budget → their loss there
+    sizes       rules anchored at one network size → their loss at the next larger one
     fit         all of it for every optimizer of a table, as one frozen result
 """

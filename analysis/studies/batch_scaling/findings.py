@@ -6,7 +6,7 @@ from analysis.laws.momentum_slopes import THEORIES, MomentumSlopes
 from analysis.studies.batch_scaling.exponents import Exponent, both
 from analysis.studies.batch_scaling.momentum import MomentumOptimum
 from analysis.studies.batch_scaling.regret import Contest
-from analysis.studies.batch_scaling.result import OptimizerScaling, implied_text, optimum_row
+from analysis.studies.batch_scaling.result import OptimizerScaling, OptimizerSizes, implied_text, optimum_row
 
 MISFIT = 1.5  # residuals of the surface, in units of the noise, from which on the findings mention them
 READINGS = {
@@ -106,6 +106,17 @@ def _theory_finding(optimizer: str, slopes: MomentumSlopes) -> dict[str, Any]:
     )
     verdict = f"{slopes.outcome}: {slopes.theory}" if slopes.theory else slopes.outcome
     return {"of": of, "verdict": verdict, "text": text}
+
+
+def size_finding(each: OptimizerSizes) -> dict[str, Any]:
+    """The contest of rules at a network size that they have not seen."""
+    contest = each.contest
+    text = (
+        f"At {contest.n_params:,.0f} parameters, predicted from {contest.anchor_params:,.0f}: {contest.why}. "
+        f"Its mean regret is {contest.scores[0].regret.text('.4f')} nats over {len(contest.tokens)} budgets."
+    )
+    verdict = f"{contest.outcome}: {contest.winner}" if contest.winner else contest.outcome
+    return {"of": f"{each.optimizer}, rules at {contest.n_params:,.0f} parameters", "verdict": verdict, "text": text}
 
 
 def _momenta(optimum: MomentumOptimum) -> str:

@@ -17,7 +17,7 @@ from analysis.fits.simultaneous import tied
 from analysis.laws.constants import Constants, fit_constants
 from analysis.laws.critical_batch import CriticalBatch
 from analysis.laws.kappa import KappaBst
-from analysis.laws.of_runs import chinchilla_of_runs, critical_batch_of_runs, three_term_of_runs
+from analysis.laws.of_runs import critical_batch_of_runs
 from analysis.laws.points import check_goals
 from analysis.laws.rules import RULES, Rule
 from analysis.studies.batch_scaling.exponents import (
@@ -33,18 +33,20 @@ from analysis.studies.batch_scaling.exponents import (
     fit_plane,
     largest_path,
 )
+from analysis.studies.batch_scaling.laws import laws_of_optimizers
 from analysis.studies.batch_scaling.momentum import fit_momenta
 from analysis.studies.batch_scaling.regret import Contest, contest
 from analysis.studies.batch_scaling.result import (
     BatchScaling,
     BudgetOptimum,
     CellOptimum,
-    OptimizerLaw,
     OptimizerScaling,
+    OptimizerSizes,
     PlanBase,
     PowerLawFit,
 )
 from analysis.studies.batch_scaling.sensitivity import sensitivity
+from analysis.studies.batch_scaling.sizes import Size, contests_of_sizes
 from analysis.studies.batch_scaling.surface import FLOOR, Maximum, Surface, fit_surface
 from analysis.studies.batch_scaling.table import Table
 from analysis.tables import keys
@@ -55,6 +57,7 @@ PLAN_SAMPLES = 200
 AXES = ["tokens", "batch_size", "seq_len", "lr", "momentum", "seed", "data", "probe"]
 # What may not, where the table has it: one text may have several names.
 FIXED = ["model", "width", "depth", "schedule", "data_sha256"]
+Tables = tuple[Table, Table | None]
 CELL = ["budget", "batch_size", "seq_len", "momentum", "lr", "seed"]
 
 
@@ -72,19 +75,18 @@ def fit_batch_scaling(runs: pd.DataFrame, curves: pd.DataFrame | None = None, se
     cells = table_of_cells(runs)
     curves = pd.DataFrame() if curves is None else curves
     groups = _groups(cells)
-    found = [fit_optimizer(name, rows, curves, seed) for name, rows in groups]
+    sizes: dict[str, list[Size]] = {}
+    found = []
+    for name, rows in groups:
+        scaling, tables = _fit(name, rows, curves, seed)
+        found.append(scaling)
+        if tables is not None and "n_params" in rows and rows["n_params"].notna().all():
+            of_optimizer = sizes.setdefault(str(rows["optimizer"].iloc[0]), [])
+            of_optimizer.append(Size(float(rows["n_params"].iloc[0]), *tables))
     trained = [rows for (_, rows), scaling in zip(groups, found, strict=True) if scaling.cells]
-    return BatchScaling(tuple(found), tuple(_laws(pd.concat([cells.iloc[:0], *trained]), seed)))
-
-
-def _laws(cells: pd.DataFrame, seed: int) -> list[OptimizerLaw]:
-    """L(N, T) and L(N, K, B) of every optimizer whose runs say how large their networks are."""
-    if "n_params" not in cells:
-        return []
-    known = cells[cells["n_params"].notna()]
-    groups = [(str(name), rows) for name, rows in known.groupby("optimizer", sort=True)]
-    laws = (chinchilla_of_runs, three_term_of_runs)
-    return [OptimizerLaw(name, law(rows, seed)) for name, rows in groups for law in laws]
+    laws = laws_of_optimizers(pd.concat([cells.iloc[:0], *trained]), seed)
+    across = [OptimizerSizes(name, each) for name, of in sizes.items() for each in contests_of_sizes(of)]
+    return BatchScaling(tuple(found), tuple(laws), tuple(across))
 
 
 def _critical(rows: pd.DataFrame, seed: int) -> CriticalBatch | None:
@@ -131,12 +133,17 @@ def _check_one_experiment(name: str, table: pd.DataFrame) -> None:
 
 def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int) -> OptimizerScaling:
     """Fit one optimizer's finished runs (`cells.table_of_cells`); without one cell that trained, nothing is found."""
+    return _fit(name, rows, curves, seed)[0]
+
+
+def _fit(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int) -> tuple[OptimizerScaling, Tables | None]:
+    """The fit, and the cells it is of, as read and drawn; None where none trained."""
     rng = np.random.default_rng(seed)
     momentum = _usual_momentum(rows)
     usual = rows if momentum is None else rows[rows["momentum"] == momentum]
     budgets = budgets_of(usual)
     if not budgets:
-        return _nothing(name, momentum)
+        return _nothing(name, momentum), None
     noise, readings = read_budgets(budgets, RESAMPLES, rng)
     observed = Table.of(budgets, readings)
     drawn = observed.draws()
@@ -146,7 +153,7 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
     measured = {o.tokens: o.largest.value for o in optima if not o.largest_at_edge}
     constants = fit_constants(rows, curves, measured, surfaces[-1][0].floor if surfaces else None, seed)
     contests = _contests(observed, drawn, constants)
-    return OptimizerScaling(
+    scaling = OptimizerScaling(
         optimizer=name,
         momentum=momentum,
         noise=noise.size,
@@ -164,6 +171,7 @@ def fit_optimizer(name: str, rows: pd.DataFrame, curves: pd.DataFrame, seed: int
         critical=_critical(rows, seed),
         plan=_plan(optima, momentum, budgets, paths),
     )
+    return scaling, (observed, drawn)
 
 
 def _n_seeds(budgets: Sequence[Budget]) -> int:

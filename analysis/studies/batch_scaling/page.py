@@ -11,15 +11,17 @@ from analysis.laws.constants import RunConstants
 from analysis.laws.scaling_laws import ScalingLaw
 from analysis.report.texts import counts, power, powers, thousands
 from analysis.studies.batch_scaling.exponents import NEAR_BEST, Exponent
-from analysis.studies.batch_scaling.findings import findings
+from analysis.studies.batch_scaling.findings import findings, size_finding
 from analysis.studies.batch_scaling.result import (
     BatchScaling,
     BudgetOptimum,
     CellOptimum,
     OptimizerLaw,
     OptimizerScaling,
+    OptimizerSizes,
     implied_text,
     published_text,
+    size_row,
 )
 from analysis.studies.batch_scaling.surface import Surface
 from analysis.tables.sweep import SweepTables
@@ -40,9 +42,13 @@ NOISE = {
 def context(tables: SweepTables, fit: BatchScaling) -> dict[str, Any]:
     """The template's own names."""
     return {
-        "verdicts": [line for scaling in fit.optimizers for line in findings(scaling)],
+        "verdicts": [
+            *(line for scaling in fit.optimizers for line in findings(scaling)),
+            *(size_finding(each) for each in fit.sizes),
+        ],
         "optimizers": [_optimizer(scaling) for scaling in fit.optimizers],
         "laws": [_law(law) for law in fit.laws],
+        "sizes": [_sizes(each) for each in fit.sizes],
         "tolerance": f"{TOLERANCE:.0%}",
         "near_best": NEAR_BEST,
     }
@@ -191,6 +197,18 @@ def _rule_rows(scaling: OptimizerScaling) -> list[dict[str, Any]]:
             row[f"at {contest.tokens:,.0f}"] = shown
         rows.append(row)
     return rows
+
+
+def _sizes(each: OptimizerSizes) -> dict[str, Any]:
+    """Rules by their mean regret at a size that was held out, with each budget's."""
+    contest, rows = each.contest, []
+    for score in contest.scores:
+        of_budgets = zip(contest.tokens, score.regrets, strict=True)
+        rows.append({**size_row(score), **{f"at {tokens:.3g}": f"{regret:.4f}" for tokens, regret in of_budgets}})
+    from_, to = f"{contest.anchor_params:,.0f}", f"{contest.n_params:,.0f}"
+    title = f"Rules from {from_} to {to} parameters, {each.optimizer}"
+    anchors = ", ".join(f"{anchor:.3g}" for anchor in contest.anchors)
+    return {"title": title, "rows": rows, "anchors": anchors, "not_scored": ", ".join(contest.not_scored)}
 
 
 def _constants_row(run: RunConstants) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from analysis.fits.cells import Budget
 from analysis.fits.intervals import TAIL, Estimate
 from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.fits.seeds import more_seeds
-from analysis.laws.rules import Rule
+from analysis.laws.rules import Point, Rule
 from analysis.studies.batch_scaling.table import Table
 from analysis.tables.arrays import Bools, Floats
 
@@ -59,14 +59,19 @@ class Contest:
 def contest(observed: Table, drawn: Table | None, held_out: int, rules: Sequence[Rule]) -> Contest | None:
     """Score `rules` and the free power law at budget `held_out`; None with fewer than two budgets."""
     others = [i for i in range(len(observed.budgets)) if i != held_out]
-    if not others or _one_setting(observed.budgets[held_out]):  # where one was tried, every rule's regret would be 0
+    if not others or one_setting(observed.budgets[held_out]):  # where one was tried, every rule's regret would be 0
         return None
     # A best batch at its grid's edge is no optimum to start from, if there is any other.
     others = [i for i in others if observed.inside(i)] or others
     anchor = max((i for i in others if i < held_out), default=min(others))
     lowest = int(observed.profiles[held_out].lowest[0])  # the same cell in every resample
-    measured = _read(observed, held_out, lowest, anchor, others, rules)
-    sampled = _read(drawn, held_out, lowest, anchor, others, rules) if drawn is not None else None
+
+    def read(table: Table) -> list[RuleReading]:
+        fitted = [table.power_law(others)] if len(others) > 1 else []
+        return read_rules(table, held_out, lowest, table.point(anchor), [*rules, *fitted])
+
+    measured = read(observed)
+    sampled = None if drawn is None else read(drawn)
     scores = []
     for i, reading in enumerate(measured):
         draws = None if sampled is None else sampled[i]
@@ -95,13 +100,14 @@ def contest(observed: Table, drawn: Table | None, held_out: int, rules: Sequence
     )
 
 
-def _one_setting(budget: Budget) -> bool:
+def one_setting(budget: Budget) -> bool:
+    """Whether one batch and rate was all that was tried."""
     return len(budget.cells) == 1 and int(budget.cells[0].curve.finite.sum()) == 1
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """A rule's (BS, γ) for the held-out budget, and its regret there, (R,) each."""
+class RuleReading:
+    """A rule's (BS, γ) for a held-out budget, and its regret there, (R,) each."""
 
     rule: Rule
     setting: tuple[Floats, Floats]
@@ -109,24 +115,31 @@ class _Reading:
     outside: Bools
 
 
-def _read(
-    table: Table, held_out: int, lowest: int, anchor: int, others: Sequence[int], rules: Sequence[Rule]
-) -> list[_Reading]:
+def read_rules(table: Table, held_out: int, lowest: int, base: Point, rules: Sequence[Rule]) -> list[RuleReading]:
+    """What rules predict for one budget of a table from a base point, and their regrets against its cell `lowest`.
+
+    The fields of `base` have as many resamples as the table, wherever it comes from.
+    """
     readings = []
-    base = table.point(anchor)
-    for rule in [*rules, *([table.power_law(others)] if len(others) > 1 else [])]:
+    for rule in rules:
         setting = rule.predict(base, table.budgets[held_out].tokens)
-        batch, lr = np.asarray(setting.batch_tokens), np.asarray(setting.lr)
+        shape = np.shape(base.lr)  # a rule that does not use the base says one thing to all resamples
+        batch, lr = np.broadcast_to(setting.batch_tokens, shape), np.broadcast_to(setting.lr, shape)
         loss, outside = table.loss(held_out, np.log2(batch), np.log2(lr))
-        readings.append(_Reading(rule, (batch, lr), loss - table.profiles[held_out].loss[:, lowest], outside))
+        readings.append(RuleReading(rule, (batch, lr), loss - table.profiles[held_out].loss[:, lowest], outside))
     return readings
+
+
+def beyond(table: Table, held_out: int, batch_tokens: float) -> Missing:
+    """What a prediction that lies outside a budget's grid lacks there."""
+    x = table.profiles[held_out].x
+    return Missing.RATES_BEYOND if x[0] <= np.log2(batch_tokens) <= x[-1] else Missing.BATCHES
 
 
 def _lacks(outcome: Outcome, first: Score, table: Table, held_out: int) -> Lacks:
     """What keeps the rule with the lowest regret from being the best, if anything does."""
     if outcome == Outcome.LEFT_OPEN:
-        x, batch = table.profiles[held_out].x, np.log2(first.batch_tokens.value)
-        return Lacks.of([Missing.RATES_BEYOND if x[0] <= batch <= x[-1] else Missing.BATCHES])
+        return Lacks.of([beyond(table, held_out, first.batch_tokens.value)])
     return more_seeds(table.budgets[held_out].n_seeds) if outcome.open else SETTLED
 
 

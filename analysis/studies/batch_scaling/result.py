@@ -15,6 +15,7 @@ from analysis.laws.scaling_laws import ScalingLaw
 from analysis.studies.batch_scaling.exponents import Exponent
 from analysis.studies.batch_scaling.momentum import Momenta
 from analysis.studies.batch_scaling.regret import Contest
+from analysis.studies.batch_scaling.sizes import SizeContest, SizeScore
 from analysis.studies.batch_scaling.surface import Surface
 
 
@@ -148,11 +149,20 @@ class OptimizerLaw:
 
 
 @dataclass(frozen=True)
+class OptimizerSizes:
+    """Rules of one optimizer at a network size that they have not seen."""
+
+    optimizer: str
+    contest: SizeContest
+
+
+@dataclass(frozen=True)
 class BatchScaling:
-    """The fit of one table of runs."""
+    """The fit of one table of runs; `sizes` where an optimizer's networks have several."""
 
     optimizers: tuple[OptimizerScaling, ...]
     laws: tuple[OptimizerLaw, ...]
+    sizes: tuple[OptimizerSizes, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -162,6 +172,7 @@ class BatchScaling:
             "without_loss_within_share": TOLERANCE,
             "optimizers": [_with_law_of_kappa(found) for found in self.optimizers],
             "laws": [{"optimizer": each.optimizer, **each.law.as_dict()} for each in self.laws],
+            "sizes": [{"optimizer": each.optimizer, **record(each.contest)} for each in self.sizes],
         }
 
     def frames(self) -> dict[str, pd.DataFrame]:
@@ -179,11 +190,16 @@ class BatchScaling:
             "batch_scaling_critical": _named((o.optimizer, o.critical.frame()) for o in of if o.critical),
             "batch_scaling_laws": _named((each.optimizer, each.law.frame()) for each in self.laws),
             "batch_scaling_rules": _frame(((o, s) for o, c in contests for s in c.scores), rule_budgets(contests)),
+            "batch_scaling_sizes": pd.DataFrame(row for each in self.sizes for row in _size_rows(each)),
         }
 
     def judgements(self) -> tuple[Judgement, ...]:
-        """Those of every optimizer."""
-        return tuple(judgement for scaling in self.optimizers for judgement in scaling.judgements)
+        """Those of every optimizer, then of rules at the sizes held out."""
+        found = [judgement for scaling in self.optimizers for judgement in scaling.judgements]
+        for each in self.sizes:
+            of = f"{each.optimizer}, rules at {each.contest.n_params:,.0f} parameters"
+            found.append(Judgement(of, each.contest.outcome, each.contest.lacks))
+        return tuple(found)
 
     def summaries(self) -> list[tuple[str, pd.DataFrame]]:
         """Titled tables of texts for a terminal."""
@@ -196,6 +212,9 @@ class BatchScaling:
             if scaling.forward:
                 title = f"{scaling.optimizer}: rules at {scaling.forward.tokens:,.0f} tokens ({scaling.forward.why})"
                 found.append((title, _score_texts(scaling.forward)))
+        for each in self.sizes:
+            title = f"{each.optimizer}: rules at {each.contest.n_params:,.0f} parameters ({each.contest.why})"
+            found.append((title, pd.DataFrame(map(size_row, each.contest.scores))))
         if not self.optimizers:  # nothing but laws was asked for
             found += [
                 (f"{of.optimizer}: {of.law.form.name} law ({of.law.status})", _law_texts(of.law)) for of in self.laws
@@ -267,6 +286,25 @@ def optimum_row(b: BudgetOptimum) -> dict[str, str]:
         "best lr": b.lr.text(".3g") + ("" if b.lr_resolved else " (grid's edge)"),
         "tied lrs": ", ".join(f"{lr:.3g}" for lr in b.tied_lrs or ()),
     }
+
+
+def size_row(score: SizeScore) -> dict[str, str]:
+    """A rule's mean regret at a size that was held out, as texts."""
+    return {
+        "rule": score.rule,
+        "says": score.title,
+        "knows N": "yes" if score.knows_size else "",
+        "mean regret": ("≥ " if score.outside else "") + score.regret.text(".4f"),
+        "not told apart": "–" if score.tied is None else "yes" if score.tied else "",
+    }
+
+
+def _size_rows(each: OptimizerSizes) -> list[dict[str, Any]]:
+    """Every score with the size and budgets that it is of."""
+    contest = each.contest
+    sizes = {"n_params": contest.n_params, "anchor_params": contest.anchor_params}
+    tokens = " ".join(f"{budget:g}" for budget in contest.tokens)
+    return [{"optimizer": each.optimizer, **sizes, "held_out_tokens": tokens, **flat(s)} for s in contest.scores]
 
 
 def _exponent_texts(exponents: Iterable[Exponent]) -> pd.DataFrame:

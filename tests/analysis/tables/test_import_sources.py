@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from analysis.fits.cells import table_of_cells
 from analysis.laws.of_runs import profiled
 from analysis.pipeline import fit_results
-from analysis.studies.batch_scaling.fit import _laws
+from analysis.studies.batch_scaling.laws import laws_of_optimizers
 from analysis.tables.foreign.expression import parse
 from analysis.tables.foreign.names import known_by
 from analysis.tables.sweep import load_sweep
@@ -221,7 +221,7 @@ def test_a_law_takes_tokens_as_they_are():
         f"{n},{d},{loss + 0.05 * k**2},64,1024,{2.0 ** (k - 10)}" for n, d, loss in points(40) for k in (-1, 0, 1)
     ]
     rows = taken(lines).assign(optimizer="adam")
-    law = _laws(table_of_cells(rows), 0)[0].law
+    law = laws_of_optimizers(table_of_cells(rows), 0)[0].law
     assert law.form.name == "chinchilla"
     found = {name: estimate.value for name, estimate in law.parameters.items()}
     assert found == {name: pytest.approx(value, rel=2e-3) for name, value in EXACT.items()}
