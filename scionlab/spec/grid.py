@@ -9,6 +9,7 @@ from typing import Any
 
 from scionlab.errors import UserError
 from scionlab.spec import Experiment, Preset, Trial
+from scionlab.spec.scaled import resolved
 
 # What a trial measures is no part of its setting: `experiments/batch.py` probes one seed of a few cells.
 MEASURED = ("probe", "watch")
@@ -24,8 +25,9 @@ def log2_range(first: int, last: int) -> list[float]:
 def trials(fixed: Mapping[str, Any], **axes: Iterable[Any]) -> tuple[Trial, ...]:
     """One trial for every combination of the axes, on top of the fixed fields; the last axis varies fastest.
 
-    UserError, naming the axis, for one that is no collection of values: a single value belongs to the fixed fields, and
-    a text would be taken apart into characters.
+    A value may be `scaled` by others of its trial, also that of an option. UserError, naming the axis, for one that is
+    no collection of values: a single value belongs to the fixed fields, and a text would be taken apart into
+    characters.
     """
     for name, values in axes.items():
         if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
@@ -33,7 +35,7 @@ def trials(fixed: Mapping[str, Any], **axes: Iterable[Any]) -> tuple[Trial, ...]
                 f"{name}: {values!r} is not allowed: an axis must be a list of values, such as [{values!r}]"
             )
     combinations = itertools.product(*axes.values())
-    return tuple(Trial(**{**fixed, **dict(zip(axes, values, strict=True))}) for values in combinations)
+    return tuple(Trial(**resolved({**fixed, **dict(zip(axes, values, strict=True))})) for values in combinations)
 
 
 def named_for(experiment: str, optimizer: str) -> str:
