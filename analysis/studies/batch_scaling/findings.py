@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from analysis.fits.outcomes import Missing
 from analysis.laws.momentum_slopes import THEORIES, MomentumSlopes
 from analysis.studies.batch_scaling.exponents import Exponent, both
 from analysis.studies.batch_scaling.momentum import MomentumOptimum
@@ -104,6 +105,8 @@ def _theory_finding(optimizer: str, slopes: MomentumSlopes) -> dict[str, Any]:
         f"At the best momenta lr/α goes as T to the {slopes.rate.text('.2f')} and α/(B·S) to the "
         f"{slopes.momentum.text('.2f')} (intervals that hold together; {implied})."
     )
+    if {Missing.VALUES_BEYOND, Missing.RATES_BEYOND} & {*slopes.lacks.missing}:
+        text += " An interval ends where a grid does."
     verdict = f"{slopes.outcome}: {slopes.theory}" if slopes.theory else slopes.outcome
     return {"of": of, "verdict": verdict, "text": text}
 

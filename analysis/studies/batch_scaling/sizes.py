@@ -1,11 +1,11 @@
 """Rules against each other on a network size, and budgets, that they have not seen.
 
-Each rule is anchored at an optimum of the next smaller size N₀, at its largest budget that is not above the held-out
-one (at its smallest, where all are), and predicts (BS, γ) at (N₁, T₁). Rules that know N get both sizes; of the others
-it is their part in T alone that is scored. The free power law is that of the smaller size's budgets. Regrets are read
-off the larger size's surface (`regret`), and a rule's is the mean over all budgets of that size. Rules are told apart
-all at once (`analysis.fits.simultaneous`). Rules that move momentum, weight decay or β₂ are not scored: what they say
-is not what was trained, where only batch and rate were swept.
+Each rule is anchored at an optimum of the next smaller size N₀, at its largest budget below the held-out one, and
+predicts (BS, γ) at (N₁, T₁). Budgets without a smaller one there do not count, unless none has. Rules that know N get
+both sizes; of the others it is their part in T alone that is scored. The free power law is that of the smaller size's
+budgets. Regrets are read off the larger size's surface (`regret`), and a rule's is the mean over its budgets. Rules are
+told apart all at once (`analysis.fits.simultaneous`). Rules that move momentum, weight decay or β₂ are not scored: what
+they say is not what was trained, where only batch and rate were swept.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,8 @@ from analysis.laws.rules import RIVALS, RULES, Rule
 from analysis.studies.batch_scaling.regret import RuleReading, beyond, one_setting, read_rules
 from analysis.studies.batch_scaling.table import Table
 from analysis.tables.arrays import Bools, Floats
+
+SAME = 0.95  # of a budget: from there on another one is the same, and says nothing of how a rule goes with T
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,14 @@ def contests_of_sizes(sizes: Sequence[Size], rules: Sequence[Rule] | None = None
 
 
 def _contest(small: Size, large: Size, rules: Sequence[Rule]) -> SizeContest | None:
-    held_out = [i for i, budget in enumerate(large.observed.budgets) if not one_setting(budget)]
-    if not held_out:
+    tokens = large.observed.tokens
+    every = [i for i, budget in enumerate(large.observed.budgets) if not one_setting(budget)]
+    if not every:
         return None
-    anchors = [_anchor(small.observed, float(large.observed.tokens[i])) for i in held_out]
+    found = [_anchor(small.observed, float(tokens[i])) for i in every]
+    longer = [at for at, anchor in enumerate(found) if small.observed.tokens[anchor] < SAME * tokens[every[at]]]
+    kept = longer or range(len(every))
+    held_out, anchors = [every[at] for at in kept], [found[at] for at in kept]
     sized = [rule.for_size(large.n_params) for rule in rules]
     fair = [rule for rule in sized if not rule.moves]
     measured = _read(small, large, held_out, anchors, fair, drawn=False)
@@ -96,10 +102,10 @@ def _contest(small: Size, large: Size, rules: Sequence[Rule]) -> SizeContest | N
 
 
 def _anchor(table: Table, tokens: float) -> int:
-    """The budget of a smaller size that a prediction starts from: one with its best batch inside, if there is any."""
+    """The budget that a prediction for `tokens` starts from: one with its best batch inside, if there is any."""
     every = range(len(table.budgets))
     known = [i for i in every if table.inside(i)] or list(every)
-    return max((i for i in known if table.tokens[i] <= tokens), default=known[0])
+    return max((i for i in known if table.tokens[i] < SAME * tokens), default=known[0])
 
 
 def _read(

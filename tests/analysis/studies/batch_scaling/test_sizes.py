@@ -68,11 +68,14 @@ def test_a_rule_that_knows_the_size_is_told_from_those_that_do_not():
     assert size_finding(batch_fit.OptimizerSizes("scion", found))["verdict"] == "best: exact"
 
 
-def test_predictions_start_from_the_largest_budget_that_is_not_larger():
-    found, scores = contest(budgets=(15, 17, 20))
-    assert found.tokens == (2**15, 2**17, 2**20)
+def test_predictions_start_from_the_largest_budget_below():
+    found, scores = contest(budgets=(16, 17, 18, 20))
+    # 2^16 has no smaller one at the smaller size, and every rule would say the same.
+    assert found.tokens == (2**17, 2**18, 2**20)
     assert found.anchors == (2**16, 2**16, 2**18)
     assert len(scores["bst"].regrets) == 3
+    alone, _ = contest(budgets=(15, 16))
+    assert (alone.tokens, alone.anchors) == ((2**15, 2**16), (2**16, 2**16))
     assert scores["bst"].regret.value == pytest.approx(np.mean(scores["bst"].regrets))
     assert "power-law" in scores
 
