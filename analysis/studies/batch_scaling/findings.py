@@ -116,7 +116,7 @@ def size_finding(each: OptimizerSizes) -> dict[str, Any]:
     contest = each.contest
     text = (
         f"At {contest.n_params:,.0f} parameters, predicted from {contest.anchor_params:,.0f}: {contest.why}. "
-        f"Its mean regret is {contest.scores[0].regret.text('.4f')} nats over {len(contest.tokens)} budgets."
+        f"Its mean regret is {contest.scores[0].regret.text('.4f')} nats; budgets: {len(contest.tokens)}."
     )
     verdict = f"{contest.outcome}: {contest.winner}" if contest.winner else contest.outcome
     return {"of": f"{each.optimizer}, rules at {contest.n_params:,.0f} parameters", "verdict": verdict, "text": text}

@@ -203,7 +203,7 @@ def _sizes(each: OptimizerSizes) -> dict[str, Any]:
     """Rules by their mean regret at a size that was held out, with each budget's."""
     contest, rows = each.contest, []
     for score in contest.scores:
-        of_budgets = zip(contest.tokens, score.regrets, strict=True)
+        of_budgets = list(zip(contest.tokens, score.regrets, strict=True)) if len(contest.tokens) > 1 else []
         rows.append({**size_row(score), **{f"at {tokens:.3g}": f"{regret:.4f}" for tokens, regret in of_budgets}})
     from_, to = f"{contest.anchor_params:,.0f}", f"{contest.n_params:,.0f}"
     title = f"Rules from {from_} to {to} parameters, {each.optimizer}"
