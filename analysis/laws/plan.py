@@ -160,7 +160,7 @@ def _whole(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.4g}"
+    return UNKNOWN if value is None else f"{value:g}"
 
 
 def _size(batch_size: float) -> str:
