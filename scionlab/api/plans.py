@@ -5,9 +5,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
 
+from analysis.laws.choice import choose_rules
 from analysis.laws.evidence import Evidence, read_evidence
 from analysis.laws.kappa import kappa_rule
-from analysis.laws.plan import Plan, Target, choose_rules, make_plan
+from analysis.laws.plan import Plan, Target, make_plan
 from analysis.laws.rules import Point
 from analysis.tables.foreign.questions import LIKE_A_BETA
 from scionlab.errors import UserError, unknown
