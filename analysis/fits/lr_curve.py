@@ -10,6 +10,10 @@ from scipy.sparse.csgraph import connected_components
 from analysis.tables.arrays import Bools, Floats
 
 ENOUGH = 0.5  # a rate at which a larger share of the runs diverged does not train
+# Losses that leap by LEAP times what FEWEST rates or more below span, and by RISE of the lowest loss, are of runs that
+# broke and ended all the same. Two octaves of the steepest valley that is read (`analysis.fits.valley`, b = 1.5, rates
+# an octave apart) leap by 3.5.
+LEAP, FEWEST, RISE = 5.0, 4, 0.25
 ROUNDING = 1e-9
 
 
@@ -40,8 +44,28 @@ class LrCurve:
 
     @cached_property
     def finite(self) -> Bools:
-        """Learning rates that train: at most half of their runs diverged. One more seed cannot end a rate by itself."""
-        return np.asarray(self.share_diverged <= ENOUGH)
+        """Learning rates that train: at most half of their runs diverged, and those left did not break.
+
+        One more seed that diverges cannot end a rate by itself.
+        """
+        return np.asarray((self.share_diverged <= ENOUGH) & ~self.broken)
+
+    @cached_property
+    def broken(self) -> Bools:
+        """Learning rates whose runs end, but so far above all others that no valley has both, (J,)."""
+        levels = np.where(self.share_diverged <= ENOUGH, self._parts[0], np.inf)
+        ascending = np.sort(levels[np.isfinite(levels)])
+        if len(ascending) <= FEWEST:
+            return np.zeros(len(levels), dtype=bool)
+        leaps, spans = np.diff(ascending)[FEWEST - 1 :], (ascending - ascending[0])[FEWEST - 1 : -1]
+        leap = np.flatnonzero((leaps > LEAP * spans) & (leaps > RISE * abs(ascending[0])))
+        limit = ascending[FEWEST - 1 + leap[0]] if len(leap) else np.inf
+        return np.isfinite(levels) & (levels > limit)
+
+    @property
+    def n_diverged(self) -> int:
+        """Runs that diverged, and those that broke."""
+        return int(np.isinf(self.losses).sum() + np.isfinite(self.losses[self.broken]).sum())
 
     @cached_property
     def counts(self) -> Floats:
@@ -50,7 +74,7 @@ class LrCurve:
 
     @cached_property
     def mean(self) -> Floats:
-        """Mean over the seeds that trained, inf where more than half of them diverged.
+        """Mean over the seeds that trained, inf where more than half of them diverged or the rest broke.
 
         Where not every seed trained at every rate it is the rate's level in a sum of levels and seeds' offsets, by
         least squares: a mean over changing seeds would bend the curve.

@@ -210,7 +210,7 @@ def _cells(observed: Table, drawn: Table | None) -> tuple[CellOptimum, ...]:
                     resolved=bool(of.resolved[0, c]),
                     tied=None if tied is None else tied[c],
                     n_seeds=cell.curve.n_seeds,
-                    n_diverged=int(np.isinf(cell.curve.losses).sum()),
+                    n_diverged=cell.curve.n_diverged,
                 )
             )
     return tuple(found)

@@ -84,7 +84,7 @@ def _cell(of: Tuned, results: Results) -> CellResult:
         state=of.state,
         n_rates=len(cell.curve.x),
         n_seeds=cell.curve.n_seeds,
-        n_diverged=int(np.isinf(cell.curve.losses).sum()),
+        n_diverged=cell.curve.n_diverged,
         choice=cell.choice,
     )
 

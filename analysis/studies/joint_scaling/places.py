@@ -2,19 +2,16 @@
 
 At a place a curve is what was trained with one batch size and, where they were swept, one weight of the new gradient
 and one weight decay. Curves of one size share a shape when they are read (`analysis.fits.profile.read_budgets`).
-
-Runs that broke and went on have a finite loss, three times the best, that is no part of a valley: a curve drawn through
-it dips before it, far below anything measured. Rates so far up are not read (`near_bottom`).
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis.fits.cells import BATCH, Budget, Cell, budgets_of, table_of_cells
+from analysis.fits.cells import BATCH, Cell, budgets_of, table_of_cells
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.profile import read_budgets
 from analysis.fits.reading import Reading
@@ -27,7 +24,6 @@ LR, BATCH_TOKENS, MOMENTUM, DECAY = "lr", "batch_tokens", "momentum", "weight_de
 WORDS = {LR: "learning rate", BATCH_TOKENS: "batch size", MOMENTUM: "momentum", DECAY: "weight decay"}
 UNITS = {LR: "", BATCH_TOKENS: "tokens a step", MOMENTUM: "weight of the new gradient", DECAY: ""}
 BESIDE = (BATCH_TOKENS, MOMENTUM, DECAY)  # what may be tuned beside the rate
-FAR = 1.5  # times a curve's lowest loss
 DRAWS = 200  # of every curve: for the interval of a single optimum
 # What a law is over, by the names of a trial's fields and of an import's columns.
 VARIED = ("tokens", "batch_size", "seq_len", "lr", "momentum", "seed", "n_params", "width", "depth", "weight_decay")
@@ -37,13 +33,17 @@ VARIED = ("tokens", "batch_size", "seq_len", "lr", "momentum", "seed", "n_params
 class Curve:
     """A curve as measured, and as read; `at` has log₂ of its batch in tokens a step, of momentum and of weight decay.
 
-    `cell` has it without the rates that are too far up to be read. Momentum and decay are NaN where they are not said.
+    Momentum and decay are NaN where they are not said.
     """
 
     at: Mapping[str, float]
-    curve: LrCurve
     cell: Cell
     reading: Reading
+
+    @property
+    def curve(self) -> LrCurve:
+        """The cell's losses over learning rates."""
+        return self.cell.curve
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Place:
         return sum(int(each.curve.finite.sum()) for each in self.curves)
 
     @property
-    def n_far(self) -> int:
-        """Settings that ended too far up to be read."""
-        return sum(len(each.curve.x) - len(each.cell.curve.x) for each in self.curves)
+    def n_broken(self) -> int:
+        """Settings whose runs broke and ended all the same."""
+        return sum(int(each.curve.broken.sum()) for each in self.curves)
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,7 @@ def _source(name: str, rows: pd.DataFrame, further: Sequence[str], seed: int) ->
     left_out = {
         "do not say their size or rate": len(rows) - len(known),
         "did not train to their end": int((known["status"] != "ok").sum()),
-        f"end at more than {FAR:g} times the lowest loss of their curve, and are not read": sum(
-            place.n_far for place in places
-        ),
+        "broke and ended far above the rest of their curve": sum(place.n_broken for place in places),
     }
     return Source(
         name,
@@ -152,33 +150,15 @@ def _places(size: pd.DataFrame, columns: Sequence[str], rng: np.random.Generator
         found += [(beside, budget) for budget in budgets_of(group)]
     if not found:
         return []
-    read = [_near_bottoms(budget) for _, budget in found]
-    _, readings = read_budgets(read, DRAWS, rng)
+    _, readings = read_budgets([budget for _, budget in found], DRAWS, rng)
     curves: dict[float, list[Curve]] = {}
-    for (beside, budget), near, of_budget in zip(found, read, readings, strict=True):
-        for cell, bottom, reading in zip(budget.cells, near.cells, of_budget, strict=True):
+    for (beside, budget), of_budget in zip(found, readings, strict=True):
+        for cell, reading in zip(budget.cells, of_budget, strict=True):
             at = {BATCH_TOKENS: float(np.log2(cell.batch_tokens)), **beside}
-            curves.setdefault(budget.tokens, []).append(Curve(at, cell.curve, bottom, reading))
+            curves.setdefault(budget.tokens, []).append(Curve(at, cell, reading))
     first = size.iloc[0]
     resources = {column: float(first[column]) for column in columns}
     return [Place(float(first["n_params"]), t, resources, tuple(curves[t])) for t in sorted(curves)]
-
-
-def _near_bottoms(budget: Budget) -> Budget:
-    return replace(budget, cells=tuple(replace(cell, curve=near_bottom(cell.curve)) for cell in budget.cells))
-
-
-def near_bottom(curve: LrCurve) -> LrCurve:
-    """The curve without rates whose loss is more than `FAR` times its lowest, but for the neighbours of the best one.
-
-    Rates that diverged stay: they say where a curve ends.
-    """
-    lowest = float(curve.mean.min())
-    if lowest <= 0:
-        return curve
-    beside = np.abs(np.arange(len(curve.x)) - curve.best) <= 1
-    keep = beside | ~curve.finite | (curve.mean <= FAR * lowest)
-    return LrCurve(curve.at, curve.x[keep], curve.losses[keep], curve.seeds)
 
 
 def _log2(value: float) -> float:

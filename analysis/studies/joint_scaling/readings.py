@@ -21,7 +21,7 @@ import numpy as np
 from analysis.fits.cells import Budget
 from analysis.fits.intervals import Estimate
 from analysis.fits.profile import REACH, Profile, best_batch, drawn_profile, lr_along, profile
-from analysis.studies.joint_scaling.places import BATCH_TOKENS, BESIDE, FAR, LR, Curve, Place
+from analysis.studies.joint_scaling.places import BATCH_TOKENS, BESIDE, LR, Curve, Place
 from analysis.studies.joint_scaling.settings import band_name
 from analysis.tables.arrays import Bools, Floats
 
@@ -203,8 +203,6 @@ def _quadratic(place: Place, runs: _Runs, why: Mapping[str, str]) -> list[Optimu
         BATCH_TOKENS: _around(batches, int(np.searchsorted(batches, best.at[BATCH_TOKENS]))),
     }
     near = np.all([(runs.at[q] >= low) & (runs.at[q] <= high) for q, (low, high) in box.items()], axis=0)
-    lowest = float(runs.loss.min())
-    near &= (runs.loss <= FAR * lowest) | (lowest <= 0)
     for quantity in BESIDE[1:]:
         near &= (runs.at[quantity] == best.at[quantity]) | np.isnan(best.at[quantity])
     x = np.stack([runs.at[quantity][near] for quantity in PAIR])

@@ -100,10 +100,9 @@ def _fit_series(series: Series, rng: np.random.Generator) -> tuple[list[Optimum]
 
 
 def _optimum(series: Series, curve: LrCurve, reading: Reading | None) -> Optimum:
-    n_diverged = int(np.isinf(curve.losses).sum())
     of, place = (series.name, series.optimizer), int(curve.at) if curve.at.is_integer() else curve.at
     if reading is None:
-        return Optimum(*of, place, None, None, None, False, False, None, curve.n_seeds, n_diverged, 1.0)
+        return Optimum(*of, place, None, None, None, False, False, None, curve.n_seeds, curve.n_diverged, 1.0)
     at = reading.optimum
     return Optimum(
         *of,
@@ -115,7 +114,7 @@ def _optimum(series: Series, curve: LrCurve, reading: Reading | None) -> Optimum
         resolved=reading.resolved,
         val_loss_opt=float(curve.mean[curve.best]),
         n_seeds=curve.n_seeds,
-        n_diverged=n_diverged,
+        n_diverged=curve.n_diverged,
         share_diverged=reading.share_diverged,
     )
 

@@ -186,7 +186,7 @@ def test_runs_that_broke_and_went_on_are_not_read():
         of_broken, of_whole = (each[quantity, "profile"].law for each in (found, whole))
         for one, other in zip(of_broken.terms, of_whole.terms, strict=True):
             assert one.exponent.value == pytest.approx(other.exponent.value, abs=0.06)
-    assert source.left_out["end at more than 1.5 times the lowest loss of their curve, and are not read"] > 20
+    assert source.left_out["broke and ended far above the rest of their curve"] > 20
 
 
 def test_sizes_in_one_proportion_of_tokens_leave_n_open_and_ask_for_others():
