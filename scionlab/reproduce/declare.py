@@ -27,7 +27,6 @@ class Verdict(StrEnum):
     UNDETERMINED = "not determined", "Our fit gives no such number on this table."
     NO_TABLE = "no table", "No file of the folder has this table's columns."
     NOT_READ = "not read", "A file has the columns, but could not be fitted."
-    NO_FIT = "no fit yet", "The project has no study that gives this number."
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,7 @@ class PublishedTable:
     `source`         who published the numbers
     `values`         the numbers
     `how`            how the table is read and fitted, in a sentence or two
-    `fit`            the file → ours by the names of `values`; of None where no file is needed. None without a study
-                     that gives them, and then `lacks` says which is missing
+    `fit`            the file → ours by the names of `values`; of None where no file is needed
     `columns`        that its file has, by which it is found; empty where no file is needed
     `without`        columns that its file does not have, which tell it from its like
     `fetch`          where to get it
@@ -88,9 +86,8 @@ class PublishedTable:
     source: str
     values: tuple[Published, ...]
     how: str
-    fit: Callable[[Path | None], Ours] | None
+    fit: Callable[[Path | None], Ours]
     columns: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     fetch: str = ""
     shipped: str = ""
-    lacks: str = ""

@@ -30,7 +30,7 @@ def render(found: Reproduction) -> str:
             tables=found.tables,
             meanings={str(verdict): verdict.meaning for verdict in Verdict},
             cost=[
-                f"{result.table.name}: {result.seconds:.1f} s, {result.file or 'no file'}"
+                f"{result.table.name}: {result.cost}, {result.file or 'no file'}"
                 for result in found.tables
                 if result.compared
             ],

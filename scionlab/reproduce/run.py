@@ -17,7 +17,7 @@ from scionlab.reproduce.finding import columns_of, file_of
 from scionlab.reproduce.tables import TABLES
 
 GOOD = (Verdict.INSIDE, Verdict.AGREES)  # verdicts that leave nothing to explain
-NOT_COMPARED = (Verdict.NO_TABLE, Verdict.NOT_READ, Verdict.NO_FIT)
+NOT_COMPARED = (Verdict.NO_TABLE, Verdict.NOT_READ)
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,29 @@ class Compared:
 
 @dataclass(frozen=True)
 class TableResult:
-    """A table's numbers, what it took to get ours, and `problem`, a sentence where there are none."""
+    """A table's numbers, what it took to get ours, and `problem`, a sentence where there are none.
+
+    `peak_mb` is the largest memory of the process until then, in megabytes, of earlier tables too; None where the
+    system does not say.
+    """
 
     table: PublishedTable
     numbers: tuple[Compared, ...]
     file: str = ""
     seconds: float = 0.0
+    peak_mb: float | None = None
     problem: str = ""
 
     @property
     def compared(self) -> bool:
         """Whether it was fitted."""
         return not self.problem
+
+    @property
+    def cost(self) -> str:
+        """Its time, and the memory where that is known."""
+        memory = "" if self.peak_mb is None else f", up to {self.peak_mb:,.0f} MB so far"
+        return f"{self.seconds:.1f} s{memory}"
 
     @property
     def rows(self) -> list[dict[str, str]]:
@@ -96,6 +107,7 @@ class Reproduction:
                 "where": number.published.where,
                 "file": result.file,
                 "seconds": result.seconds,
+                "peak_mb": result.peak_mb,
             }
             for result in self.tables
             for number in result.numbers
@@ -111,7 +123,7 @@ class Reproduction:
         """Titled tables of texts, one of each table that was fitted."""
         return [
             (
-                f"{result.table.title} ({result.table.source}; {result.seconds:.1f} s)",
+                f"{result.table.title} ({result.table.source}; {result.cost})",
                 pd.DataFrame(number.texts() for number in result.numbers),
             )
             for result in self.tables
@@ -135,8 +147,6 @@ def _result(table: PublishedTable, files: Mapping[Path, frozenset[str]]) -> Tabl
         return TableResult(table, numbers, file, problem=problem)
 
     start = time.perf_counter()
-    if table.fit is None:
-        return nothing(Verdict.NO_FIT, f"Not fitted: the project lacks {table.lacks}.")
     try:
         path = file_of(table, files)
     except UserError as error:
@@ -152,7 +162,7 @@ def _result(table: PublishedTable, files: Mapping[Path, frozenset[str]]) -> Tabl
     except UserError as error:
         return nothing(Verdict.NOT_READ, f"Not read: {error}", file)
     numbers = tuple(Compared(p, ours.get(p.name), p.judge(ours.get(p.name))) for p in table.values)
-    return TableResult(table, numbers, file, time.perf_counter() - start)
+    return TableResult(table, numbers, file, time.perf_counter() - start, _peak())
 
 
 def _peak() -> float | None:
