@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from analysis.tables.foreign.marks import BLANKS
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -14,13 +16,19 @@ class Cause:
 
 MISSING = Cause("missing", "leave the cell empty, or leave such rows out with --where")
 LOST = Cause("lost", "write inf for a run that diverged, leave the cell empty and map a status, or use --where")
+DATE = Cause(
+    "date", "it is a date, which a spreadsheet may have made of a number such as 2.5; format the column as numbers"
+)
 MARKS = "marks"
+_BETWEEN = rf".,{BLANKS}"
+_MONTH = r"(jan|feb|mar|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])[a-zä]{0,6}"
 CAUSES = {
+    r"\d{4}-\d\d?-\d\d?([t ].*)?|\d\d?([./-])\d\d?\2\d{2}(\d\d)?": DATE,
+    rf"\d\d?[ ./-]*{_MONTH}([ ./-]*\d{{2,4}})?|{_MONTH}[ ./-]*\d{{1,4}}": DATE,
     # What is left of these was not read as a number by its column (`marks`).
-    r"[-+]?\d[\d.,'’ \u00a0\u2009\u202f]*[.,'’ \u00a0\u2009\u202f][\d.,'’ \u00a0\u2009\u202f]*": Cause(
-        MARKS, "write 1234567.5, 1,234,567.5 or 1.234.567,5"
-    ),
-    r"[-+]?[\d.,]+(e[-+]?\d+)?\s*([a-z%µ]+)": Cause("unit", "write the number alone, 1e8 for 100M"),
+    rf"[-+]?\d[\d{_BETWEEN}]*[{_BETWEEN}][\d{_BETWEEN}]*": Cause(MARKS, "write 1234567.5, 1,234,567.5 or 1.234.567,5"),
+    r"[-+]?[\d.,]+\s*%": Cause("percent", "write the share, 0.1 for 10%"),
+    r"[-+]?[\d.,]+(e[-+]?\d+)?\s*([a-zµ]+)": Cause("unit", "write the number alone, 1e8 for 100M"),
 }
 WORDS = {"-", "--", "–", "?", ".", "n/a", "na", "<na>", "n.a.", "none", "null", "nil", "nat", "missing", "undefined"}
 ENDS = {"diverged", "failed", "crashed", "oom", "error"}

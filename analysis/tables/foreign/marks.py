@@ -14,7 +14,8 @@ import numpy as np
 
 from analysis.tables.arrays import Bools, Floats
 
-BLANKS = " \u00a0\u2009\u202f'’"  # between thousands, whatever the decimal mark
+BLANKS = " \u00a0\u2007\u2009\u202f'’"  # between thousands, whatever the decimal mark
+MINUS = "\u2212"  # as it is typeset
 POINT, COMMA = ".", ","
 MARKS = (POINT, COMMA)
 OTHER = {POINT: COMMA, COMMA: POINT}
@@ -34,6 +35,7 @@ NO_MARK = str.maketrans(dict.fromkeys(BLANKS, ""))
 
 def read(text: str, mark: str) -> float | None:
     """A text without blanks around it as a number whose decimal mark is `mark`; None if it is none."""
+    text = text.replace(MINUS, "-")
     if not PATTERNS[mark].fullmatch(text):
         return None
     return float(text.translate(NO_MARK).replace(OTHER[mark], "").replace(mark, POINT))
@@ -115,5 +117,7 @@ def _about(mark: str, texts: Sequence[str], plain: Sequence[float | None], found
         if value is not None and value != before and not math.isnan(value):
             if mark == COMMA and COMMA in text:
                 return f"decimal comma, {text} is {value:.10g}"
+            if _float(text.replace(MINUS, "-")) == value:
+                return f"a minus as it is typeset, {text} is {value:.10g}"
             return f"thousands are divided, {text} is {value:.10g}"
     return ""

@@ -124,8 +124,17 @@ def _no_column(target: str, table: Table) -> str:
     if target in table.columns:
         return "its column is empty; map or set it"
     close = closest(target, table.columns, cutoff=0.5)
+    close = close if close and (target in TEXTS or _has_numbers(close, table)) else None
     guess = f" (did you mean {close!r}? Then --map {target}={quoted(close)})" if close else ""
     return f"no such column{guess}; map it or set it"
+
+
+def _has_numbers(column: str, table: Table) -> bool:
+    try:
+        numbers = table.numbers(column)
+    except UserError:  # of Parquet, a column that nobody uses may be unreadable
+        return False
+    return bool((~numbers.empty & ~numbers.wrong).any())
 
 
 def quoted(column: str) -> str:

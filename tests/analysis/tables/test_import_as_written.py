@@ -111,7 +111,7 @@ def test_a_title_above_the_names_is_one_problem():
     message = refused(["Sweep of May", HEADER, ROW, ROW.replace("16", "32")])
     assert message.startswith("runs.csv: row 1, is taken for the names of the columns")
     assert "\n" not in message
-    assert "row 3, has 1 cells where the header has 5; is it a comment?" in refused([HEADER, ROW, "# end"])
+    assert "row 3, has 1 cell where the header has 5; is it a comment?" in refused([HEADER, ROW, "# end"])
 
 
 def test_names_in_another_spelling_are_suggested():
