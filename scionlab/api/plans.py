@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 from analysis.laws.choice import choose_rules
@@ -33,6 +33,7 @@ def plan(
     kappa_batch_exponent: float | None = None,
     kappa_batch_shift: float | None = None,
     n_params: float | None = None,
+    rules: Sequence[str] | None = None,
 ) -> Plan:
     """Carry a tuned run to a larger token budget: what every rule advises, exact and rounded (docs/planning.md).
 
@@ -50,6 +51,7 @@ def plan(
     `kappa_batch_exponent`, `kappa_batch_shift`  of κ(B) = (B + shift)^exponent, B in sequences; by default the measured
                             ones of `results`, else none
     `n_params`              parameters without embedding, which adds the absolute step law; by default it is left out
+    `rules`                 names of the rules wanted, or ["all"]; by default the usual ones and what `base` allows
 
     The plan has `proposals`, one a rule with `rule`, `exact`, `rounded` and `interval`; `warnings`; `frame()`, texts to
     print; and `as_dict()`, for JSON. UserError for numbers that are not allowed, a base that lacks one, and results
@@ -73,8 +75,9 @@ def plan(
     constants = mu_ratio * kappa_ratio / l_ratio
     measured = evidence.kappa if evidence else None
     kappa, doubts = kappa_rule(measured, kappa_batch_exponent, kappa_batch_shift, constants, start, tokens)
-    rules = choose_rules(mu_ratio, l_ratio, kappa_ratio, n_params, kappa, evidence.power_law if evidence else None)
-    made = make_plan(start, Target(float(tokens), multiple, grow_seq, down), rules, evidence)
+    power_law = evidence.power_law if evidence else None
+    chosen_rules = choose_rules(mu_ratio, l_ratio, kappa_ratio, n_params, kappa, power_law, start, rules)
+    made = make_plan(start, Target(float(tokens), multiple, grow_seq, down, n_params), chosen_rules, evidence)
     return replace(made, warnings=(*made.warnings, *doubts, *questions_of(start)))
 
 
