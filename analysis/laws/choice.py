@@ -3,7 +3,19 @@
 from collections.abc import Sequence
 
 from analysis.laws.kappa import KappaBst
-from analysis.laws.rules import RIVALS, RULES, AbsoluteStepLaw, Need, Point, PowerLaw, Rule, bst, square_root
+from analysis.laws.rules import (
+    ABSOLUTE,
+    RIVALS,
+    RULES,
+    AbsoluteStepLaw,
+    JointRule,
+    Need,
+    Point,
+    PowerLaw,
+    Rule,
+    bst,
+    square_root,
+)
 from scionlab.errors import UserError, unknown
 
 ALL = "all"
@@ -11,6 +23,7 @@ ALL = "all"
 ON_CONDITION = {
     "bst-kappa": "--kappa-batch-exponent, or a fit that measured it",
     "power-law": "--results with optima at two budgets or more",
+    "joint-law": "--results with a joint-scaling fit, and --params",
 }
 
 
@@ -23,6 +36,7 @@ def choose_rules(
     power_law: PowerLaw | None = None,
     base: Point | None = None,
     names: Sequence[str] | None = None,
+    joint: JointRule | None = None,
 ) -> list[Rule]:
     """The rules that the arguments allow, in the order in which they are printed.
 
@@ -34,6 +48,7 @@ def choose_rules(
                                           they need
     `names`                               the rules wanted, in the usual order, or "all"; by default `RULES` and what
                                           the other arguments add
+    `joint`                               the one fitted to runs of several sizes; it comes first
 
     By default everything but the ratios is None, which leaves its rules out. UserError for a name that is not known, or
     whose rule cannot be made of the arguments.
@@ -44,11 +59,27 @@ def choose_rules(
     absolute = None if n_params is None else AbsoluteStepLaw(n_params=n_params)
     known = {} if base is None else {Need.WEIGHT_DECAY: base.weight_decay, Need.BETA2: base.beta2}
     added = [rule for rule in RIVALS.values() if _speaks_for(rule, known, base, n_params)]
-    usual = [rule for rule in (first, kappa, *others, absolute, *added, power_law) if rule is not None]
+    usual = [rule for rule in (joint, first, kappa, *others, absolute, *added, power_law) if rule is not None]
     if names is None:
         return usual
-    rest = (rule for rule in RIVALS.values() if rule.name not in {rule.name for rule in usual})
-    every = {rule.name: rule for rule in (*usual, *rest)}
+    rest = (rule for rule in (RIVALS | ABSOLUTE).values() if rule.name not in {rule.name for rule in usual})
+    return _named({rule.name: rule for rule in (*usual, *rest)}, names)
+
+
+def choose_absolute(joint: JointRule | None = None, names: Sequence[str] | None = None) -> list[Rule]:
+    """The rules that need no base, a fitted `joint` law with batch and rate first; `names` as for `choose_rules`."""
+    fitted = [joint] if joint is not None and joint.absolute else []
+    every: dict[str, Rule] = {rule.name: rule for rule in (*fitted, *ABSOLUTE.values())}
+    for name in names or ():
+        if name in RULES | RIVALS and name not in every:
+            raise UserError(
+                f"rules: {name!r} starts from a base, which is not given; give --base-tokens and the others"
+            )
+    return _named(every, names or [ALL])
+
+
+def _named(every: dict[str, Rule], names: Sequence[str]) -> list[Rule]:
+    """Those of the names, in the order of `every`."""
     for name in names:
         if name in ON_CONDITION and name not in every:
             raise UserError(f"rules: {name!r} needs {ON_CONDITION[name]}")

@@ -8,8 +8,10 @@ once for the measured runs, and once for every bootstrap resample.
 """
 
 import json
+import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from analysis.tables.arrays import Floats
 from scionlab.errors import UserError, listed, unknown
 
 FILE = "batch_scaling.json"
+SIZED = re.compile(r"(.+), ([\d,]+) parameters")  # what the study calls each network size of an optimizer
 LAW = ("batch_exponent", "log2_batch_at_base", "lr_exponent", "log2_lr_at_base")  # in the order of a resample
 
 
@@ -40,10 +43,24 @@ class Evidence:
     kappa: tuple[float, float] | None = None
 
 
-def read_evidence(results: Path, optimizer: str | None, experiment: str | None = None) -> Evidence:
+def optimizer_of(name: str) -> str:
+    """The optimizer of an entry's name, which may say a network size besides."""
+    match = SIZED.fullmatch(name)
+    return match[1] if match else name
+
+
+def _size_of(name: str) -> float | None:
+    match = SIZED.fullmatch(name)
+    return float(match[2].replace(",", "")) if match else None
+
+
+def read_evidence(
+    results: Path, optimizer: str | None, experiment: str | None = None, n_params: float | None = None
+) -> Evidence:
     """The fit in results/fits/<experiment>/batch_scaling.json.
 
-    `optimizer` and `experiment` are needed where there are several. UserError if there is no such file, it is not such
+    `optimizer` and `experiment` are needed where there are several; of an optimizer's network sizes that nearest to
+    `n_params`, where this is given, is taken. UserError if there is no such file, it is not such
     a fit, or they do not settle on one experiment and one optimizer with a base point.
     """
     fits = results / "fits"
@@ -59,7 +76,7 @@ def read_evidence(results: Path, optimizer: str | None, experiment: str | None =
         raise UserError(f"experiment: {str(fits)!r} holds several fits; choose one of {listed(holding)}")
     ((experiment, entries),) = holding.items()
     path = fits / experiment / FILE
-    name = _one(entries, optimizer, path)
+    name = _one(entries, _nearest(entries, optimizer, n_params) or optimizer, path)
     if entries[name].get("plan") is None:
         raise UserError(f"results: {str(path)!r} has no base point for {name!r}: none of its settings trained")
     try:
@@ -79,6 +96,20 @@ def _entries(path: Path, hint: str) -> dict[str, Any]:
         raise UserError(f"results: {str(path)!r} is not a batch-scaling fit; {hint}") from None
 
 
+def _nearest(entries: Mapping[str, Any], optimizer: str | None, n_params: float | None) -> str | None:
+    """The entry of the one optimizer that is meant with the nearest size; None where sizes do not settle on one."""
+    if n_params is None or optimizer in entries:
+        return None
+    sizes = {
+        name: size
+        for name, entry in entries.items()
+        if (size := _size_of(name)) and entry.get("plan") is not None and optimizer in (None, optimizer_of(name))
+    }
+    if len({optimizer_of(name) for name in (entries if optimizer is None else sizes)}) != 1:
+        return None
+    return min(sizes, key=lambda name: abs(math.log(sizes[name] / n_params)), default=None)
+
+
 def _one(entries: Mapping[str, Any], optimizer: str | None, path: Path) -> str:
     if not entries:
         raise UserError(f"results: {str(path)!r} holds no optimizer")
@@ -92,7 +123,7 @@ def _one(entries: Mapping[str, Any], optimizer: str | None, path: Path) -> str:
 
 def _evidence(entry: Mapping[str, Any]) -> Evidence:
     plan, constants = entry["plan"], entry.get("constants") or {}
-    base = _point(plan["base"])
+    base = replace(_point(plan["base"]), n_params=_size_of(str(entry["optimizer"])))
     law, samples = plan["power_law"], np.asarray(plan["samples"], dtype=float)
     exponent, shift = constants.get("kappa_batch_exponent"), constants.get("kappa_batch_shift")
     return Evidence(

@@ -12,160 +12,26 @@ For a rule that predicts B₁S₁ tokens a step at the budget T₁ (`analysis.la
     steps             K = T₁/(B₁S₁), to the nearest whole one
 
 With fitted runs (`analysis.laws.evidence`) the free power law is one of the rules, and has percentile intervals from
-its resamples: they measure the noise of the fit, not whether a law holds beyond the measured budgets.
+its resamples: they measure the noise of the fit, not whether a law holds beyond the measured budgets. With a joint
+law of sizes and budgets (`analysis.laws.joint_evidence`) that is one, with intervals of the law and of a new optimum.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from analysis.fits.intervals import CONFIDENCE, interval
+from analysis.fits.intervals import interval
+from analysis.laws import doubts
 from analysis.laws.evidence import Evidence
-from analysis.laws.rules import Need, Point, Rule, Setting
+from analysis.laws.joint_evidence import JointEvidence
+from analysis.laws.proposals import Choice, Interval, Plan, Proposal
+from analysis.laws.rules import JointRule, Need, Point, PowerLaw, Rule
+from analysis.tables.arrays import Floats
 from scionlab.errors import UserError
 
 ROUNDING = 1e-9  # rounded down, a batch this far below a multiple is that multiple: 8^(2/3) is computed as 3.9999…
-UNKNOWN = "–"
-FAR = 10  # a budget this many times beyond the measured ones is called far
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Hyperparameters of the large run; `steps` may be a fraction, and None is what is not known of the base."""
-
-    batch_size: float
-    seq_len: float
-    lr: float
-    momentum: float | None
-    steps: float
-    weight_decay: float | None = None
-    beta2: float | None = None
-
-    @classmethod
-    def of(cls, setting: Setting, batch_size: float, seq_len: float, steps: float) -> "Choice":
-        """What a rule says, with the batch as it is typed in."""
-        momentum, decay, beta2 = (
-            None if value is None else float(value) for value in (setting.momentum, setting.weight_decay, setting.beta2)
-        )
-        alpha = None if momentum is None else min(1.0, momentum)
-        return cls(batch_size, seq_len, float(setting.lr), alpha, steps, decay, beta2)
-
-    @property
-    def batch_tokens(self) -> float:
-        """B·S, tokens a step."""
-        return self.batch_size * self.seq_len
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return _whole({**asdict(self), "batch_tokens": self.batch_tokens})
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Of a rule's exact batch size and learning rate."""
-
-    batch_size_low: float
-    batch_size_high: float
-    lr_low: float
-    lr_high: float
-
-    def text(self) -> str:
-        """As a clause."""
-        return (
-            f"batch size {_size(self.batch_size_low)} to {_size(self.batch_size_high)}, "
-            f"lr {self.lr_low:.2e} to {self.lr_high:.2e}"
-        )
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What a rule advises; `growth` is the exact B₁S₁/B₀S₀, `interval` None where there is nothing to resample.
-
-    `cut_off`: the rule's α is above 1, and 1 was taken.
-    """
-
-    rule: Rule
-    growth: float
-    exact: Choice
-    rounded: Choice
-    interval: Interval | None
-    cut_off: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "rule": self.rule.name,
-            "title": self.rule.title,
-            "source": self.rule.source,
-            "note": self.rule.note,
-            "certainty": self.rule.certainty,
-            "growth": self.growth,
-            "exact": self.exact.as_dict(),
-            "rounded": self.rounded.as_dict(),
-            "interval": asdict(self.interval) if self.interval else None,
-        }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All proposals for a budget of `tokens` from `base`, and sentences on what to distrust."""
-
-    tokens: float
-    base: Point
-    proposals: tuple[Proposal, ...]
-    warnings: tuple[str, ...]
-    optimizer: str | None = None
-
-    def frame(self) -> pd.DataFrame:
-        """One row per rule, as text for a terminal; λ and β₂ where some rule knows them."""
-        table = pd.DataFrame(
-            {
-                "rule": p.rule.name,
-                "growth": f"×{p.growth:.2f}",
-                "batch size": f"{p.rounded.batch_size:,.12g}",
-                "exact": _size(p.exact.batch_size),
-                "seq_len": f"{p.rounded.seq_len:,.12g}",
-                "lr": f"{p.rounded.lr:.2e}",
-                "exact lr": f"{p.exact.lr:.2e}",
-                "momentum": _known(p.rounded.momentum),
-                "λ": _known(p.rounded.weight_decay),
-                "β₂": _known(p.rounded.beta2),
-                "steps": f"{p.rounded.steps:,.0f}",
-            }
-            for p in self.proposals
-        )
-        return table.drop(columns=[name for name in ("λ", "β₂") if (table[name] == UNKNOWN).all()])
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        base = {**asdict(self.base), "batch_tokens": self.base.batch_tokens, "steps": self.base.steps}
-        budgets = _whole({"tokens": self.tokens, "growth_of_tokens": self.tokens / self.base.tokens})
-        return {
-            **budgets,
-            "optimizer": self.optimizer,
-            "base": _whole(base),
-            "confidence": CONFIDENCE,
-            "rules": [p.as_dict() for p in self.proposals],
-            "warnings": list(self.warnings),
-        }
-
-
-def _whole(fields: dict[str, Any]) -> dict[str, Any]:
-    """Whole numbers without a decimal point, as configuration files want them."""
-    return {k: int(v) if isinstance(v, float) and v.is_integer() and k != "lr" else v for k, v in fields.items()}
-
-
-def _known(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:g}"
-
-
-def _size(batch_size: float) -> str:
-    """An exact batch size to a tenth of a sequence, or to three digits where that is nothing."""
-    return f"{batch_size:,.1f}" if batch_size >= 10 else f"{batch_size:.3g}"
 
 
 @dataclass(frozen=True)
@@ -177,6 +43,7 @@ class Target:
     `multiple`  sequences: batch sizes are rounded to multiples of it; to powers of two if it is None, the default
     `grow_seq`  whether growth is split between batch size and sequence length; by default the batch takes all
     `down`      whether batch sizes are rounded down; by default they go to the nearest
+    `seq_len_alone`  S₁ in tokens where there is no base to take it from, 2048 by default
     """
 
     tokens: float
@@ -184,6 +51,7 @@ class Target:
     grow_seq: bool = False
     down: bool = False
     n_params: float | None = None
+    seq_len_alone: float = 2048.0
 
     def rounded(self, batch_size: float) -> int:
         """The nearest allowed batch size, or with `down` the next below; never under one sequence or one multiple."""
@@ -200,103 +68,134 @@ class Target:
         return float(base.seq_len) * 2**doublings
 
 
-def make_plan(base: Point, target: Target, rules: Sequence[Rule], evidence: Evidence | None = None) -> Plan:
-    """What every rule advises, in the order of `rules`.
+def make_plan(
+    base: Point | None,
+    target: Target,
+    rules: Sequence[Rule],
+    evidence: Evidence | None = None,
+    joint: JointEvidence | None = None,
+    origin: str = "",
+) -> Plan:
+    """What every rule advises, in the order of `rules`; without a `base` these must be absolute.
 
-    A rule that needs more than base and target say is left out, with a warning. UserError where one gives no finite
-    numbers, or none is left.
+    `evidence` and `joint` are the fits behind the power law and the joint law; `origin` says what the base is. A rule
+    that needs more than base and target say is left out, with a warning. UserError where one gives no finite numbers,
+    or none is left.
     """
-    sized = [rule.for_size(target.n_params) for rule in rules]
-    left_out = {rule.name: rule.lacking(base, target.n_params) for rule in sized}
+    n_params, tokens = target.n_params, target.tokens
+    start = base or nowhere(tokens, target.seq_len_alone)
+    sized = [rule.for_size(n_params) for rule in rules]
+    left_out = {rule.name: rule.lacking(start, n_params) for rule in sized}
     usable = [rule for rule in sized if not left_out[rule.name]]
     needs = [f"{name} is left out: it needs {_options(lacks)}" for name, lacks in left_out.items() if lacks]
     if needs and not usable:
         raise UserError(f"rules: {'; '.join(needs)}")
-    proposals = tuple(_propose(rule, base, target, evidence) for rule in usable)
-    doubts = [text for p in proposals for text in _doubts(p, target, evidence)]
+    proposals = tuple(_propose(rule, start, target, evidence, base is not None) for rule in usable)
+    optimizer = evidence.optimizer if evidence else joint.source if joint else None
+    asked = joint if any(isinstance(rule, JointRule) for rule in usable) else None
+    of_rules = [text for p in proposals for text in doubts.of_proposal(p, tokens, optimizer)]
+    of_joint = doubts.of_joint(asked, n_params, tokens) if asked is not None and n_params is not None else []
     return Plan(
-        tokens=target.tokens,
+        tokens=tokens,
         base=base,
         proposals=proposals,
-        warnings=(*_distance(base, target, evidence), *doubts, *needs),
-        optimizer=evidence.optimizer if evidence else None,
+        warnings=(
+            *(doubts.distance(base, tokens, evidence) if evidence or not asked else ()),
+            *of_joint,
+            *doubts.of_size(base, n_params, usable),
+            *of_rules,
+            *needs,
+        ),
+        optimizer=optimizer,
+        n_params=n_params,
+        origin=origin,
+        lead=_lead(usable, target, base, evidence, asked),
+        joint=asked,
     )
+
+
+def nowhere(tokens: float, seq_len: float) -> Point:
+    """What absolute rules are given for a base: nothing of it is read but the sequence length."""
+    return Point(tokens, math.nan, seq_len, math.nan, momentum=None)
+
+
+def _lead(
+    rules: Sequence[Rule], target: Target, base: Point | None, evidence: Evidence | None, joint: JointEvidence | None
+) -> str | None:
+    """The fitted rule that is not far outside of what it was fitted to: the joint law, else the power law."""
+    names = {type(rule): rule.name for rule in rules}
+    if joint is not None and target.n_params is not None and not doubts.is_far(joint, target.n_params, target.tokens):
+        return names[JointRule]
+    if evidence is None or base is None or PowerLaw not in names:
+        return None
+    if target.n_params is not None and (base.n_params is None or doubts.of_size(base, target.n_params, list(rules))):
+        return None  # it is of one size, and not known to be of this
+    low, high = evidence.tokens
+    return names[PowerLaw] if low / doubts.FAR <= target.tokens <= high * doubts.FAR else None
 
 
 def _options(needs: Sequence[Need]) -> str:
     return " and ".join(f"--{need}" for need in needs)
 
 
-def _propose(rule: Rule, base: Point, target: Target, evidence: Evidence | None) -> Proposal:
+def _propose(rule: Rule, base: Point, target: Target, evidence: Evidence | None, real: bool) -> Proposal:
+    """By one rule; a base that is not `real` has nothing to grow from."""
     setting = rule.predict(base, target.tokens)
     batch_tokens, lr = float(setting.batch_tokens), float(setting.lr)
-    growth = float(batch_tokens / base.batch_tokens)
-    if not all(0 < value < math.inf for value in (growth, lr)):
+    growth = float(batch_tokens / base.batch_tokens) if real else None
+    if not all(0 < value < math.inf for value in (batch_tokens, lr)):
         raise UserError(
             f"tokens: {target.tokens:g} is out of reach of rule {rule.name!r}, which gives {batch_tokens:g} tokens a "
             f"step at lr {lr:g}; choose a budget and constants nearer to the base"
         )
-    seq_len = target.seq_len(base, growth)
+    seq_len = target.seq_len(base, growth or 1.0)
     # A whole batch that does not change is one the user trains with already: rounding it would be a change.
-    same = math.isclose(growth, 1, rel_tol=1e-9) and float(base.batch_size).is_integer()
+    same = growth is not None and math.isclose(growth, 1, rel_tol=1e-9) and float(base.batch_size).is_integer()
     batch_size = float(base.batch_size) if same else target.rounded(batch_tokens / seq_len)
     there = rule.at(base, target.tokens, batch_size * seq_len)
     steps = max(1, round(target.tokens / (batch_size * seq_len)))
+    law, new = _intervals(rule, base, target.tokens, seq_len, evidence)
     return Proposal(
         rule=rule,
         growth=growth,
         exact=Choice.of(setting, batch_tokens / seq_len, seq_len, target.tokens / batch_tokens),
         rounded=Choice.of(there, batch_size, seq_len, steps),
-        interval=_interval(rule, base, target.tokens, seq_len, evidence),
+        interval=law,
+        new_optimum=new,
         cut_off=there.momentum is not None and float(there.momentum) > 1,
     )
 
 
-def _interval(rule: Rule, base: Point, tokens: float, seq_len: float, evidence: Evidence | None) -> Interval | None:
-    """The power law's; the other rules have no resamples."""
+def _intervals(
+    rule: Rule, base: Point, tokens: float, seq_len: float, evidence: Evidence | None
+) -> tuple[Interval | None, Interval | None]:
+    """Of the law, and of a new optimum; the joint law has both, the power law the first, the other rules none."""
+    if isinstance(rule, JointRule):
+        return _joint_intervals(rule, tokens, seq_len)
     if evidence is None or evidence.resampled is None or rule is not evidence.power_law:
-        return None
+        return None, None
     drawn = evidence.resampled.predict(base, tokens)
     batch_low, batch_high = interval(np.asarray(drawn.batch_tokens / seq_len))
     lr_low, lr_high = interval(np.asarray(drawn.lr))
     if batch_low is None or batch_high is None or lr_low is None or lr_high is None:
-        return None
-    return Interval(batch_low, batch_high, lr_low, lr_high)
+        return None, None
+    return Interval(batch_low, batch_high, lr_low, lr_high), None
 
 
-def _distance(base: Point, target: Target, evidence: Evidence | None) -> list[str]:
-    """What to distrust in the base point and in the way from it to the plan."""
-    tokens, texts = target.tokens, []
-    low, high = evidence.tokens if evidence else (float(base.tokens), float(base.tokens))
-    if tokens > FAR * high:
-        texts.append(f"{tokens:.4g} tokens are {tokens / high:.0f} times the largest budget measured ({high:.4g})")
-    if tokens < low / FAR:
-        texts.append(
-            f"{tokens:.4g} tokens are {low / tokens:.0f} times less than the smallest budget measured ({low:.4g})"
-        )
-    if evidence is None:
-        return texts
-    name = repr(evidence.optimizer)
-    if evidence.at_edge:
-        texts.append(f"the base point of {name} lies at the edge of its grid: the best batch size or lr may lie beyond")
-    elif not evidence.resolved:
-        texts.append(f"the base point of {name} is not resolved by its grid")
-    if evidence.power_law is None:
-        texts.append(f"the fit of {name} has no free power law: that needs optima at two or more budgets")
-    return texts
+def _joint_intervals(rule: JointRule, tokens: float, seq_len: float) -> tuple[Interval | None, Interval | None]:
+    units = {"batch_size": ("batch_tokens", seq_len), "lr": ("lr", 1.0)}
+    units |= {name: (name, 1.0) for name in ("momentum", "weight_decay")}
+    law: dict[str, float] = {}
+    new: dict[str, float] = {}
+    for field, (quantity, unit) in units.items():
+        found = rule.prediction(quantity, tokens)
+        if found is None or found.low is None:
+            continue
+        law |= _ends(field, found.low, found.high, unit)
+        new |= _ends(field, found.new_low, found.new_high, unit)
+    return (Interval(**law), Interval(**new)) if law else (None, None)
 
 
-def _doubts(proposal: Proposal, target: Target, evidence: Evidence | None) -> list[str]:
-    """What to distrust in one proposal."""
-    name, tokens, texts = proposal.rule.name, target.tokens, []
-    if proposal.exact.batch_size < 1:
-        texts.append(f"{name}: the batch is {proposal.exact.batch_size:.3g} of a sequence; at least one was taken")
-    if proposal.rounded.batch_tokens > tokens:
-        step = proposal.rounded.batch_tokens
-        texts.append(f"{name}: one step of {step:.4g} tokens is more than the whole budget of {tokens:.4g}")
-    if proposal.cut_off:
-        texts.append(f"{name}: its momentum is above 1, the weight of a gradient without memory; 1 was taken")
-    adam = evidence is not None and evidence.optimizer.startswith("adam")
-    if name.startswith("steplaw") and not adam:
-        texts.append(f"{name} was measured for AdamW: for another optimizer it is a comparison, not advice")
-    return texts
+def _ends(field: str, low: Floats | None, high: Floats | None, unit: float) -> dict[str, float]:
+    """The two ends by the fields of `Interval`; `unit` is what one of the field's units has."""
+    return {f"{field}_{end}": float(value) / unit for end, value in (("low", low), ("high", high)) if value is not None}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.laws.kappa import KappaBst
-from analysis.laws.rules import RIVALS, RULES, Rule
+from analysis.laws.rules import ABSOLUTE, RIVALS, RULES, Rule
 from scionlab.problems.data import DataShape
 from scionlab.runs.schema import data_dictionary
 from scionlab.spec import Preset, Trial
@@ -144,7 +144,7 @@ def rules() -> str:
     lines = ["| rule | formula | source | certainty | needs |", "|---|---|---|---|---|"]
     extra = KappaBst(exponent=0.0)
     main = [RULES["bst"], extra, *(rule for rule in RULES.values() if rule.name != "bst")]
-    return "\n".join([*lines, *(_rule(rule) for rule in (*main, *RIVALS.values()))]) + "\n"
+    return "\n".join([*lines, *(_rule(rule) for rule in (*main, *(RIVALS | ABSOLUTE).values()))]) + "\n"
 
 
 def _rule(rule: Rule) -> str:

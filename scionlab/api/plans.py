@@ -5,23 +5,27 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
-from analysis.laws.choice import choose_rules
-from analysis.laws.evidence import Evidence, read_evidence
+from analysis.laws.choice import choose_absolute, choose_rules
 from analysis.laws.kappa import kappa_rule
-from analysis.laws.plan import Plan, Target, make_plan
-from analysis.laws.rules import Point
+from analysis.laws.plan import Target, make_plan
+from analysis.laws.proposals import Plan
+from analysis.laws.rules import Point, Rule
+from analysis.laws.start import Start, read_start
 from analysis.tables.foreign.questions import LIKE_A_BETA
 from scionlab.errors import UserError, unknown
 from scionlab.runs.where import ResultsPlace
 
 NEEDED = ("tokens", "batch_size", "seq_len", "lr")  # of a base point
+# How messages name a base's fields, and how they say what is missing of it.
+FIELDS = {each.name: f"base: {each.name}" for each in fields(Point)}
+GIVE = f"give {', '.join(NEEDED)}, or results to take them from; or n_params alone, for laws of N and T"
 
 
 def plan(
     tokens: float,
     base: Mapping[str, float] | Point | None = None,
     *,
-    results: str | os.PathLike[str] | None = None,
+    results: str | os.PathLike[str] | ResultsPlace | None = None,
     experiment: str | None = None,
     optimizer: str | None = None,
     multiple: int | None = None,
@@ -33,15 +37,18 @@ def plan(
     kappa_batch_exponent: float | None = None,
     kappa_batch_shift: float | None = None,
     n_params: float | None = None,
-    rules: Sequence[str] | None = None,
+    rules: str | Sequence[str] | None = None,
 ) -> Plan:
-    """Carry a tuned run to a larger token budget: what every rule advises, exact and rounded (docs/planning.md).
+    """A large run of N parameters and T tokens: what every rule advises, exact and rounded (docs/planning.md).
 
     `tokens`                budget of the large run, above 0
     `base`                  the tuned small run: {"tokens": T, "batch_size": sequences, "seq_len": tokens, "lr": peak},
-                            and `momentum`, the weight of the new gradient, 0.1 by default. With `results` it may hold
-                            some of them, in place of the fitted ones
-    `results`               a folder with a batch-scaling fit to start from (`scionlab fit`), by default none
+                            and `momentum`, the weight of the new gradient, 0.1 by default; `weight_decay`, `beta2`
+                            and `n_params` where they are known. With `results` it may hold some of them, in place of
+                            the fitted ones. Without base and results `n_params` is needed, and rules are those that
+                            speak of N and T alone; `seq_len` may then be given, else it is 2048
+    `results`               a folder with a batch-scaling fit to start from (`scionlab fit`), by default none; with
+                            `n_params` also with a joint-scaling fit, whose law is then the first rule
     `experiment`            whose fit, where `results` holds several
     `optimizer`             likewise
     `multiple`              sequences that batch sizes are multiples of; by default they are powers of two
@@ -50,11 +57,13 @@ def plan(
     `mu_ratio`, `l_ratio`, `kappa_ratio`  the constants μ, L and κ of the large run over those of the base; 1 by default
     `kappa_batch_exponent`, `kappa_batch_shift`  of κ(B) = (B + shift)^exponent, B in sequences; by default the measured
                             ones of `results`, else none
-    `n_params`              parameters without embedding, which adds the absolute step law; by default it is left out
-    `rules`                 names of the rules wanted, or ["all"]; by default the usual ones and what `base` allows
+    `n_params`              parameters of the large network without embedding, which adds the absolute step law; by
+                            default not known
+    `rules`                 "all", or names of rules; by default the main ones and what else is given speaks for
 
-    The plan has `proposals`, one a rule with `rule`, `exact`, `rounded` and `interval`; `warnings`; `frame()`, texts to
-    print; and `as_dict()`, for JSON. UserError for numbers that are not allowed, a base that lacks one, and results
+    The plan has `proposals`, one a rule with `rule`, `exact`, `rounded`, `interval` and `new_optimum`; `spread`;
+    `lead`, the fitted rule that is not far from what was measured; `warnings`; `frame()`, texts to print; `sheet()`,
+    Markdown; and `as_dict()`, for JSON. UserError for numbers that are not allowed, a base that lacks one, and results
     that do not settle on one fit.
 
         plan(10.6e9, {"tokens": 1.3e9, "batch_size": 256, "seq_len": 1024, "lr": 3.6e-4}).frame()
@@ -68,17 +77,33 @@ def plan(
     for name, chosen in (("experiment", experiment), ("optimizer", optimizer)):
         if results is None and chosen is not None:
             raise UserError(f"{name}: {chosen!r} chooses among the fits of results, which is not given")
-    evidence = None
-    if results is not None:
-        evidence = read_evidence(ResultsPlace.of(results).folder, optimizer, experiment)
-    start = _base(base, evidence)
-    constants = mu_ratio * kappa_ratio / l_ratio
-    measured = evidence.kappa if evidence else None
-    kappa, doubts = kappa_rule(measured, kappa_batch_exponent, kappa_batch_shift, constants, start, tokens)
-    power_law = evidence.power_law if evidence else None
-    chosen_rules = choose_rules(mu_ratio, l_ratio, kappa_ratio, n_params, kappa, power_law, start, rules)
-    made = make_plan(start, Target(float(tokens), multiple, grow_seq, down, n_params), chosen_rules, evidence)
-    return replace(made, warnings=(*made.warnings, *doubts, *questions_of(start)))
+    given = base if isinstance(base, Point) else _checked(base or {})
+    start = _start(given, results, optimizer, experiment, n_params, tokens)
+    target = Target(float(tokens), multiple, grow_seq, down, n_params)
+    names = [rules] if isinstance(rules, str) else rules
+    joint = start.joint.rule if start.joint else None
+    wanted: list[Rule]
+    doubts: list[str] = []
+    if start.base is None:
+        if kappa_batch_exponent is not None:
+            raise UserError("kappa-batch-exponent: says nothing without a base; BST starts from one")
+        wanted = choose_absolute(joint, names)
+        alone = given.get("seq_len") if isinstance(given, dict) else None
+        target = replace(target, seq_len_alone=float(alone or target.seq_len_alone))
+        if alone is None:
+            doubts = [f"no sequence length is given: {target.seq_len_alone:g} tokens are taken"]
+        if joint is not None and not joint.absolute:
+            doubts.append("joint-law is left out: batch sizes have no law, so it needs a base")
+    else:
+        constants = mu_ratio * kappa_ratio / l_ratio
+        measured, fitted = (start.evidence.kappa, start.evidence.power_law) if start.evidence else (None, None)
+        shape = (kappa_batch_exponent, kappa_batch_shift)
+        kappa, doubts = kappa_rule(measured, *shape, constants, start.base, tokens)
+        doubts = [*doubts, *questions_of(start.base)]
+        ratios = (mu_ratio, l_ratio, kappa_ratio)
+        wanted = choose_rules(*ratios, n_params, kappa, fitted, start.base, names, joint)
+    made = make_plan(start.base, target, wanted, start.evidence, start.joint, start.origin)
+    return replace(made, warnings=(*made.warnings, *doubts))
 
 
 def questions_of(base: Point) -> list[str]:
@@ -91,26 +116,59 @@ def questions_of(base: Point) -> list[str]:
     ]
 
 
-def _base(base: Mapping[str, float] | Point | None, evidence: Evidence | None) -> Point:
-    """The base point, the fit's where it is silent."""
-    if isinstance(base, Point):
-        return base
-    given = dict(base or {})
-    names = [each.name for each in fields(Point)]
-    for name, value in given.items():
-        if name not in names:
-            raise unknown("base", name, names)
-        _check(f"base: {name}", value)
+def check_base(given: Mapping[str, float], names: Mapping[str, str] = FIELDS) -> None:
+    """UserError for a momentum or a β₂ that cannot be; `names` are what messages call the fields."""
     if given.get("momentum", 0.0) > 1:
         raise UserError(
-            f"base: momentum {given['momentum']:g} is not allowed; the weight of the new gradient is at most 1"
+            f"{names['momentum']} {given['momentum']:g} is not allowed; the weight of the new gradient is at most 1"
         )
-    if evidence is not None:
-        return replace(evidence.base, **given)
+    if given.get("beta2", 0.0) >= 1:
+        raise UserError(f"{names['beta2']} {given['beta2']:g} is not allowed; it must be below 1")
+
+
+def check_whole(
+    given: Mapping[str, float], n_params: float | None, names: Mapping[str, str] = FIELDS, give: str = GIVE
+) -> None:
+    """UserError for a base, without results, that lacks something; with `n_params` there may be none at all."""
     missing = [name for name in NEEDED if name not in given]
-    if missing:
-        raise UserError(f"base: {missing[0]} is missing; give {', '.join(NEEDED)}, or results to take them from")
-    return Point(**given)
+    if missing and not (n_params is not None and set(given) <= {"seq_len"}):
+        raise UserError(f"{names[missing[0]]} is missing; {give}")
+
+
+def _checked(base: Mapping[str, float]) -> dict[str, float]:
+    """A copy; UserError for fields that there are not, and values that they cannot have."""
+    for name, value in base.items():
+        if name not in FIELDS:
+            raise unknown("base", name, FIELDS)
+        _check(f"base: {name}", value)
+    check_base(base)
+    return dict(base)
+
+
+def _start(
+    given: dict[str, float] | Point,
+    results: str | os.PathLike[str] | ResultsPlace | None,
+    optimizer: str | None,
+    experiment: str | None,
+    n_params: float | None,
+    tokens: float,
+) -> Start:
+    """What is given, and what `results` hold where that is silent."""
+    start = Start(None)
+    if results is not None:
+        start = read_start(ResultsPlace.of(results).folder, optimizer, experiment, n_params, float(tokens))
+    if isinstance(given, Point):
+        return replace(start, base=given, origin="")
+    if start.base is None:
+        check_whole(given, n_params)
+        whole = set(NEEDED) <= set(given)
+        return replace(start, base=Point(**given)) if whole else start
+    if start.evidence is None and "seq_len" in given and "batch_size" not in given:
+        given = {"batch_size": float(start.base.batch_tokens) / given["seq_len"], **given}  # the tokens a step stay
+    origin = start.origin
+    if origin and given:
+        origin = "" if set(NEEDED) <= set(given) else f"{origin}; given values replace its own"
+    return replace(start, base=replace(start.base, **given), origin=origin)
 
 
 def _check(name: str, value: float) -> None:

@@ -1,26 +1,36 @@
-"""`scionlab plan`: batch size, sequence length, learning rate and steps of a large run, by every rule."""
+"""`scionlab plan`: what a large run of N parameters and T tokens is to be launched with, by every rule."""
 
 import json
-import math
 import re
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scionlab.cli.completion import complete_stored
-from scionlab.cli.options import ByOption, Json, app, err, one_name, out
+from scionlab.cli.numbers import number, positive
+from scionlab.cli.options import ByOption, Json, app, err, one_name, out, with_home
 from scionlab.errors import UserError
 from scionlab.runs.where import ResultsPlace
 
 if TYPE_CHECKING:
-    from analysis.laws.evidence import Evidence
-    from analysis.laws.kappa import KappaBst
-    from analysis.laws.plan import Plan, Target
-    from analysis.laws.rules import Point
+    from analysis.laws.proposals import Plan
 
 DOWN = "floor:"
-SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+FIELDS = {  # of a base, by the options that say them
+    "tokens": "base-tokens",
+    "batch_size": "base-batch",
+    "seq_len": "base-seq",
+    "lr": "base-lr",
+    "momentum": "base-momentum",
+    "weight_decay": "base-weight-decay",
+    "beta2": "base-beta2",
+    "n_params": "base-params",
+}
+GIVE = (
+    "give all of --base-tokens, --base-batch, --base-seq and --base-lr, or --results; or --params alone, for laws of N "
+    "and T"
+)
 
 
 def _quantity(text: str) -> Any:
@@ -60,7 +70,7 @@ def plan(
             "--from",
             parser=ResultsPlace.of,
             metavar="FOLDER|URL",
-            help="start from the batch-scaling fit of these results",
+            help="start from the batch-scaling fit of these results; with --params also from their joint law",
         ),
     ] = None,
     only_optimizer: Annotated[str | None, typer.Option(help="whose fit, where --results holds several")] = None,
@@ -90,16 +100,22 @@ def plan(
     kappa_batch_shift: Annotated[
         str | None, _quantity("BST: shift of κ(B), sequences; below 0 only where base batch + shift is above 0")
     ] = None,
-    params: Annotated[str | None, _quantity("parameters without embedding: adds the absolute step law")] = None,
+    params: Annotated[
+        str | None, _quantity("parameters of the large run, without embedding: for laws of size and tokens")
+    ] = None,
     rules: Annotated[
         str | None,
         typer.Option(metavar="all|NAME,NAME", help="which rules; default: the main ones and what other options add"),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.md", callback=with_home, help="also write a launch sheet, as Markdown"),
     ] = None,
     as_json: Json = False,
     option: ByOption = None,
     optimizer: Annotated[str | None, typer.Option(hidden=True)] = None,  # the first name of --only-optimizer
 ) -> None:
-    """Carry a tuned run to a larger token budget: what every rule advises, exact and rounded.
+    """A large run by every rule, exact and rounded, from a tuned small one, from results, or from N and T alone.
 
     The learning rate is the rule's for the rounded batch size. Momentum, weight decay and β2 stay, unless a rule moves
     them. Base options given together with --results replace the fitted ones.
@@ -109,69 +125,65 @@ def plan(
       scionlab plan --tokens 10.6e9 --base-tokens 1.3e9 --base-batch 256 --base-seq 1024 --base-lr 3.6e-4
 
       scionlab plan batch --tokens 300M --results results --only-optimizer scion --round 8 --grow-seq
+
+      scionlab plan --params 1e9 --tokens 2e10
     """
-    from analysis.laws.choice import choose_rules
-    from analysis.laws.evidence import read_evidence
-    from analysis.laws.plan import Target, make_plan
+    from scionlab.api.plans import check_base, check_whole
+    from scionlab.api.plans import plan as made_plan
 
     n_params = None if params is None else positive("params", params)
-    down = round_.startswith(DOWN)
-    target = Target(positive("tokens", tokens), _multiple(round_), grow_seq, down, n_params)
+    budget, multiple = positive("tokens", tokens), _multiple(round_)
     experiment = one_name(experiment, option)
     only = one_name(only_optimizer, optimizer, "only-optimizer", "--optimizer")
     for what, chosen in (("only-optimizer", only), ("experiment", experiment)):
         if results is None and chosen is not None:
             raise UserError(f"{what}: {chosen!r} chooses among the fits of --results, which is not given")
-    evidence = read_evidence(results.folder, only, experiment) if results else None
-    base = _base(
-        evidence,
-        {
-            "tokens": ("base-tokens", base_tokens),
-            "batch_size": ("base-batch", base_batch),
-            "seq_len": ("base-seq", base_seq),
-            "lr": ("base-lr", base_lr),
-            "momentum": ("base-momentum", base_momentum),
-            "weight_decay": ("base-weight-decay", base_weight_decay),
-            "beta2": ("base-beta2", base_beta2),
-            "n_params": ("base-params", base_params),
-        },
+    texts = (base_tokens, base_batch, base_seq, base_lr, base_momentum, base_weight_decay, base_beta2, base_params)
+    given = zip(FIELDS.items(), texts, strict=True)
+    base = {field: positive(name, text) for (field, name), text in given if text is not None}
+    said = {field: f"{name}:" for field, name in FIELDS.items()}
+    check_base(base, said)
+    if results is None:
+        check_whole(base, n_params, said, GIVE)
+    made = made_plan(
+        budget,
+        base,
+        results=results,
+        experiment=experiment,
+        optimizer=only,
+        multiple=multiple,
+        down=round_.startswith(DOWN),
+        grow_seq=grow_seq,
+        mu_ratio=positive("mu-ratio", mu_ratio),
+        l_ratio=positive("l-ratio", l_ratio),
+        kappa_ratio=positive("kappa-ratio", kappa_ratio),
+        kappa_batch_exponent=_maybe("kappa-batch-exponent", kappa_batch_exponent),
+        kappa_batch_shift=_maybe("kappa-batch-shift", kappa_batch_shift),
+        n_params=n_params,
+        rules=_names(rules),
     )
-    mu, smoothness = positive("mu-ratio", mu_ratio), positive("l-ratio", l_ratio)
-    norm_ratio = positive("kappa-ratio", kappa_ratio)
-    constants = mu * norm_ratio / smoothness
-    kappa, doubt = _kappa(evidence, kappa_batch_exponent, kappa_batch_shift, constants, base, target.tokens)
-    power_law = evidence.power_law if evidence else None
-    wanted = choose_rules(mu, smoothness, norm_ratio, n_params, kappa, power_law, base, _names(rules))
-    made = make_plan(base, target, wanted, evidence)
-    made = replace(made, warnings=(*made.warnings, *doubt, *_question(base)))
+    if sheet is not None:
+        _write(made, sheet)
     if as_json:
         typer.echo(json.dumps(made.as_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        _print(made, target)
+        _print(made, ("down " if round_.startswith(DOWN) else "") + _to(multiple), sheet)
 
 
-def number(option: str, text: str) -> float:
-    """10.6e9, 10.6B, 300M or 2^33 (also 2**33) as a finite number; a UserError that names the option otherwise."""
-    power = re.fullmatch(r"([0-9.]+)(?:\^|\*\*)([-+]?[0-9.]+)", text.strip())
-    plain = re.fullmatch(r"([-+]?[0-9_.]+(?:e[-+]?[0-9]+)?)([kmbgt]?)", text.strip().lower())
+def _write(made: "Plan", sheet: Path) -> None:
+    """The launch sheet."""
     try:
-        if power:
-            value = float(power[1]) ** float(power[2])
-        else:
-            value = float(plain[1]) * SUFFIXES[plain[2]] if plain else float(text)
-    except (ValueError, ArithmeticError):
-        raise UserError(f"{option}: {text!r} is not a number; write it like 10.6e9, 10.6B, 300M or 2^33") from None
-    if not math.isfinite(value):
-        raise UserError(f"{option}: {text!r} is not a finite number")
-    return value
+        sheet.write_text(made.sheet(), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"sheet: {str(sheet)!r} cannot be written: {error.strerror or error}") from None
 
 
-def positive(option: str, text: str) -> float:
-    """A `number` above 0."""
-    value = number(option, text)
-    if value <= 0:
-        raise UserError(f"{option}: {text!r} is not allowed; it must be above 0")
-    return value
+def _maybe(option: str, text: str | None) -> float | None:
+    return None if text is None else number(option, text)
+
+
+def _to(multiple: int | None) -> str:
+    return "to a power of two" if multiple is None else f"to a multiple of {multiple}"
 
 
 def _multiple(text: str) -> int | None:
@@ -196,71 +208,35 @@ def _names(rules: str | None) -> list[str] | None:
     return names
 
 
-def _base(evidence: "Evidence | None", options: dict[str, tuple[str, str | None]]) -> "Point":
-    """The base point from options {field: (option, text)}, the fit's where they are silent."""
-    from analysis.laws.rules import Point
-
-    given = {field: positive(option, text) for field, (option, text) in options.items() if text is not None}
-    if given.get("momentum", 0.0) > 1:
-        raise UserError(
-            f"base-momentum: {given['momentum']:g} is not allowed; the weight of the new gradient is at most 1"
-        )
-    if given.get("beta2", 0.0) >= 1:
-        raise UserError(f"base-beta2: {given['beta2']:g} is not allowed; it must be below 1")
-    if evidence is not None:
-        return replace(evidence.base, **given)
-    missing = [options[field][0] for field in ("tokens", "batch_size", "seq_len", "lr") if field not in given]
-    if missing:
-        raise UserError(
-            f"{missing[0]}: is missing; give all of --base-tokens, --base-batch, --base-seq and --base-lr, or --results"
-        )
-    return Point(**given)
-
-
-def _question(base: "Point") -> list[str]:
-    """Whether the base's momentum is PyTorch's, which is 1 minus the weight of the new gradient."""
-    from scionlab.api.plans import questions_of
-
-    return questions_of(base)
-
-
-def _kappa(
-    evidence: "Evidence | None",
-    exponent: str | None,
-    shift: str | None,
-    constants: float,
-    base: "Point",
-    tokens: float,
-) -> tuple["KappaBst | None", list[str]]:
-    """BST with the given κ(B), else with the measured one; a measured one that has no solution is a warning."""
-    from analysis.laws.kappa import kappa_rule
-
-    at = None if shift is None else number("kappa-batch-shift", shift)
-    power = None if exponent is None else number("kappa-batch-exponent", exponent)
-    return kappa_rule(evidence.kappa if evidence else None, power, at, constants, base, tokens)
-
-
-def _print(made: "Plan", target: "Target") -> None:
+def _print(made: "Plan", rounding: str, sheet: Path | None) -> None:
     from scionlab.cli import terminal
 
     base = made.base
-    named = {"momentum": base.momentum, "weight decay": base.weight_decay, "β2": base.beta2}
-    more = "".join(f", {name} {value:g}" for name, value in named.items() if value is not None)
-    more += "" if base.n_params is None else f", {base.n_params:.4g} parameters"
-    whose = f" ({made.optimizer})" if made.optimizer else ""
-    out.print(
-        f"base{whose}: {base.tokens:.4g} tokens, batch size {base.batch_size:,.6g} of {base.seq_len:,.6g} tokens, "
-        f"lr {base.lr:.3g}{more}, {base.steps:,.0f} steps"
-    )
-    rounding = "a power of two" if target.multiple is None else f"a multiple of {target.multiple}"
-    rounding = f"{'down ' if target.down else ''}to {rounding}"
-    growth = f"{made.tokens / base.tokens:.4g} times the base; batch size rounded {rounding}"
-    terminal.print_frame(made.frame(), f"Plan for {made.tokens:.4g} tokens, {growth}, lr for the rounded one", out)
+    if made.origin:
+        out.print(made.origin)
+    if base is not None:
+        named = {"momentum": base.momentum, "weight decay": base.weight_decay, "β2": base.beta2}
+        more = "".join(f", {name} {value:g}" for name, value in named.items() if value is not None)
+        more += "" if base.n_params is None else f", {base.n_params:.4g} parameters"
+        whose = f" ({made.optimizer})" if made.optimizer else ""
+        out.print(
+            f"base{whose}: {base.tokens:.4g} tokens, batch size {base.batch_size:,.6g} of {base.seq_len:,.6g} tokens, "
+            f"lr {base.lr:.3g}{more}, {base.steps:,.0f} steps"
+        )
+    size = "" if made.n_params is None else f"{made.n_params:.4g} parameters, "
+    growth = "" if base is None else f"{made.tokens / base.tokens:.4g} times the base; "
+    title = f"Plan for {size}{made.tokens:.4g} tokens, {growth}batch size rounded {rounding}, lr for the rounded one"
+    terminal.print_frame(made.frame(), title, out)
     for proposal in made.proposals:
-        note = f"; {proposal.rule.note}" if proposal.rule.note else ""
         rule = proposal.rule
+        note = f"; {rule.note}" if rule.note else ""
         out.print(f"{rule.name}: {rule.title} ({rule.source}; {rule.certainty}){note}")
         if proposal.interval:
-            out.print(f"{proposal.rule.name}: 95% interval: {proposal.interval.text()}")
+            out.print(f"{rule.name}: 95% interval: {proposal.interval.text()}")
+        if proposal.new_optimum:
+            out.print(f"{rule.name}: 95% interval of an optimum, which scatters: {proposal.new_optimum.text()}")
+    out.print(made.spread_text())
+    if sheet is not None:
+        out.print(f"written: {sheet}")
     for text in made.warnings:
         err.print(f"warning: {text}", soft_wrap=True)

@@ -2,12 +2,14 @@
 
 `RULES` are the main ones, which plans print and reports score; `RIVALS` those that plans print when asked. Three more
 need more than a base point: `KappaBst` (`analysis.laws.kappa`) the batch law of κ, `AbsoluteStepLaw` the number of
-parameters, `PowerLaw` optima at several budgets.
+parameters, `PowerLaw` optima at several budgets, `JointRule` optima of several sizes, too. `ABSOLUTE` say everything
+of N and T alone, without a base.
 """
 
 from analysis.laws.rules.adamw import SDE, TIMESCALE, PowerLines
 from analysis.laws.rules.base import Anchored, Certainty, Need, OfSize, Point, Power, Rule, Setting, Values
 from analysis.laws.rules.bst import BST_SOURCE, NO_CHANGE, bst, square_root
+from analysis.laws.rules.joint_law import JointRule
 from analysis.laws.rules.lmo import (
     FW_GAP,
     FW_GAP_ALL,
@@ -23,6 +25,7 @@ from analysis.laws.rules.measured import (
     OPTIMAL_NORM,
     STEP_LAW,
     TIME_TRANSFER,
+    AbsoluteDeepSeek,
     AbsoluteStepLaw,
     DeepSeek,
 )
@@ -30,17 +33,20 @@ from analysis.laws.rules.power_law import PowerLaw
 from analysis.laws.rules.recipes import HYPERP, NANOCHAT, Delphi
 
 __all__ = [
+    "ABSOLUTE",
     "BST_SOURCE",
     "NO_CHANGE",
     "OPTIMAL_NORM",
     "RIVALS",
     "RULES",
     "STEP_LAW",
+    "AbsoluteDeepSeek",
     "AbsoluteStepLaw",
     "Anchored",
     "Certainty",
     "DeepSeek",
     "Delphi",
+    "JointRule",
     "LmoKl",
     "Need",
     "OfSize",
@@ -80,3 +86,4 @@ RIVALS: dict[str, Rule] = {
         Delphi(),
     )
 }
+ABSOLUTE: dict[str, Rule] = {rule.name: rule for rule in (AbsoluteStepLaw(), AbsoluteDeepSeek())}

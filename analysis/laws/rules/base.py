@@ -130,6 +130,11 @@ class Rule(ABC):
         """Whether its prediction depends on the number of parameters."""
         return False
 
+    @property
+    def absolute(self) -> bool:
+        """Whether it says batch and learning rate without a base, whose values are then not read."""
+        return False
+
     @abstractmethod
     def batch_tokens(self, base: Point, tokens: float) -> Values:
         """B₁S₁ at the budget `tokens`."""

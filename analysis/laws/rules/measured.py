@@ -64,6 +64,11 @@ class AbsoluteStepLaw(OfSize):
         """N."""
         return (Need.PARAMS,)
 
+    @property
+    def absolute(self) -> bool:
+        """Yes."""
+        return True
+
     def batch_tokens(self, base: Point, tokens: float) -> Values:
         """B₁S₁ at the budget `tokens`."""
         return 0.58 * tokens**0.571
@@ -95,3 +100,38 @@ class DeepSeek(OfSize):
 
     def _compute(self, base: Point, tokens: float) -> Values:
         return tokens / base.tokens * self.growth_of_size(base)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbsoluteDeepSeek(OfSize):
+    """B·S = 0.2920 C^0.3271 tokens and lr = 0.3118 C^-0.1250, whatever the base, with C = 6·N·T operations."""
+
+    name: str = "deepseek-absolute"
+    title: str = "B·S = 0.292 C^0.3271, lr = 0.3118 C^-0.125, C = 6·N·T"
+    source: str = "DeepSeek, arXiv 2401.02954"
+    note: str = "measured for AdamW; does not use your base; its C counts attention, too"
+    certainty: Certainty = Certainty.REMEMBERED
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """N."""
+        return (Need.PARAMS,)
+
+    @property
+    def absolute(self) -> bool:
+        """Yes."""
+        return True
+
+    def batch_tokens(self, base: Point, tokens: float) -> Values:
+        """B₁S₁ at the budget `tokens`."""
+        return 0.2920 * self._flops(tokens) ** 0.3271
+
+    def learning_rate(self, base: Point, tokens: float, batch_tokens: Values) -> Values:
+        """lr₁ at the budget `tokens`; the batch does not enter."""
+        return 0.3118 * self._flops(tokens) ** -0.1250
+
+    def _flops(self, tokens: float) -> float:
+        """UserError if the size is not known."""
+        if self.n_params is None:
+            raise UserError(f"params: is missing; rule {self.name!r} needs the parameters of the large network")
+        return 6 * self.n_params * tokens

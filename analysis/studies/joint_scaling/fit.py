@@ -1,13 +1,13 @@
 """Laws of the best learning rate, batch size and the like in N and T together, by every reading of the optimum."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.laws.joint import JointLaw, fit_joint
-from analysis.studies.joint_scaling.places import BATCH_TOKENS, LR, UNITS, Place, Source, sources_of
+from analysis.studies.joint_scaling.places import BATCH_TOKENS, BESIDE, LR, UNITS, Place, Source, sources_of
 from analysis.studies.joint_scaling.readings import (
     AS_GIVEN,
     AT_END,
@@ -17,7 +17,7 @@ from analysis.studies.joint_scaling.readings import (
     Optimum,
     read_place,
 )
-from analysis.studies.joint_scaling.result import JointScaling, PlaceOptimum, ReadLaw, SourceJoint
+from analysis.studies.joint_scaling.result import BestSetting, JointScaling, PlaceOptimum, ReadLaw, SourceJoint
 from analysis.studies.joint_scaling.settings import JointScalingSettings
 from analysis.tables.arrays import Floats
 from analysis.tables.sweep import SweepTables
@@ -58,7 +58,24 @@ def _joint(source: Source, settings: JointScalingSettings) -> SourceJoint:
         n_places=len(source.places),
         notes=source.notes,
         left_out=source.left_out,
+        settings=tuple(
+            setting
+            for place, optima in zip(source.places, read, strict=True)
+            for setting in _setting(place, [o for o in optima if o.reading == chosen], source.shared)
+        ),
     )
+
+
+def _setting(place: Place, optima: Sequence[Optimum], shared: Mapping[str, float]) -> list[BestSetting]:
+    """The best setting of a place, of what was not swept the one value; none where some optimum does not count."""
+    found = {optimum.quantity: float(2**optimum.log2.value) for optimum in optima}
+    for quantity in BESIDE:
+        values = place.values(quantity)
+        if quantity not in found and len(values) == 1 and np.isfinite(values[0]):
+            found[quantity] = float(2 ** values[0])
+    if any(optimum.why for optimum in optima) or not {LR, BATCH_TOKENS} <= set(found):
+        return []
+    return [BestSetting(n_params=place.n_params, tokens=place.tokens, **found, **shared)]
 
 
 def _law(

@@ -6,7 +6,7 @@ and one weight decay. Curves of one size share a shape when they are read (`anal
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ BESIDE = (BATCH_TOKENS, MOMENTUM, DECAY)  # what may be tuned beside the rate
 DRAWS = 200  # of every curve: for the interval of a single optimum
 # What a law is over, by the names of a trial's fields and of an import's columns.
 VARIED = ("tokens", "batch_size", "seq_len", "lr", "momentum", "seed", "n_params", "width", "depth", "weight_decay")
+SHARED = ("seq_len", "beta2")  # what a launch needs and no law is of
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Place:
 class Source:
     """One method or source. `swept`: quantities of which some place has several values; none where every place has one
     run, an optimum that somebody else read. `notes` say what differs between runs besides; `left_out` counts runs, or
-    settings of several seeds.
+    settings of several seeds. `shared` is what all runs have in common of `SHARED`.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Source:
     swept: tuple[str, ...]
     notes: tuple[str, ...]
     left_out: Mapping[str, int]
+    shared: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -130,6 +132,11 @@ def _source(name: str, rows: pd.DataFrame, further: Sequence[str], seed: int) ->
         _swept(places),
         _notes(known),
         {why: count for why, count in left_out.items() if count},
+        {
+            name: float(known[name].iloc[0])
+            for name in SHARED
+            if name in known and known[name].nunique(dropna=False) == 1
+        },
     )
 
 

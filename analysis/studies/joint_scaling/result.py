@@ -1,7 +1,7 @@
 """Joint laws of every method or source, with the optima that they go through."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -53,6 +53,23 @@ class PlaceOptimum:
 
 
 @dataclass(frozen=True)
+class BestSetting:
+    """A place's optimum by the chosen reading with what was not swept there: what a plan may start from.
+
+    `batch_tokens` in tokens a step; `seq_len` and the others None where they are not known, or runs differ in them.
+    """
+
+    n_params: float
+    tokens: float
+    lr: float
+    batch_tokens: float
+    seq_len: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    beta2: float | None = None
+
+
+@dataclass(frozen=True)
 class ReadLaw:
     """A quantity's law through the optima by one reading, and the same `without_n`; None where they are too few.
 
@@ -80,7 +97,10 @@ class ReadLaw:
 
 @dataclass(frozen=True)
 class SourceJoint:
-    """One method or source: its laws by every reading, of which `reading` is what findings go by."""
+    """One method or source: its laws by every reading, of which `reading` is what findings go by.
+
+    `settings` are the places whose optimum counts in everything that was swept.
+    """
 
     name: str
     reading: str
@@ -89,6 +109,7 @@ class SourceJoint:
     n_places: int
     notes: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    settings: tuple[BestSetting, ...] = ()
 
     @property
     def chosen(self) -> tuple[ReadLaw, ...]:
@@ -254,6 +275,7 @@ def _source(source: SourceJoint) -> dict[str, Any]:
         "laws": [_read_law(each, whole=each.reading == source.reading) for each in source.laws],
         "warnings": list(source.warnings),
         "left_out": dict(source.left_out),
+        "optima": [asdict(each) for each in source.settings],
     }
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from analysis.fits.intervals import Estimate
-from analysis.laws.plan import Plan
+from analysis.laws.proposals import Plan
 from scionlab.api import plan
 from scionlab.reproduce.declare import Ours, Published, PublishedTable
 

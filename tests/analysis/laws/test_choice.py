@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from analysis.laws.choice import choose_rules
 from analysis.laws.plan import Target, make_plan
-from analysis.laws.rules import RIVALS, RULES, AbsoluteStepLaw, Certainty, OfSize, Point
+from analysis.laws.rules import ABSOLUTE, RIVALS, RULES, AbsoluteStepLaw, Certainty, OfSize, Point
 from scionlab.cli import app
 from scionlab.errors import UserError
 
@@ -53,7 +53,7 @@ def test_all_are_those_that_can_be_used_and_the_others_are_said():
     assert set(rows("--rules", "all")) == {*RULES, *RIVALS} - moved
     assert "sde is left out: it needs --base-weight-decay and --base-beta2" in done.stderr
     assert "steplaw-absolute is left out: it needs --params" in done.stderr
-    assert set(rows("--rules", "all", *DECAY, *BETA2, "--params", "1e9")) == {*RULES, *RIVALS}
+    assert set(rows("--rules", "all", *DECAY, *BETA2, "--params", "1e9")) == {*RULES, *RIVALS, *ABSOLUTE}
 
 
 @pytest.mark.parametrize(

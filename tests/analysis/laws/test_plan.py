@@ -24,7 +24,7 @@ from analysis.laws.rules import (
     bst,
 )
 from scionlab.cli import app
-from scionlab.cli.plan import number
+from scionlab.cli.numbers import number
 from scionlab.errors import UserError, unknown
 
 BASE = Point(1.3e9, 256, 1024, 3.6e-4)

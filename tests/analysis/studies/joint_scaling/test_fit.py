@@ -112,6 +112,10 @@ def test_optima_at_the_end_of_a_grid_are_counted_and_left_out():
     optima = [o for o in source.optima if o.reading == "profile" and o.quantity == "lr" and o.why]
     assert {o.n_params for o in optima} == {2.0**28}
     fit = fit_joint_scaling(told(cut, reading="best", tolerance=0.01))
+    starts = fit.as_dict()["sources"][0]["optima"]  # what a plan may start from
+    assert len(starts) == 6
+    assert {at["n_params"] for at in starts} == set(SMALL["sizes"][:2])
+    assert {(at["seq_len"], at["momentum"], at["beta2"]) for at in starts} == {(2048.0, None, None)}
     judged = {judgement.of: judgement for judgement in fit.judgements()}
     open_one = judged["planted, batch size"]
     assert open_one.outcome == Outcome.CANNOT_TELL

@@ -1,0 +1,163 @@
+"""What a plan over N and T starts from: one method's entry in fits/<experiment>/joint_scaling.json.
+
+The laws are those that the study's findings go by: of the reading it was told, and without N where N is not needed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.fits.outcomes import Outcome
+from analysis.laws.joint import MAIN, JointLaw
+from analysis.laws.rules import JointRule, Point
+from analysis.laws.rules.joint_law import BATCH_TOKENS, DECAY, LR, MOMENTUM
+from scionlab.errors import UserError, listed, unknown
+
+JOINT_FILE = "joint_scaling.json"
+WORDS = {LR: "learning rate", BATCH_TOKENS: "batch size", MOMENTUM: "momentum", DECAY: "weight decay"}
+REWRITE = "`scionlab fit --study joint-scaling` writes it"
+
+
+@dataclass(frozen=True)
+class JointEvidence:
+    """One source's joint laws in an experiment, by quantity.
+
+    `measured` has the smallest and largest n_params and tokens that all laws were fitted over; `optima` the places
+    whose optimum counts, which a base may be; `verdicts` on N's part, by quantity.
+    """
+
+    experiment: str
+    source: str
+    reading: str
+    laws: Mapping[str, JointLaw] = field(repr=False)
+    verdicts: Mapping[str, str]
+    measured: Mapping[str, tuple[float, float]]
+    optima: tuple[Point, ...] = field(repr=False)
+
+    @property
+    def rule(self) -> JointRule:
+        """The laws as a rule; its note says the reading, and of what N is left out."""
+        without = [WORDS[name] for name, said in self.verdicts.items() if said == Outcome.NOT_NEEDED]
+        note = f"optima read by {self.reading!r}" + (
+            f"; N is not needed for {' and '.join(without)}" if without else ""
+        )
+        return JointRule.of(self.laws, note)
+
+    def about(self) -> dict[str, Any]:
+        """For JSON: which fit it is, and what it was measured over; the laws themselves are in its file."""
+        return {
+            "experiment": self.experiment,
+            "source": self.source,
+            "reading": self.reading,
+            "measured": {name: list(ends) for name, ends in self.measured.items()},
+            "n_part": dict(self.verdicts),
+        }
+
+    def beyond(self, resource: str, value: float) -> float:
+        """How many times beyond the measured range a value lies: above 1 over it, below 1 under it, 1 inside."""
+        low, high = self.measured[resource]
+        return value / high if value > high else value / low if value < low else 1.0
+
+    def nearest(self, n_params: float, tokens: float) -> Point | None:
+        """The measured optimum that is the fewest octaves away in N and T; None without any."""
+
+        def octaves(at: Point) -> float:
+            return float(np.hypot(np.log2(n_params / (at.n_params or 1.0)), np.log2(tokens / at.tokens)))
+
+        return min(self.optima, key=octaves, default=None)
+
+
+def read_joint(results: Path, source: str | None, experiment: str | None = None) -> JointEvidence | None:
+    """The fit in results/fits/<experiment>/joint_scaling.json; None where there is none.
+
+    `source` (an optimizer's name) and `experiment` are needed where there are several. UserError if a file is no such
+    fit, or they do not settle on one.
+    """
+    paths = (
+        [results / "fits" / experiment / JOINT_FILE]
+        if experiment
+        else sorted((results / "fits").glob(f"*/{JOINT_FILE}"))
+    )
+    holding = {path.parent.name: (path, _entries(path)) for path in paths if path.is_file()}
+    if source is not None and any(source in entries for _, entries in holding.values()):
+        holding = {name: found for name, found in holding.items() if source in found[1]}
+    if not holding:
+        return None
+    if len(holding) > 1:
+        raise UserError(
+            f"experiment: {str(results / 'fits')!r} holds several joint fits; choose one of {listed(holding)}"
+        )
+    ((experiment, (path, entries)),) = holding.items()
+    if not entries:
+        raise UserError(f"results: {str(path)!r} holds no source")
+    if source is None and len(entries) > 1:
+        raise UserError(f"only-optimizer: {str(path)!r} holds several; choose one of {listed(sorted(entries))}")
+    name = next(iter(entries)) if source is None else source
+    if name not in entries:
+        raise unknown("only-optimizer", name, entries)
+    try:
+        return _evidence(experiment, entries[name], path)
+    except UserError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"results: the entry of {name!r} in {str(path)!r} is damaged ({error}); {REWRITE}") from None
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    """The fit's entries by source."""
+    try:
+        return {str(entry["source"]): entry for entry in json.loads(path.read_text(encoding="utf-8"))["sources"]}
+    except OSError as error:
+        raise UserError(f"results: {str(path)!r} cannot be read: {error.strerror or error}; {REWRITE}") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise UserError(f"results: {str(path)!r} is not a joint-scaling fit; {REWRITE}") from None
+
+
+def _evidence(experiment: str, entry: Mapping[str, Any], path: Path) -> JointEvidence:
+    name, reading = str(entry["source"]), str(entry["reading"])
+    read = [each for each in entry["laws"] if each["reading"] == reading and each["law"] is not None]
+    laws = {str(each["quantity"]): JointLaw.from_dict(_chosen(each)) for each in read}
+    if LR not in laws:
+        raise UserError(f"results: {str(path)!r} has no law of the learning rate for {name!r}: its optima are too few")
+    for quantity, law in laws.items():
+        if more := [term.resource for term in law.terms if term.resource not in MAIN]:
+            raise UserError(
+                f"results: the joint law of the {WORDS[quantity]} in {str(path)!r} has a term of {listed(more)}, which "
+                "a plan does not know; fit again with `--tell further=[]`"
+            )
+    ranges = [each["law"]["measured"] for each in read]
+    return JointEvidence(
+        experiment=experiment,
+        source=name,
+        reading=reading,
+        laws=laws,
+        verdicts={str(each["quantity"]): str(each["verdict"]) for each in read},
+        measured={
+            axis: (max(float(of[axis][0]) for of in ranges), min(float(of[axis][1]) for of in ranges)) for axis in MAIN
+        },
+        optima=tuple(_optimum(each) for each in entry.get("optima") or ()),
+    )
+
+
+def _chosen(each: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The law to go by: without N where N is not needed, and something else has a term."""
+    law: Mapping[str, Any] = each["law"]
+    return (each["without_n"] or law) if each["verdict"] == Outcome.NOT_NEEDED else law
+
+
+def _optimum(entry: Mapping[str, Any]) -> Point:
+    seq_len = float(entry["seq_len"] or 1.0)  # batch sizes in tokens, where lengths differ
+    return Point(
+        tokens=float(entry["tokens"]),
+        batch_size=float(entry["batch_tokens"]) / seq_len,
+        seq_len=seq_len,
+        lr=float(entry["lr"]),
+        momentum=entry["momentum"],
+        weight_decay=entry["weight_decay"],
+        beta2=entry["beta2"],
+        n_params=float(entry["n_params"]),
+    )
