@@ -34,6 +34,11 @@ class Estimate:
             return Estimate(self.value * factor)
         return Estimate(self.value * factor, *sorted((self.low * factor, self.high * factor)))
 
+    def exp(self) -> "Estimate":
+        """Of the number, where this is of its logarithm."""
+        low, high = (None if end is None else float(np.exp(end)) for end in (self.low, self.high))
+        return Estimate(float(np.exp(self.value)), low, high)
+
     def columns(self, name: str) -> dict[str, float | None]:
         """As columns of a table: `name`, and its ends as `name`_low and `name`_high."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
@@ -47,6 +52,11 @@ class Estimate:
     def text(self, form: str) -> str:
         """`value [low, high]`, as far as they are known."""
         return with_interval(self.value, self.low, self.high, form)
+
+
+def columns_of(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """`Estimate.columns`; of None where there is no estimate."""
+    return estimate.columns(name) if estimate else dict.fromkeys((name, f"{name}_low", f"{name}_high"))
 
 
 def interval(sample: Floats | None, level: float = CONFIDENCE) -> tuple[float | None, float | None]:

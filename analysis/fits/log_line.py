@@ -84,10 +84,7 @@ def log_line(
 
 def _line(ends: Sequence[Estimate], n_points: int) -> LogLine:
     """From estimates of log y at the references, and of the exponents."""
-    level = ends[0]
-    low, high = (None if end is None else float(np.exp(end)) for end in (level.low, level.high))
-    scale = Estimate(float(np.exp(level.value)), low, high)
-    return LogLine(tuple(ends[1:]), scale, n_points)
+    return LogLine(tuple(ends[1:]), ends[0].exp(), n_points)
 
 
 def _of_draws(value: float, draws: Floats, level: float) -> Estimate:

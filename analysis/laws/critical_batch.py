@@ -28,7 +28,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
-from analysis.fits.intervals import CONFIDENCE, TAIL, Estimate
+from analysis.fits.intervals import CONFIDENCE, TAIL, Estimate, columns_of
 from analysis.fits.parabola import minimum
 from analysis.tables.arrays import Bools, Floats
 from scionlab.errors import UserError
@@ -134,7 +134,10 @@ class CriticalBatch:
 
     def frame(self) -> pd.DataFrame:
         """One row per target."""
-        rows = [{**asdict(fit), **_flat(fit, "batch_crit"), **_flat(fit, "tokens_min")} for fit in self.targets]
+        rows = [
+            {**asdict(fit), **columns_of("batch_crit", fit.batch_crit), **columns_of("tokens_min", fit.tokens_min)}
+            for fit in self.targets
+        ]
         return pd.DataFrame(rows, columns=_FRAME)
 
     def as_dict(self) -> dict[str, Any]:
@@ -146,11 +149,6 @@ _FRAME = [
     *("target", "status", "batch_crit", "batch_crit_low", "batch_crit_high"),
     *("tokens_min", "tokens_min_low", "tokens_min_high", "rms", "cut_off", "n_batches"),
 ]
-
-
-def _flat(fit: TargetFit, name: str) -> dict[str, float | None]:
-    estimate: Estimate | None = getattr(fit, name)
-    return estimate.columns(name) if estimate else dict.fromkeys((name, f"{name}_low", f"{name}_high"))
 
 
 def fit_critical_batch(

@@ -4,7 +4,8 @@ import math
 
 from analysis.fits.outcomes import Outcome
 from analysis.laws.evidence import Evidence
-from analysis.laws.joint_evidence import WORDS, JointEvidence
+from analysis.laws.joint import WORDS
+from analysis.laws.joint_evidence import JointEvidence
 from analysis.laws.proposals import Proposal
 from analysis.laws.rules import Point, Rule
 

@@ -69,14 +69,14 @@ def read_evidence(
     if experiment is None and not found:
         raise UserError(f"results: there is no {FILE} in a folder of {str(fits)!r}; {hint}")
     named = [experiment] if experiment else found
-    holding = {name: _entries(fits / name / FILE, hint) for name in named}
+    holding = {name: entries_of(fits / name / FILE, "optimizer", "batch-scaling", hint) for name in named}
     if optimizer is not None and any(optimizer in entries for entries in holding.values()):
         holding = {name: entries for name, entries in holding.items() if optimizer in entries}
     if len(holding) > 1:
         raise UserError(f"experiment: {str(fits)!r} holds several fits; choose one of {listed(holding)}")
     ((experiment, entries),) = holding.items()
     path = fits / experiment / FILE
-    name = _one(entries, _nearest(entries, optimizer, n_params) or optimizer, path)
+    name = one_entry(entries, _nearest(entries, optimizer, n_params) or optimizer, path, "optimizer")
     if entries[name].get("plan") is None:
         raise UserError(f"results: {str(path)!r} has no base point for {name!r}: none of its settings trained")
     try:
@@ -85,15 +85,18 @@ def read_evidence(
         raise UserError(f"results: the entry of {name!r} in {str(path)!r} is damaged ({error}); {hint}") from None
 
 
-def _entries(path: Path, hint: str) -> dict[str, Any]:
-    """The fit's entries by optimizer."""
+def entries_of(path: Path, kind: str, study: str, hint: str) -> dict[str, Any]:
+    """The entries of a study's JSON by what they are of: `kind` is its word for that, optimizer or source.
+
+    UserError with a `hint` if the file cannot be read, or is no such fit.
+    """
     try:
         fit = json.loads(path.read_text(encoding="utf-8"))
-        return {str(entry["optimizer"]): entry for entry in fit["optimizers"]}
+        return {str(entry[kind]): entry for entry in fit[f"{kind}s"]}
     except OSError as error:
         raise UserError(f"results: {str(path)!r} cannot be read: {error.strerror or error}; {hint}") from None
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise UserError(f"results: {str(path)!r} is not a batch-scaling fit; {hint}") from None
+        raise UserError(f"results: {str(path)!r} is not a {study} fit; {hint}") from None
 
 
 def _nearest(entries: Mapping[str, Any], optimizer: str | None, n_params: float | None) -> str | None:
@@ -110,12 +113,13 @@ def _nearest(entries: Mapping[str, Any], optimizer: str | None, n_params: float 
     return min(sizes, key=lambda name: abs(math.log(sizes[name] / n_params)), default=None)
 
 
-def _one(entries: Mapping[str, Any], optimizer: str | None, path: Path) -> str:
+def one_entry(entries: Mapping[str, Any], wanted: str | None, path: Path, kind: str) -> str:
+    """The name of the entry that is wanted, or of the only one; UserError where that does not settle on one."""
     if not entries:
-        raise UserError(f"results: {str(path)!r} holds no optimizer")
-    if optimizer is None and len(entries) > 1:
+        raise UserError(f"results: {str(path)!r} holds no {kind}")
+    if wanted is None and len(entries) > 1:
         raise UserError(f"only-optimizer: {str(path)!r} holds several; choose one of {listed(sorted(entries))}")
-    name = next(iter(entries)) if optimizer is None else optimizer
+    name = next(iter(entries)) if wanted is None else wanted
     if name not in entries:
         raise unknown("only-optimizer", name, entries)
     return name

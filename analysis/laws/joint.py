@@ -31,6 +31,8 @@ from analysis.laws.scaling_laws import COLLINEAR, ON_A_LINE, SPARE
 from analysis.tables.arrays import Floats
 from scionlab.errors import UserError, listed
 
+LR, BATCH_TOKENS, MOMENTUM, DECAY = "lr", "batch_tokens", "momentum", "weight_decay"  # what may have a law
+WORDS = {LR: "learning rate", BATCH_TOKENS: "batch size", MOMENTUM: "momentum", DECAY: "weight decay"}
 MAIN = ("n_params", "tokens")  # resources that every law may have; others are further ones
 LOG2_RESAMPLES = 10  # 1024 draws: points of a Sobol sequence are so even that few do
 DECIDES_ALONE = 1 - 1e-9  # leverage of an optimum without which a coefficient would not be known

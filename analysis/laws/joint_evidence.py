@@ -3,7 +3,6 @@
 The laws are those that the study's findings go by: of the reading it was told, and without N where N is not needed.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from analysis.fits.outcomes import Outcome
-from analysis.laws.joint import MAIN, JointLaw
+from analysis.laws.evidence import entries_of, one_entry
+from analysis.laws.joint import LR, MAIN, WORDS, JointLaw
 from analysis.laws.rules import JointRule, Point
-from analysis.laws.rules.joint_law import BATCH_TOKENS, DECAY, LR, MOMENTUM
-from scionlab.errors import UserError, listed, unknown
+from scionlab.errors import UserError, listed
 
 JOINT_FILE = "joint_scaling.json"
-WORDS = {LR: "learning rate", BATCH_TOKENS: "batch size", MOMENTUM: "momentum", DECAY: "weight decay"}
 REWRITE = "`scionlab fit --study joint-scaling` writes it"
 
 
@@ -82,7 +80,11 @@ def read_joint(results: Path, source: str | None, experiment: str | None = None)
         if experiment
         else sorted((results / "fits").glob(f"*/{JOINT_FILE}"))
     )
-    holding = {path.parent.name: (path, _entries(path)) for path in paths if path.is_file()}
+    holding = {
+        path.parent.name: (path, entries_of(path, "source", "joint-scaling", REWRITE))
+        for path in paths
+        if path.is_file()
+    }
     if source is not None and any(source in entries for _, entries in holding.values()):
         holding = {name: found for name, found in holding.items() if source in found[1]}
     if not holding:
@@ -92,29 +94,13 @@ def read_joint(results: Path, source: str | None, experiment: str | None = None)
             f"experiment: {str(results / 'fits')!r} holds several joint fits; choose one of {listed(holding)}"
         )
     ((experiment, (path, entries)),) = holding.items()
-    if not entries:
-        raise UserError(f"results: {str(path)!r} holds no source")
-    if source is None and len(entries) > 1:
-        raise UserError(f"only-optimizer: {str(path)!r} holds several; choose one of {listed(sorted(entries))}")
-    name = next(iter(entries)) if source is None else source
-    if name not in entries:
-        raise unknown("only-optimizer", name, entries)
+    name = one_entry(entries, source, path, "source")
     try:
         return _evidence(experiment, entries[name], path)
     except UserError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"results: the entry of {name!r} in {str(path)!r} is damaged ({error}); {REWRITE}") from None
-
-
-def _entries(path: Path) -> dict[str, Any]:
-    """The fit's entries by source."""
-    try:
-        return {str(entry["source"]): entry for entry in json.loads(path.read_text(encoding="utf-8"))["sources"]}
-    except OSError as error:
-        raise UserError(f"results: {str(path)!r} cannot be read: {error.strerror or error}; {REWRITE}") from None
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise UserError(f"results: {str(path)!r} is not a joint-scaling fit; {REWRITE}") from None
 
 
 def _evidence(experiment: str, entry: Mapping[str, Any], path: Path) -> JointEvidence:

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Self
 
 from analysis.tables.arrays import Floats
+from scionlab.errors import UserError
 
 Values = float | Floats
 
@@ -253,3 +254,25 @@ class OfSize(Rule):
     def growth_of_size(self, base: Point) -> float:
         """N₁/N₀; 1, the same network, where one of them is not known."""
         return 1.0 if self.n_params is None or base.n_params is None else self.n_params / base.n_params
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfKnownSize(OfSize):
+    """A rule that says nothing unless the size is known; by default it then needs no base for batch and rate."""
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """N."""
+        return (Need.PARAMS,)
+
+    @property
+    def absolute(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def size(self) -> float:
+        """N of the large network; UserError if it is not known."""
+        if self.n_params is None:
+            raise UserError(f"params: is missing; rule {self.name!r} needs the parameters of the large network")
+        return self.n_params

@@ -4,16 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from analysis.laws.joint import JointLaw, Prediction
-from analysis.laws.rules.base import Certainty, Need, OfSize, Point, Values
-from scionlab.errors import UserError
+from analysis.laws.joint import BATCH_TOKENS, DECAY, LR, MOMENTUM, JointLaw, Prediction
+from analysis.laws.rules.base import Certainty, Need, OfKnownSize, Point, Values
 
-LR, BATCH_TOKENS, MOMENTUM, DECAY = "lr", "batch_tokens", "momentum", "weight_decay"
 SYMBOLS = {LR: "lr", BATCH_TOKENS: "B·S", MOMENTUM: "α", DECAY: "λ", "n_params": "N", "tokens": "T"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointRule(OfSize):
+class JointRule(OfKnownSize):
     """y* = K N^a T^b for every y of `laws`: lr, batch_tokens (B·S), momentum (α) and weight_decay (λ).
 
     What has no law stays the base's. The batch does not enter the others, for they were fitted along the best one.
@@ -39,20 +37,13 @@ class JointRule(OfSize):
         )
 
     @property
-    def needs(self) -> tuple[Need, ...]:
-        """N."""
-        return (Need.PARAMS,)
-
-    @property
     def absolute(self) -> bool:
         """Where it has laws of both batch and learning rate."""
         return {LR, BATCH_TOKENS} <= set(self.laws)
 
     def prediction(self, quantity: str, tokens: float) -> Prediction | None:
         """What its law says of a quantity, with both intervals; None without a law."""
-        if self.n_params is None:
-            raise UserError(f"params: is missing; rule {self.name!r} needs the parameters of the large network")
-        return self.laws[quantity].predict(self.n_params, tokens) if quantity in self.laws else None
+        return self.laws[quantity].predict(self.size, tokens) if quantity in self.laws else None
 
     def batch_tokens(self, base: Point, tokens: float) -> Values:
         """B₁S₁ at the budget `tokens`."""

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from analysis.laws.rules.base import Anchored, Certainty, Need, OfSize, Point, Values
-from scionlab.errors import UserError
+from analysis.laws.rules.base import Anchored, Certainty, OfKnownSize, OfSize, Point, Values
 
 STEP_LAW_SOURCE = "Li et al., arXiv 2503.04715"
 
@@ -50,7 +49,7 @@ TIME_TRANSFER = Anchored(
 
 
 @dataclass(frozen=True, kw_only=True)
-class AbsoluteStepLaw(OfSize):
+class AbsoluteStepLaw(OfKnownSize):
     """B·S = 0.58 T^0.571 tokens and lr = 1.79 N^-0.713 T^0.307, whatever the base. N: parameters without embedding."""
 
     name: str = "steplaw-absolute"
@@ -59,25 +58,13 @@ class AbsoluteStepLaw(OfSize):
     note: str = "measured for AdamW; does not use your base"
     certainty: Certainty = Certainty.READ
 
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """N."""
-        return (Need.PARAMS,)
-
-    @property
-    def absolute(self) -> bool:
-        """Yes."""
-        return True
-
     def batch_tokens(self, base: Point, tokens: float) -> Values:
         """B₁S₁ at the budget `tokens`."""
         return 0.58 * tokens**0.571
 
     def learning_rate(self, base: Point, tokens: float, batch_tokens: Values) -> Values:
         """lr₁ at the budget `tokens`; the batch does not enter. UserError if the size is not known."""
-        if self.n_params is None:
-            raise UserError(f"params: is missing; rule {self.name!r} needs the parameters of the large network")
-        return 1.79 * self.n_params**-0.713 * tokens**0.307
+        return 1.79 * self.size**-0.713 * tokens**0.307
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +90,7 @@ class DeepSeek(OfSize):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AbsoluteDeepSeek(OfSize):
+class AbsoluteDeepSeek(OfKnownSize):
     """B·S = 0.2920 C^0.3271 tokens and lr = 0.3118 C^-0.1250, whatever the base, with C = 6·N·T operations."""
 
     name: str = "deepseek-absolute"
@@ -111,16 +98,6 @@ class AbsoluteDeepSeek(OfSize):
     source: str = "DeepSeek, arXiv 2401.02954"
     note: str = "measured for AdamW; does not use your base; its C counts attention, too"
     certainty: Certainty = Certainty.REMEMBERED
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """N."""
-        return (Need.PARAMS,)
-
-    @property
-    def absolute(self) -> bool:
-        """Yes."""
-        return True
 
     def batch_tokens(self, base: Point, tokens: float) -> Values:
         """B₁S₁ at the budget `tokens`."""
@@ -131,7 +108,4 @@ class AbsoluteDeepSeek(OfSize):
         return 0.3118 * self._flops(tokens) ** -0.1250
 
     def _flops(self, tokens: float) -> float:
-        """UserError if the size is not known."""
-        if self.n_params is None:
-            raise UserError(f"params: is missing; rule {self.name!r} needs the parameters of the large network")
-        return 6 * self.n_params * tokens
+        return 6 * self.size * tokens

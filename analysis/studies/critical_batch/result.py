@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.fits.intervals import CONFIDENCE, Estimate
+from analysis.fits.intervals import CONFIDENCE, Estimate, columns_of
 from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Missing, Outcome
 from analysis.studies.critical_batch.growth import REFERENCE, Growth
 from analysis.studies.critical_batch.settings import CriticalBatchSettings
@@ -172,7 +172,7 @@ def _flat(target: Target) -> dict[str, Any]:
         ("batch_excess_read", above.read),
         ("tokens_min", fit.tokens_min),
     ):
-        row |= estimate.columns(column) if estimate else dict.fromkeys((column, f"{column}_low", f"{column}_high"))
+        row |= columns_of(column, estimate)
     return row | {"rms": fit.rms, "cut_off": fit.cut_off, "n_batches": fit.n_batches, "verdict": target.verdict}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
-from analysis.laws.joint import JointLaw, fit_joint
-from analysis.studies.joint_scaling.places import BATCH_TOKENS, BESIDE, LR, UNITS, Place, Source, sources_of
+from analysis.laws.joint import BATCH_TOKENS, LR, JointLaw, fit_joint
+from analysis.studies.joint_scaling.places import BESIDE, UNITS, Place, Source, sources_of
 from analysis.studies.joint_scaling.readings import (
     AS_GIVEN,
     AT_END,

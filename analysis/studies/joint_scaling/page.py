@@ -7,9 +7,9 @@ import pandas as pd
 
 from analysis.fits.intervals import with_interval
 from analysis.fits.outcomes import Outcome
-from analysis.laws.joint import JointLaw
+from analysis.laws.joint import BATCH_TOKENS, WORDS, JointLaw
 from analysis.report.texts import counts, span, thousands
-from analysis.studies.joint_scaling.places import BATCH_TOKENS, UNITS, WORDS
+from analysis.studies.joint_scaling.places import UNITS
 from analysis.studies.joint_scaling.result import (
     MOST,
     NONE,

@@ -15,13 +15,12 @@ from analysis.fits.cells import BATCH, Cell, budgets_of, table_of_cells
 from analysis.fits.lr_curve import LrCurve
 from analysis.fits.profile import read_budgets
 from analysis.fits.reading import Reading
+from analysis.laws.joint import BATCH_TOKENS, DECAY, LR, MOMENTUM
 from analysis.laws.points import check_data
 from analysis.tables import keys
 from analysis.tables.arrays import Floats
 from scionlab.errors import UserError
 
-LR, BATCH_TOKENS, MOMENTUM, DECAY = "lr", "batch_tokens", "momentum", "weight_decay"
-WORDS = {LR: "learning rate", BATCH_TOKENS: "batch size", MOMENTUM: "momentum", DECAY: "weight decay"}
 UNITS = {LR: "", BATCH_TOKENS: "tokens a step", MOMENTUM: "weight of the new gradient", DECAY: ""}
 BESIDE = (BATCH_TOKENS, MOMENTUM, DECAY)  # what may be tuned beside the rate
 DRAWS = 200  # of every curve: for the interval of a single optimum

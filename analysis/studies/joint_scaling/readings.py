@@ -21,7 +21,8 @@ import numpy as np
 from analysis.fits.cells import Budget
 from analysis.fits.intervals import Estimate
 from analysis.fits.profile import REACH, Profile, best_batch, drawn_profile, lr_along, profile
-from analysis.studies.joint_scaling.places import BATCH_TOKENS, BESIDE, LR, Curve, Place
+from analysis.laws.joint import BATCH_TOKENS, LR
+from analysis.studies.joint_scaling.places import BESIDE, Curve, Place
 from analysis.studies.joint_scaling.settings import band_name
 from analysis.tables.arrays import Bools, Floats
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Outcome
-from analysis.laws.joint import JointLaw
-from analysis.studies.joint_scaling.places import WORDS, Place
+from analysis.laws.joint import WORDS, JointLaw
+from analysis.studies.joint_scaling.places import Place
 from analysis.studies.joint_scaling.readings import Optimum
 
 SYMBOLS = {"n_params": "N", "tokens": "T", "depth": "depth", "width": "width"}

@@ -20,7 +20,7 @@ from analysis.fits.seeds import more_seeds
 from analysis.fits.simultaneous import width_of
 from analysis.laws.critical_batch import QUARTERS
 from analysis.studies.token_efficiency.curves import MethodCurve, chosen_reference, curves_of
-from analysis.studies.token_efficiency.result import LAW, Ratio, SizeLaw, TokenEfficiency, of_log
+from analysis.studies.token_efficiency.result import LAW, Ratio, SizeLaw, TokenEfficiency
 from analysis.studies.token_efficiency.settings import TokenEfficiencySettings
 from analysis.tables.arrays import Floats
 from analysis.tables.sweep import SweepTables
@@ -161,7 +161,7 @@ def _judged(pair: _Pair, widths: dict[str, float | None], settings: TokenEfficie
     """The ratio by both readings with its verdict, by the chosen one."""
     logs = {of: _estimate(pair.of(of), width) for of, width in widths.items()}
     chosen, ratio = logs[settings.curve], pair.ratio
-    read = {of: of_log(known) for of, known in logs.items()}
+    read = {of: known and known.exp() for of, known in logs.items()}
     found = replace(ratio, between=read["interpolation"], law=read[LAW])
     if chosen is None:
         few = ratio.why or "too few budgets for the law"

@@ -7,20 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.fits.intervals import CONFIDENCE, Estimate
+from analysis.fits.intervals import CONFIDENCE, Estimate, columns_of
 from analysis.fits.outcomes import SETTLED, Judgement, Lacks, Outcome, record
 from analysis.studies.token_efficiency.curves import MethodCurve
 from analysis.studies.token_efficiency.settings import TokenEfficiencySettings
 
 LAW = "law"
-
-
-def of_log(logarithm: Estimate | None) -> Estimate | None:
-    """The ratio of an estimate of its logarithm."""
-    if logarithm is None:
-        return None
-    low, high = (None if end is None else float(np.exp(end)) for end in (logarithm.low, logarithm.high))
-    return Estimate(float(np.exp(logarithm.value)), low, high)
 
 
 def ratio_text(ratio: Estimate | None) -> str:
@@ -167,13 +159,9 @@ def _law(of: MethodCurve) -> dict[str, Any]:
     return {"method": of.method, "n_params": of.n_params, "held": of.law.held, **parameters}
 
 
-def _columns(name: str, of: Estimate | None) -> dict[str, float | None]:
-    return of.columns(name) if of else dict.fromkeys((name, f"{name}_low", f"{name}_high"))
-
-
 def _flat(ratio: Ratio) -> dict[str, Any]:
     about = {"method": ratio.method, "n_params": ratio.n_params, "loss": ratio.loss, "tokens": ratio.tokens}
-    numbers = _columns("ratio", ratio.between) | _columns("ratio_law", ratio.law)
+    numbers = columns_of("ratio", ratio.between) | columns_of("ratio_law", ratio.law)
     return {**about, **numbers, "verdict": ratio.verdict, "why": ratio.why}
 
 
