@@ -68,6 +68,20 @@ class Layer:
         """The minimizer of ⟨G, S⟩ over the unit ball, stored as G is; zero for zero."""
         return self.each(self.norm.lmo, stored)
 
+    def lmo_of_parts(self, stored: Tensor, count: int) -> Tensor:
+        """The LMO of every one of `count` equal parts of each matrix, cut along its larger side, stored as G is.
+
+        A part is measured as a matrix of its own shape. What is not a matrix has no parts.
+        """
+
+        def cut(matrix: Tensor) -> Tensor:
+            if matrix.shape[-2] >= matrix.shape[-1]:
+                return self.norm.lmo(matrix.unflatten(-2, (count, -1))).flatten(-3, -2)
+            parts = matrix.unflatten(-1, (count, -1)).movedim(-2, -3)
+            return self.norm.lmo(parts).movedim(-3, -2).flatten(-2)
+
+        return self.each(cut if self.norm.ndim == 2 else self.norm.lmo, stored)
+
     def each(self, function: Callable[[Tensor], Tensor], stored: Tensor) -> Tensor:
         """`function` of the matrices (…, d_out, d_in) that the tensor holds, stored as they were."""
         found = [function(part) for part in self._read(stored)]
@@ -102,6 +116,19 @@ class Layer:
             raise UserError(
                 f"blocks: {self.blocks} is not allowed: it does not divide the output axis of shape {shape}"
             )
+
+    def check_parts(self, count: int, shape: Sequence[int]) -> None:
+        """Raises UserError unless the matrices of a stored tensor of this shape can be cut into `count` equal parts."""
+        if self.norm.ndim != 2:
+            return
+        rows, columns = self._turned_shape(tuple(shape)[self.batch :])
+        sizes = self.blocks if isinstance(self.blocks, tuple) else (rows // self.blocks,)
+        for size in sizes:
+            if max(size, columns) % count:
+                raise UserError(
+                    f"period_blocks: {count} is not allowed: it does not divide the larger side of a matrix of {size} "
+                    f"by {columns}"
+                )
 
     def _joined(self, measured: Callable[[Tensor], Tensor], stored: Tensor, join: Callable[..., Tensor]) -> Tensor:
         """What `measured` says of every block and member of the batch, as one."""

@@ -4,11 +4,13 @@ are recipes of the caller's own (`scionlab.optim.recipes.own`).
 Methods around the LMO are compositions of `scionlab.optim.steps.parts`; docs/optimizers.md says which is which.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from scionlab.errors import from_validation, unknown
+from scionlab.optim.method import Method
 from scionlab.optim.recipes.adam import Adam, AdamMuP
 from scionlab.optim.recipes.base import Recipe
 from scionlab.optim.recipes.classical import (
@@ -35,6 +37,7 @@ from scionlab.optim.recipes.muon import Muon
 from scionlab.optim.recipes.own import asked, is_own, own_recipe
 from scionlab.optim.steps.scion import Scion, ScionLight
 from scionlab.roles.presets import PRESETS
+from scionlab.roles.roles import Claim
 from scionlab.spec import Trial
 
 OPTIMIZERS: dict[str, type[Recipe]] = {
@@ -82,6 +85,15 @@ def recipe(trial: Trial) -> Recipe:
             raise from_validation(error, where="options.") from None
 
 
+def method_of(trial: Trial, claims: Sequence[Claim], lr: float | None = None) -> Method:
+    """How the trial's method moves these parameters, at the trial's rate or at `lr`, that of a stage of it."""
+    chosen = recipe(trial)
+    made = chosen.method(claims, trial.lr if lr is None else lr, trial.momentum, trial.width)
+    if chosen.anchored and isinstance(made, Method):
+        made.anchor(chosen.anchor_fade_start, chosen.anchor_fade_end)
+    return made
+
+
 def recipe_class(optimizer: str) -> type[Recipe]:
     """The recipe that a name in the table or MODULE:RECIPE is of; a UserError for an unknown one."""
     if is_own(optimizer):
@@ -122,6 +134,7 @@ __all__ = [
     "asked",
     "domain",
     "geometry",
+    "method_of",
     "recipe",
     "recipe_class",
 ]

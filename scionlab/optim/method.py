@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.optim import Optimizer
 
+from scionlab.optim.steps.anchor import Anchor, fade
 from scionlab.optim.steps.scion import ScionLight
 
 Weights = Mapping[str, Tensor]
@@ -91,10 +92,22 @@ class Method(ABC):
         """The parameter groups of all optimizers."""
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
-    def set_rates(self, factor: float, momentum: float | None = None) -> None:
-        """For the next step: every learning rate is `factor` times its peak, and momentum is this where it is given."""
+    def anchor(self, fade_start: float = 1.0, fade_end: float = 1.0) -> None:
+        """Pull the weights to their start from now on, less from the share `fade_start` of the run to `fade_end`."""
+        for optimizer in self.optimizers:
+            Anchor(optimizer)
+        for group in self.groups:
+            group["anchor_fade"] = fade_start, fade_end
+
+    def set_rates(self, factor: float, momentum: float | None = None, gone: float = 0.0) -> None:
+        """For the next step: every learning rate is `factor` times its peak, and momentum is this where it is given.
+
+        `gone` is the share of the run that is behind, by which a pull to the start fades.
+        """
         for group in self.groups:
             group["lr"] = group["initial_lr"] * factor
+            if "anchor_fade" in group:
+                group["anchor"] = fade(gone, *group["anchor_fade"])
             if momentum is not None:
                 group["momentum"] = momentum
 

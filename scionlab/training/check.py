@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from scionlab.errors import UserError
-from scionlab.optim import asked, recipe
+from scionlab.optim import asked, method_of, recipe
 from scionlab.optim.method import Batch, Method
 from scionlab.optim.schedule import FIELDS
 from scionlab.own.finding import described, told
@@ -117,7 +117,7 @@ def _method(trial: Trial, claims: Sequence[Claim]) -> Method:
                 f"optimizer: optimizers of {name!r} returned {described(made)}; it must return a list of "
                 "torch.optim.Optimizer"
             )
-        method = recipe(trial).method(claims, trial.lr, trial.momentum, trial.width)
+        method = method_of(trial, claims)
     if not isinstance(method, Method):
         raise UserError(
             f"optimizer: method of {name!r} returned {described(method)}; it must return a scionlab.optim.method.Method"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from scionlab.optim import asked, recipe
+from scionlab.optim import asked, method_of, recipe
 from scionlab.optim.steps.shampoo import Shampoo
 from scionlab.problems.data import Source
 from scionlab.problems.own_model import claims_of
@@ -121,7 +121,7 @@ def _state(trial: Trial, model: nn.Module) -> int:
     """Bytes of the optimizers' state, from a step by gradients of zeros on the model without weights."""
     claims = claims_of(model, trial)
     with asked(trial.optimizer):
-        optimizers = recipe(trial).method(claims, trial.lr, trial.momentum, trial.width).optimizers
+        optimizers = method_of(trial, claims).optimizers
     if any(isinstance(optimizer, Shampoo) for optimizer in optimizers):
         return sum(_shampoo(claim.parameter) for claim in claims)
     try:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from scionlab.errors import UserError
-from scionlab.optim import LmoRecipe, geometry, recipe
+from scionlab.optim import LmoRecipe, geometry, method_of, recipe
 from scionlab.optim.method import Method
 from scionlab.optim.recipes.conditional import network_norm
 from scionlab.optim.schedule import schedule_of
@@ -231,7 +231,7 @@ class Run:
 
     def _method(self) -> Method:
         """The method at the rate of the stage under way, before its first step."""
-        method = recipe(self.trial).method(self.claims, self._now.lr, self.trial.momentum, self.trial.width)
+        method = method_of(self.trial, self.claims, self._now.lr)
         method.clip = None if self.clipping is None else self.clipping.step
         return method
 
@@ -289,7 +289,8 @@ class Run:
     def _step(self) -> Tensor:
         batch = self.feed.next_batch()
         vanishing = self.trial.momentum_schedule == "vanishing"
-        self.method.set_rates(self.shape(self.tokens / self.unit), 1 / math.sqrt(self.step) if vanishing else None)
+        momentum = 1 / math.sqrt(self.step) if vanishing else None
+        self.method.set_rates(self.shape(self.tokens / self.unit), momentum, self.tokens / self.trial.exact_tokens)
         self.oracle.step = self.step
         loss = self.method.step(self.oracle, batch)
         if self.oracle.heard is not None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scionlab.errors import UserError
-from scionlab.optim import recipe
+from scionlab.optim import method_of
 from scionlab.optim.method import Batch, OneGradient
 from scionlab.optim.schedule import FIELDS, schedule_of
 from scionlab.optim.steps.stacked import StackedMethod, stackable
@@ -59,7 +59,7 @@ def can_stack(trial: Trial, corpus: Source) -> bool:
     if stack_key(trial) is None or not corpus.traceable:
         return False
     _, claims = build(trial, corpus.shape)
-    method = recipe(trial).method(claims, trial.lr, trial.momentum, trial.width)
+    method = method_of(trial, claims)
     return type(method) is OneGradient and all(map(stackable, method.optimizers))
 
 
@@ -128,7 +128,7 @@ class Stack:
         networks, methods = [], []
         for trial in self.trials:
             model, claims = build(trial, self.corpus.shape)
-            methods.append(recipe(trial).method(claims, trial.lr, trial.momentum, trial.width).optimizers)
+            methods.append(method_of(trial, claims).optimizers)
             networks.append(dict(model.named_parameters()))
         self.method = StackedMethod(networks, methods, device)
         self.passes = Passes(model.to(device), self.corpus, self.first)
@@ -171,7 +171,7 @@ class Stack:
             vanishing = self.first.momentum_schedule == "vanishing"
             momentum = 1 / math.sqrt(self.step + 1) if vanishing else None
             gradients = self._clipped(reading.gradients) if self.first.clip_norm else reading.gradients
-            self.method.step(gradients, self.rates[self.step], momentum)
+            self.method.step(gradients, self.rates[self.step], momentum, self.step / self.first.steps)
             self.pending.append(reading.loss)
             self.step += 1
             if self.logs[0].due(self.step):

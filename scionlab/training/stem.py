@@ -36,10 +36,11 @@ FREE = {"tokens", *FIELDS, "divergence_factor", "divergence_scale"}
 def stem_key(trial: Trial) -> str | None:
     """A hash of what resolved trials agree in that take the same steps while their rates are the same; None for others.
 
-    Trials with stages restart by shares of their own budget, and probes and watches measure at such shares: they are
-    trained alone.
+    Trials with stages restart by shares of their own budget, probes and watches measure at such shares, and a pull to
+    the start may fade by them: they are trained alone.
     """
-    if trial.stages or trial.probe or trial.watch:
+    fades = "anchor_fade_start" in trial.options
+    if trial.stages or trial.probe or trial.watch or fades:
         return None
     fields = trial.model_dump(exclude=FREE)
     return fields_hash(fields)

@@ -19,7 +19,7 @@ class Adam(Gaussian):
     alone, whatever the peak rate (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2).
     """
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"independent_decay"})
+    ADDED_LATER: ClassVar[frozenset[str]] = Gaussian.ADDED_LATER | {"independent_decay"}
     # Its first steps, by second moments of few gradients, are too long at the rate that is best later.
     warmup: ClassVar[float] = 0.2
 

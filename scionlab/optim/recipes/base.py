@@ -6,14 +6,17 @@ A recipe is a frozen pydantic model, so the options a trial may set are its fiel
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch.optim import Optimizer
 
+from scionlab.errors import UserError
 from scionlab.optim.method import Method, OneGradient
 from scionlab.roles.roles import Claim
+
+ANCHOR_FADE = frozenset({"anchor_fade_start", "anchor_fade_end"})
 
 
 class Recipe(BaseModel, ABC):
@@ -21,7 +24,7 @@ class Recipe(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     # Options that came after trials had been stored, as `scionlab.spec.ADDED_LATER`; their defaults are fixed for good.
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset()
+    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({"anchored", *ANCHOR_FADE})
     # How many gradients of its batch a step takes, as `method` asks for them: budgets and operations count them.
     gradients_per_step: ClassVar[int] = 1
     # Share of a run over which the rate rises, where the trial does not say.
@@ -30,10 +33,24 @@ class Recipe(BaseModel, ABC):
     # change to a built-in method's code changes its numbers. Recipes outside this package are known by their code.
     NUMERICS: ClassVar[int] = 0
 
+    anchored: bool = Field(default=False, description="pull weights to their start in place of decay (SODA)")
+    anchor_fade_start: float = Field(default=1.0, ge=0, le=1, description="share of the run at which the pull fades")
+    anchor_fade_end: float = Field(default=1.0, ge=0, le=1, description="share of the run from which there is none")
+
+    @model_validator(mode="after")
+    def _fades_in_order(self) -> Self:
+        if self.anchor_fade_end < self.anchor_fade_start:
+            raise UserError(
+                f"anchor_fade_end: {self.anchor_fade_end} is not allowed: it must be at least anchor_fade_start, "
+                f"{self.anchor_fade_start}"
+            )
+        return self
+
     @model_serializer(mode="wrap")
     def _leave_out(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields = type(self).model_fields
-        at_default = {name for name in self.ADDED_LATER if getattr(self, name) == fields[name].default}
+        later = Recipe.ADDED_LATER | self.ADDED_LATER
+        at_default = {name for name in later if getattr(self, name) == fields[name].default}
         return {name: value for name, value in handler(self).items() if name not in at_default}
 
     @property
@@ -43,8 +60,8 @@ class Recipe(BaseModel, ABC):
 
     @property
     def unread(self) -> frozenset[str]:
-        """Names of the options that change nothing, given the others; none by default."""
-        return frozenset()
+        """Names of the options that change nothing, given the others."""
+        return frozenset() if self.anchored else ANCHOR_FADE
 
     def output_scale(self, width: int) -> float:
         """Constant factor on the logits."""

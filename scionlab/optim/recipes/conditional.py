@@ -19,7 +19,9 @@ from scionlab.roles.presets import PRESETS, VECTORS, norm_for
 from scionlab.roles.roles import Claim
 
 TEXT = PRESETS["text"]
-PARTS = ("average", "first_average", "step_rule", "scope", "smoothness", "weight_decay", "coupled")
+PARTS = (
+    "average", "optimism", "first_average", "step_rule", "power", "scope", "smoothness", "weight_decay", "coupled",
+)  # fmt: skip
 
 
 class LmoRecipe(Recipe):
@@ -28,10 +30,14 @@ class LmoRecipe(Recipe):
     A role's norm is named for matrices; a convolution has the norm that plays its part (`presets.norm_for`). `steps`,
     `coefficients` and `dtype` are those of Newton-Schulz, for the norms that use it; 0 and "" are its defaults.
     `floor` is that of an embedding's norm (`scionlab.geometry.Column`); at 0, all rows that had a gradient move at full
-    length.
+    length. `period` and `period_blocks` are of hidden matrices, as those of `Scion`. With `mass_hidden` m the rate of
+    each of n hidden matrices is m/n of the trial's, so that together they move the output as m others (Modula, arXiv
+    2405.14813); 0 leaves it as it is.
     """
 
-    ADDED_LATER: ClassVar[frozenset[str]] = frozenset({*PARTS, "steps", "coefficients", "dtype", "floor"})
+    ADDED_LATER: ClassVar[frozenset[str]] = Recipe.ADDED_LATER | {
+        *PARTS, "steps", "coefficients", "dtype", "floor", "period", "period_blocks", "mass_hidden",
+    }  # fmt: skip
     optimizer: ClassVar[type[Scion]] = Scion
 
     constrained: bool = True
@@ -44,6 +50,8 @@ class LmoRecipe(Recipe):
     average: Average = "gradient"
     first_average: Literal["zero", "gradient"] = "zero"
     step_rule: StepRule = "lmo"
+    power: float = Field(default=1.0, ge=0)
+    optimism: float = Field(default=0.1, ge=0, le=1)
     scope: Scope = "network"
     smoothness: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -52,6 +60,9 @@ class LmoRecipe(Recipe):
     coefficients: str = ""
     dtype: str = ""
     floor: float = Field(default=0.0, ge=0, lt=1)
+    period: int = Field(default=1, ge=1)
+    period_blocks: int = Field(default=1, ge=1)
+    mass_hidden: float = Field(default=0.0, ge=0)
 
     @field_validator("norm_input", "norm_hidden", "norm_output")
     @classmethod
@@ -76,9 +87,16 @@ class LmoRecipe(Recipe):
 
     @property
     def unread(self) -> frozenset[str]:
-        by_rule = {"lmo": {"scope", "smoothness"}, "steepest": {"smoothness"}}.get(self.step_rule, set[str]())
-        without_average = set() if self.reads_momentum else {"first_average"}
-        return frozenset(by_rule | without_average | (set() if self.weight_decay else {"coupled"}))
+        read = {
+            "power": self.step_rule == "power",
+            "scope": self.step_rule != "lmo",
+            "smoothness": self.step_rule in ("clipped", "smooth-clip"),
+            "optimism": self.average == "lion",
+            "first_average": self.reads_momentum,
+            "coupled": bool(self.weight_decay),
+            "period_blocks": self.period > 1,
+        }
+        return super().unread | {name for name, is_read in read.items() if not is_read}
 
     @property
     def momentum_may_vary(self) -> bool:
@@ -88,7 +106,7 @@ class LmoRecipe(Recipe):
     @property
     def pull(self) -> float | None:
         """c in (1 − γ c) ‖W‖ + γ ρ, which bounds the norm after a step; None where nothing does."""
-        if self.step_rule == "steepest":
+        if self.step_rule in ("steepest", "power") or self.anchored:
             return None
         return 1.0 if self.constrained else 0.0 if self.coupled else self.weight_decay
 
@@ -114,7 +132,12 @@ class LmoRecipe(Recipe):
             "blocks": claim.blocks,
             "batch": claim.batch,
             "norm_options": self._norm_options(claim, name),
+            **self._periods(claim),
         }
+
+    def _periods(self, claim: Claim) -> dict[str, int]:
+        periodic = self.period > 1 and claim.role == "hidden"
+        return {"period": self.period, "period_blocks": self.period_blocks} if periodic else {}
 
     def _norm_options(self, claim: Claim, norm: str) -> dict[str, Any]:
         options = self._iteration() if takes(norm, steps=1) else {}
@@ -131,6 +154,10 @@ class LmoRecipe(Recipe):
 
     def optimizers(self, claims: Sequence[Claim], lr: float, momentum: float, width: int) -> list[Optimizer]:
         groups = [self.group(claim) for claim in claims]
+        if self.mass_hidden:
+            hidden = [group for group, claim in zip(groups, claims, strict=True) if claim.role == "hidden"]
+            for group in hidden:
+                group["lr"] = lr * self.mass_hidden / len(hidden)
         return [self.optimizer(groups, lr=lr, momentum=momentum, constrained=self.constrained, **self.parts())]
 
 

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from scionlab.geometry import Layer
-from scionlab.optim.steps.parts import Group, State
+from scionlab.optim.steps.parts import Group, State, before, lmo_of, rule_of
 
 Todo = tuple[Tensor, Tensor, Group]  # a parameter, its gradient, its group
 Tensors = list[Tensor] | tuple[Tensor, ...]
 # What must agree for parameters to move together, with `norm_options`, which is a dict and read on its own.
 OPTIONS = (
     "lr", "momentum", "norm", "radius", "constrained", "layout", "first_average", "blocks", "batch", "average",
-    "weight_decay", "coupled",
+    "weight_decay", "coupled", "optimism", "period", "period_blocks",
 )  # fmt: skip
 # Entries of a stack on a CPU. A larger one leaves the cache, and its batched products are then no faster than one by
 # one. In half precision they still are for a while: there every call of a product is dear.
@@ -53,11 +53,12 @@ def batches(todo: Iterable[Todo]) -> tuple[list[Batch], list[Todo]]:
     last: Group | None = None
     options: tuple[Any, ...] = ()
     for parameter, grad, group in todo:
-        if group["foreach"] is False or group["step_rule"] != "lmo" or not _ordinary(parameter, grad):
+        if group["foreach"] is False or rule_of(group) != "lmo" or not _ordinary(parameter, grad):
             rest.append((parameter, grad, group))
             continue
         if group is not last:
-            last, options = group, (*[group[name] for name in OPTIONS], *group["norm_options"].items())
+            last = group
+            options = (*[group[name] for name in OPTIONS], group.get("count"), *group["norm_options"].items())
         key = (options, parameter.dtype, parameter.device)
         if (batch := found.get(key)) is None:
             batch = found[key] = Batch(group, [], [])
@@ -92,23 +93,28 @@ def advance(batch: Batch, layer: Layer, average: str, states: Sequence[State]) -
 def _averaged(states: Sequence[State], grads: list[Tensor], average: str, group: Group) -> list[Tensor]:
     if average == "none":
         return grads
+    if average == "lion":
+        ahead = list(torch._foreach_lerp(_before(states, grads, group), grads, group["optimism"]))
+        _running(states, grads, group)
+        return ahead
     running = _running(states, grads, group)
     return list(torch._foreach_lerp(running, grads, group["momentum"])) if average == "nesterov" else running
 
 
+def _before(states: Sequence[State], new: Tensors, group: Group) -> list[Tensor]:
+    return [before(state, tensor, group) for state, tensor in zip(states, new, strict=True)]
+
+
 def _running(states: Sequence[State], new: Tensors, group: Group) -> list[Tensor]:
-    """The averages with `new` in them; they start with the parameter's first gradient."""
-    from_first = group["first_average"] == "gradient"
-    for state, tensor in zip(states, new, strict=True):
-        if "average" not in state:
-            state["average"] = tensor.clone() if from_first else torch.zeros_like(tensor)
-    running = [state["average"] for state in states]
+    """The averages with `new` in them."""
+    running = _before(states, new, group)
     torch._foreach_lerp_(running, new, group["momentum"])
     return running
 
 
 def _lmos(layer: Layer, tensors: Tensors, group: Group) -> Iterator[tuple[list[int], Tensors]]:
     """The unit ball's LMO of all tensors, a stack at a time, with their indices."""
+    lmo = lmo_of(group, layer)
     same: dict[tuple[Any, ...], list[int]] = {}
     for i, tensor in enumerate(tensors):
         same.setdefault((tensor.shape, tensor.dtype), []).append(i)
@@ -117,9 +123,9 @@ def _lmos(layer: Layer, tensors: Tensors, group: Group) -> Iterator[tuple[list[i
         for start in range(0, len(indices), height):
             stack = indices[start : start + height]
             if len(stack) == 1:
-                yield stack, [layer.lmo(tensors[stack[0]])]
+                yield stack, [lmo(tensors[stack[0]])]
             else:
-                yield stack, layer.lmo(torch.stack([tensors[i] for i in stack])).unbind()
+                yield stack, lmo(torch.stack([tensors[i] for i in stack])).unbind()
 
 
 def _height(tensor: Tensor, group: Group) -> int:

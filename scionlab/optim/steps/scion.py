@@ -10,8 +10,7 @@ class is normalized SGD, Signum, spectral descent, clipped Scion, ALMOND and mor
 """
 
 import inspect
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import torch
@@ -21,13 +20,10 @@ from torch.optim import Optimizer
 from scionlab.errors import UserError, unknown
 from scionlab.geometry import Layer, layer_of
 from scionlab.optim.steps import foreach
-from scionlab.optim.steps.momentum import refuse_change, refuse_cycle, remember
-from scionlab.optim.steps.parts import AVERAGES, SCOPES, STEP_RULES, Move, step_sizes
-from scionlab.roles.numbers import plain_number
-from scionlab.roles.sharded import refuse_shard
+from scionlab.optim.steps.checks import check_group, check_step
+from scionlab.optim.steps.momentum import refuse_change, remember
+from scionlab.optim.steps.parts import AVERAGES, Move, lmo_of, rule_of, step_sizes
 
-NUMBERS = ("lr", "momentum", "radius", "smoothness", "weight_decay")
-NORM_OPTIONS = ("steps", "coefficients", "dtype", "floor")
 # What a group may say; the defaults are Scion's. Groups of checkpoints older than a field get its default.
 DEFAULTS: dict[str, Any] = {
     "lr": 2**-6,
@@ -46,6 +42,10 @@ DEFAULTS: dict[str, Any] = {
     "smoothness": 1.0,
     "weight_decay": 0.0,
     "coupled": False,
+    "power": 1.0,
+    "optimism": 0.1,
+    "period": 1,
+    "period_blocks": 1,
     "foreach": None,
 }
 
@@ -74,10 +74,15 @@ class Scion(Optimizer):
     - batch: leading axes that count matrices of their own; 1 for experts stored (expert, d_out, d_in).
     - norm_options: steps, coefficients and dtype of Newton-Schulz, for norms that use it; floor, for norms of columns,
         rows and entries, the share of the largest below which one gets a step in proportion (default 0: none does).
-    - average: "gradient", "nesterov", "none", or "lmo" for ALMOND's average of LMOs.
-    - step_rule: "lmo", "steepest" (scaled by the dual norm) or "clipped" (the smaller of both).
-    - scope: whether "steepest" and "clipped" measure the "network", all groups of one rule together, or each "layer".
-    - smoothness: L of "clipped", in the norm of its scope.
+    - average: "gradient", "nesterov", "lion", "none", or "lmo" for ALMOND's average of LMOs.
+    - optimism: β in [0, 1] of the average "lion", the weight of the new gradient in its step; default 0.1.
+    - step_rule: "lmo", "steepest" (scaled by the dual norm), "clipped" (the smaller of both), "smooth-clip" (half their
+        harmonic mean) or "power" (scaled by a power of the dual norm).
+    - power: κ ≥ 0 of "power"; default 1, which is "steepest", as 0 is "lmo".
+    - scope: whether rules other than "lmo" measure the "network", all groups of one rule together, or each "layer".
+    - smoothness: L of "clipped" and "smooth-clip", in the norm of its scope.
+    - period, period_blocks: the LMO is of whole matrices every so many steps of the group, from the first one on, and
+        between them of so many equal parts, cut along the larger side (MuonBP, arXiv 2510.16981); default 1: always.
     - weight_decay: λ ≥ 0 of unconstrained methods: W ← (1 − γλ) W before the step. With 1 it is Scion.
     - coupled: add λW to the gradient instead (Tikhonov), which the LMO then sees.
     - foreach: None, the default, moves parameters together where `foreach` can, which gives the same
@@ -114,7 +119,7 @@ class Scion(Optimizer):
         _ADD_PARAM_GROUP(self, param_group)
         group = self.param_groups[-1]
         try:
-            _check_group(group)
+            check_group(group)
         except Exception:
             self.param_groups.pop()
             raise
@@ -131,19 +136,25 @@ class Scion(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One update of every parameter that has a gradient; returns the closure's loss."""
+        return self._step(closure)
+
+    def _step(self, closure: Callable[[], float] | None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         todo = [(p, p.grad, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         for group in self.param_groups:  # before anything moves: schedulers and state_dicts write groups unchecked
-            _check_step(group)
+            check_step(group)
         if any(grad.is_sparse for _, grad, _ in todo):
             raise UserError("Scion: a gradient is sparse; use dense gradients (nn.Embedding(sparse=False))")
         batches, rest = foreach.batches(todo)
         for batch in batches:
             self._advance(batch)
         self._one_by_one(rest)
+        for group in self.param_groups:
+            if group["period"] > 1:
+                group["count"] = group.get("count", 0) + 1
         return loss
 
     def _advance(self, batch: foreach.Batch) -> None:
@@ -155,11 +166,11 @@ class Scion(Optimizer):
         scopes: dict[tuple[Any, ...], list[Move]] = {}
         for number, (parameter, grad, group) in enumerate(todo):
             move = self._move(parameter, grad, group)
-            if group["step_rule"] == "lmo":
+            if rule_of(group) == "lmo":
                 _apply(move, group["lr"])
             else:
                 alone = number if group["scope"] == "layer" else None
-                shared = (group["step_rule"], group["smoothness"], group["constrained"])
+                shared = (rule_of(group), group["power"], group["smoothness"], group["constrained"])
                 scopes.setdefault((alone, *shared), []).append(move)
         sized = [pair for moves in scopes.values() for pair in zip(moves, step_sizes(moves), strict=True)]
         for move, size in sized:  # after all of them are known
@@ -170,7 +181,7 @@ class Scion(Optimizer):
         if group["coupled"] and group["weight_decay"]:
             grad = grad.add(parameter, alpha=group["weight_decay"])
         average = self._average(parameter, grad, group, layer)
-        direction = average if group["average"] == "lmo" else layer.lmo(average)
+        direction = average if group["average"] == "lmo" else lmo_of(group, layer)(average)
         return Move(parameter, average, direction, layer, group)
 
     def _average(self, parameter: Tensor, grad: Tensor, group: dict[str, Any], layer: Layer) -> Tensor:
@@ -221,7 +232,7 @@ class ScionLight(Scion):
             raise UserError("ScionLight: GradScaler rescales gradients, which are the average here; use bfloat16")
         for group in self.param_groups:
             refuse_change("ScionLight", group)
-        loss = super().step(closure)
+        loss = self._step(closure)  # not the other step, whose hooks are those of this one
         fading: dict[float, list[Tensor]] = {}
         for group in self.param_groups:
             remember(group)
@@ -237,7 +248,7 @@ class ScionLight(Scion):
 
     def _average(self, parameter: Tensor, grad: Tensor, group: dict[str, Any], layer: Layer) -> Tensor:
         # only a rule that looks at the scale of d has to see it
-        return grad if group["step_rule"] == "lmo" else grad * group["momentum"]
+        return grad if rule_of(group) == "lmo" else grad * group["momentum"]
 
     def gradient_buffers(self) -> list[Tensor | None]:
         """A copy of every parameter's average as it is kept in its gradient, for a checkpoint."""
@@ -265,65 +276,3 @@ def _apply(move: Move, size: float | Tensor) -> None:
         parameter.add_(move.direction * (size * group["radius"]))
     else:
         parameter.add_(move.direction, alpha=size * group["radius"])
-
-
-def _check_step(group: dict[str, Any]) -> None:
-    """Numbers of NumPy and tensors without dimensions become Python's; a learning rate that is a tensor stays one."""
-    refuse_cycle("Scion", group)
-    lr = group["lr"]
-    of_tensor = isinstance(lr, Tensor) and lr.ndim == 0
-    for field in NUMBERS[1:] if of_tensor else NUMBERS:
-        group[field] = plain_number(group[field], f"Scion: {field}")
-    lr = group["lr"]
-    if not of_tensor and (not 0 <= lr < math.inf or (group["constrained"] and lr > 1)):
-        allowed = "[0, 1] when constrained" if group["constrained"] else "[0, ∞)"
-        raise UserError(f"Scion: lr: {lr!r} is not allowed: it must lie in {allowed}")
-    if not 0 < group["momentum"] <= 1:
-        raise UserError(f"Scion: momentum: {group['momentum']!r} is not allowed: it must lie in (0, 1]")
-
-
-def _check_group(group: dict[str, Any]) -> None:
-    _check_step(group)
-    for field in ("radius", "smoothness"):
-        if not 0 < group[field] < math.inf:
-            raise UserError(f"Scion: {field}: {group[field]!r} is not allowed: it must be positive and finite")
-    if not 0 <= group["weight_decay"] < math.inf:
-        raise UserError(f"Scion: weight_decay: {group['weight_decay']!r} is not allowed: it must lie in [0, ∞)")
-    _check_choice("first_average", group["first_average"], ("zero", "gradient"))
-    _check_choice("average", group["average"], AVERAGES)
-    _check_choice("step_rule", group["step_rule"], STEP_RULES)
-    _check_choice("scope", group["scope"], SCOPES)
-    if group["foreach"] not in (None, True, False):
-        raise UserError(f"Scion: foreach: {group['foreach']!r} is not allowed: it must be None, True or False")
-    _check_parts(group)
-    if not isinstance(group["norm_options"], Mapping):
-        raise UserError(f"Scion: norm_options: {group['norm_options']!r} is not allowed: it must be a dict")
-    for option in group["norm_options"]:
-        _check_choice("norm_options", option, NORM_OPTIONS)
-    for parameter in group["params"]:
-        refuse_shard(parameter)
-    try:
-        layer = layer_of(group)
-        for parameter in group["params"]:
-            layer.check(group["norm"], parameter.shape)
-    except UserError as error:
-        raise UserError(f"Scion: {error}") from None
-    if any(parameter.is_complex() for parameter in group["params"]):
-        raise UserError("Scion: a parameter is complex; only real parameters have these norms")
-
-
-def _check_parts(group: dict[str, Any]) -> None:
-    """Parts that do not go together."""
-    if group["constrained"] and group["weight_decay"]:
-        raise UserError(
-            f"Scion: weight_decay: {group['weight_decay']!r} is not allowed: constrained steps decay by lr already"
-        )
-    if group["constrained"] and group["step_rule"] == "steepest":
-        raise UserError("Scion: step_rule: 'steepest' is not allowed: a constrained step is 'lmo' or 'clipped'")
-    if group["average"] == "lmo" and group["step_rule"] != "lmo":
-        raise UserError(f"Scion: step_rule: {group['step_rule']!r} is not allowed: an average of LMOs has no dual norm")
-
-
-def _check_choice(field: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise unknown(f"Scion: {field}", str(value), allowed)

@@ -19,13 +19,15 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from scionlab.errors import UserError
 from scionlab.geometry import layer_of
+from scionlab.optim.steps.anchor import START, fade
 from scionlab.optim.steps.layered_muon import LayeredMuon, directions, orthogonal, rate_factor
+from scionlab.optim.steps.parts import lmo_of
 from scionlab.optim.steps.scion import Scion
 
 Group = dict[str, Any]
 # What a group may say in numbers that differ from network to network; everything else must be equal.
 NUMBERS: dict[type[Optimizer], tuple[str, ...]] = {
-    Scion: ("lr", "momentum", "radius", "weight_decay"),
+    Scion: ("lr", "momentum", "radius", "weight_decay", "optimism"),
     AdamW: ("lr", "betas", "eps", "weight_decay"),
     Muon: ("lr", "momentum", "weight_decay"),
     LayeredMuon: ("lr", "momentum", "weight_decay"),
@@ -87,10 +89,12 @@ class StackedMethod:
         self.steps = 0
 
     @torch.no_grad()
-    def step(self, gradients: Mapping[str, Tensor], factors: Tensor, momentum: float | None = None) -> None:
+    def step(
+        self, gradients: Mapping[str, Tensor], factors: Tensor, momentum: float | None = None, gone: float = 0.0
+    ) -> None:
         """One step by the gradients (N, …) of every name; `factors` (N,), float64, scale the learning rates.
 
-        `momentum`, where given, takes the place of every network's own.
+        `momentum`, where given, takes the place of every network's own; `gone` is the share of the run that is behind.
         """
         self.steps += 1
         for bucket in self.buckets:
@@ -98,6 +102,8 @@ class StackedMethod:
             rates = bucket.numbers["lr"] * factors.view(-1, *[1] * (grads.ndim - 2))
             if momentum is not None:
                 bucket.numbers["momentum"] = torch.full_like(bucket.numbers["lr"], momentum)
+            if "anchor_fade" in bucket.parts:
+                _pull(bucket, fade(gone, *bucket.parts["anchor_fade"]) / (self.steps + 1))
             UPDATES[bucket.kind](bucket, grads, rates, self.steps)
 
 
@@ -146,26 +152,46 @@ def _parts(kind: type[Optimizer], group: Group) -> Group:
     return {name: value for name, value in group.items() if name not in (*NUMBERS[kind], *NOT_PARTS)}
 
 
+def _pull(bucket: Bucket, share: float) -> None:
+    """As `Anchor`, in step k of which `share` is φ/(k + 2)."""
+    if START not in bucket.state:
+        bucket.state[START] = bucket.weights.clone()
+    bucket.weights.lerp_(bucket.state[START], share)
+
+
 def _scion(bucket: Bucket, grads: Tensor, rates: Tensor, step: int) -> None:
     """`Scion` with LMO steps."""
     parts, weights, numbers = bucket.parts, bucket.weights, bucket.numbers
-    layer, average = layer_of(parts), parts["average"]
+    average = parts["average"]
+    lmo = lmo_of(parts | {"count": step - 1}, layer_of(parts))
     if parts["coupled"]:
         grads = grads + bucket.cast(numbers["weight_decay"]) * weights
     if average == "lmo":
-        grads = layer.lmo(grads)
+        grads = lmo(grads)
     if "average" not in bucket.state and parts["first_average"] == "gradient":
         bucket.state["average"] = grads.clone()
-    direction = grads if average == "none" else bucket.running("average", grads, numbers["momentum"])
-    if average == "nesterov":
-        direction = direction.lerp(grads, bucket.cast(numbers["momentum"]))
+    direction = _scion_average(bucket, grads)
     if average != "lmo":
-        direction = layer.lmo(direction)
+        direction = lmo(direction)
     if parts["constrained"]:
         weights.mul_(bucket.cast(1 - rates))
     elif not parts["coupled"]:
         weights.mul_(bucket.cast(1 - rates * numbers["weight_decay"]))
     weights.addcmul_(direction, bucket.cast(rates * numbers["radius"]))
+
+
+def _scion_average(bucket: Bucket, grads: Tensor) -> Tensor:
+    average, numbers = bucket.parts["average"], bucket.numbers
+    if average == "none":
+        return grads
+    before = bucket.state.get("average")
+    if average == "lion":  # of the average before, which the next line changes
+        ahead = torch.zeros_like(grads) if before is None else before
+        ahead = ahead.lerp(grads, bucket.cast(numbers["optimism"]))
+    running = bucket.running("average", grads, numbers["momentum"])
+    if average == "nesterov":
+        return running.lerp(grads, bucket.cast(numbers["momentum"]))
+    return ahead if average == "lion" else running
 
 
 def _adamw(bucket: Bucket, grads: Tensor, rates: Tensor, step: int) -> None:

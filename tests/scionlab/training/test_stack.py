@@ -89,6 +89,11 @@ def test_schedules_radii_and_options_may_differ():
     {"options": {"first_average": "gradient"}}, {"options": {"average": "none"}}, {"train_limit": 512},
     {"optimizer": "uscion", "options": {"weight_decay": 0.1}},
     {"optimizer": "uscion", "options": {"weight_decay": 0.1, "coupled": True}},
+    {"options": {"average": "lion", "optimism": 0.5}}, {"options": {"period": 3, "period_blocks": 2}},
+    {"optimizer": "uscion", "options": {"mass_hidden": 2.0}},
+    {"optimizer": "uscion", "options": {"anchored": True, "anchor_fade_start": 0.3, "anchor_fade_end": 0.8}},
+    {"optimizer": "adam", "options": {"anchored": True, "weight_decay": 0.0}},
+    {"optimizer": "muon", "options": {"anchored": True, "weight_decay": 0.0}},
     {"optimizer": "adam", "options": {"beta2": 0.9, "eps": 1e-3, "weight_decay": 0.5}},
     {"optimizer": "muon", "options": {"nesterov": False, "adjust_lr": "match_rms_adamw"}},
 ], ids=str)  # fmt: skip

@@ -30,6 +30,7 @@ from scionlab.spec import Trial
 from scionlab.training import Run, resolve, train
 
 LR, ALPHA, DECAY = 0.125, 0.25, 0.5
+OPTIMISM, POWER = 0.4, 1 / 3
 STEPS = 6
 # float64 products and SVDs of matrices this small, a few steps of them
 ROUNDING = 1e-12
@@ -180,6 +181,27 @@ def nesterov(x, g, memory):
     return each(lambda x, s: x + LR * s, x, points(ahead))
 
 
+def lion(x, g, memory):
+    """Chen et al., arXiv 2302.06675, algorithm 2: β₁ = 1 − OPTIMISM for the step, β₂ = 1 − α for what is kept."""
+    old = memory.get("d", each(np.zeros_like, g))
+    step = each(lambda d, g: np.sign((1 - OPTIMISM) * d + OPTIMISM * g), old, g)
+    averaged(memory, g)
+    return each(lambda x, s: (1 - LR * DECAY) * x - LR * s, x, step)
+
+
+def powered(x, g, memory):
+    d = averaged(memory, g)
+    total = sum(dual(name, value) for name, value in d.items())
+    return each(lambda x, s: x + LR * total**POWER * s, x, points(d))
+
+
+def smooth_clipped(x, g, memory):
+    d = averaged(memory, g)
+    own = {name: dual(name, value) for name, value in d.items()}
+    size = {name: value / (memory["L"] + value / LR) for name, value in own.items()}  # Gluon's, L¹ = 1/γ
+    return {name: x[name] + size[name] * s for name, s in points(d).items()}
+
+
 def sizes(memory: dict, best: dict[str, float]) -> dict[str, float]:
     memory["sizes"] = [*memory.get("sizes", []), *best.values()]
     return {name: min(LR, size) for name, size in best.items()}
@@ -231,6 +253,13 @@ METHODS = {
     "Nesterov's": ("uscion", EXACT | {"average": "nesterov"}, nesterov),
     "ALMOND": ("almond", EXACT, almond),
     "steepest descent": ("uscion", EXACT | {"step_rule": "steepest"}, steepest_uscion),
+    "Lion": ("signum", {"average": "lion", "optimism": OPTIMISM, "weight_decay": DECAY}, lion),
+    "power": ("uscion", EXACT | {"step_rule": "power", "power": POWER}, powered),
+    "smooth clipping, by layer": (
+        "uscion",
+        EXACT | {"step_rule": "smooth-clip", "smoothness": 20.0, "scope": "layer"},
+        smooth_clipped,
+    ),
     "clipped unconstrained Scion": ("clipped-uscion", EXACT | {"smoothness": 500.0}, clipped_uscion),
     "clipped, decayed": ("clipped-uscion", EXACT | {"smoothness": 500.0, "weight_decay": DECAY}, clipped_and_decayed),
     "clipped Scion": ("clipped-scion", EXACT | {"smoothness": 100.0}, clipped_scion),
@@ -359,6 +388,88 @@ def test_coupled_decay_is_another_algorithm():
     options = {"lr": 0.5, "norm": "sign-onehot", "constrained": False, "weight_decay": 0.5, "average": "none"}
     assert step(Scion([x], **options), torch.zeros(1, 2)).tolist() == [[0.75, 0.1875]]
     assert step(Scion([y], **options, coupled=True), torch.zeros(1, 2)).tolist() == [[0.5, -0.25]]
+
+
+# --- parts that are others at an end of their range ---
+
+
+@pytest.mark.parametrize(("power", "rule"), [(0, "lmo"), (1, "steepest")])
+@pytest.mark.parametrize("norm", ["spectral", "sign", "schatten-4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_powers_of_the_dual_norm_run_from_the_lmo_to_steepest_descent(power, rule, norm, dtype):
+    x, y = matrix(dtype=dtype), matrix(dtype=dtype)
+    ours = Scion([x], lr=LR, norm=norm, constrained=False, step_rule="power", power=power)
+    theirs = Scion([y], lr=LR, norm=norm, constrained=False, step_rule=rule)
+    for grad in drawn(dtype=dtype):
+        assert torch.equal(step(ours, grad), step(theirs, grad))
+
+
+@pytest.mark.parametrize(("p", "power"), [(2.0, 1.0), (4.0, 1 / 3), (3.0, 1 / 2)])
+def test_a_power_step_minimizes_the_norm_to_the_p(p, power):
+    # argmin ⟨d, s⟩ + ‖s‖_p^p/(pη) is −U diag((ησ)^(1/(p−1))) Vᵀ, singular value by singular value
+    x, grad, rate = nn.Parameter(torch.zeros(6, 4, dtype=torch.float64)), drawn()[0], 0.5
+    parts = {"step_rule": "power", "power": power, "constrained": False, "average": "none"}
+    found = step(Scion([x], lr=rate**power, norm=f"schatten-{p:g}", **parts), grad)
+    u, sigma, vt = torch.linalg.svd(grad, full_matrices=False)
+    torch.testing.assert_close(found, -u @ torch.diag((rate * sigma) ** power) @ vt, rtol=0, atol=100 * ROUNDING)
+
+
+def test_smooth_clipping_lies_below_clipping_and_meets_it_far_from_the_corner():
+    grad = drawn()[0]
+    dual = float(grad.norm())
+    for lr, share in ((1e-6, 1.0), (1e6, 1.0), (1.0, 0.5)):  # of the plain step's corner: γ = ‖d‖/L
+        parts = {"lr": lr * dual, "norm": "euclidean", "constrained": False, "average": "none"}
+        x, y = matrix(), matrix()
+        start = x.detach().clone()
+        smooth = (step(Scion([x], step_rule="smooth-clip", **parts), grad) - start).norm()
+        clipped = (step(Scion([y], step_rule="clipped", **parts), grad) - start).norm()
+        assert float(smooth / clipped) == pytest.approx(share, rel=1e-5)  # of 1/(1 + 1e-6), and rounding of tiny steps
+
+
+def test_nesterovs_average_is_lions_of_a_larger_weight():
+    x, y = matrix(), matrix()
+    nesterov = Scion([x], lr=LR, momentum=ALPHA, norm="euclidean", average="nesterov")
+    ahead = 1 - (1 - ALPHA) ** 2
+    lions = Scion([y], lr=LR, momentum=ALPHA, norm="euclidean", average="lion", optimism=ahead)
+    assert_same_steps(lions, nesterov, drawn(), ROUNDING)
+
+
+@pytest.mark.parametrize("shape", [(8, 4), (4, 8), (6, 6)])
+def test_between_its_periods_a_matrix_moves_by_parts_along_its_larger_side(shape):
+    x = nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+    optimizer = Scion([x], lr=1.0, momentum=1.0, norm="spectral-exact", constrained=False, period=3, period_blocks=2)
+    axis = 0 if shape[0] >= shape[1] else 1
+    for k, grad in enumerate(drawn(shape)):
+        before = x.detach().clone()
+        moved = (step(optimizer, grad) - before).numpy()
+        parts = [grad.numpy()] if k % 3 == 0 else np.split(grad.numpy(), 2, axis=axis)
+        expected = np.concatenate([-math.sqrt(part.shape[0] / part.shape[1]) * polar(part) for part in parts], axis)
+        np.testing.assert_allclose(moved, expected, atol=100 * ROUNDING)
+
+
+def test_a_period_goes_on_after_a_checkpoint():
+    def make(parameter: nn.Parameter) -> Scion:
+        return Scion([parameter], lr=LR, norm="spectral", period=3, period_blocks=2)
+
+    x, y, grads = matrix(), matrix(), drawn()
+    whole, saved = make(x), make(y)
+    for grad in grads[:2]:
+        step(whole, grad), step(saved, grad)
+    z = nn.Parameter(y.detach().clone())
+    resumed = make(z)
+    resumed.load_state_dict(copy.deepcopy(saved.state_dict()))
+    for grad in grads[2:]:
+        assert torch.equal(step(whole, grad), step(resumed, grad))
+
+
+def test_hidden_matrices_share_a_mass():
+    groups = recipe(trial("uscion", mass_hidden=3.0)).optimizers(assign_roles(Small()), LR, ALPHA, 8)[0].param_groups
+    rates = {name: group["lr"] for (name, _), group in zip(Small().named_parameters(), groups, strict=True)}
+    assert rates.pop("hidden.weight") == 3 * LR  # the only one
+    assert set(rates.values()) == {LR}
+    deep = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 2))
+    method = recipe(trial("uscion", mass_hidden=3.0)).optimizers(assign_roles(deep, preset="image-mlp"), LR, ALPHA, 8)
+    assert sorted({group["lr"] for group in method[0].param_groups}) == [LR, 1.5 * LR]
 
 
 # --- guarantees ---

@@ -30,6 +30,8 @@ METHODS = {
     "Scion": {},
     "from the first gradient": {"first_average": "gradient"},
     "Nesterov's": {"average": "nesterov"},
+    "Lion's": {"average": "lion"},
+    "Lion's from the first gradient": {"average": "lion", "first_average": "gradient", "optimism": 0.5},
     "no average": {"average": "none"},
     "unconstrained": {"constrained": False},
     "ALMOND": {"constrained": False, "average": "lmo"},
@@ -98,6 +100,14 @@ def assert_same(fast: Scion, plain: Scion, units: float = STEPS * AMPLIFIED) -> 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_gpt_takes_the_plain_paths_steps(options, dtype):
     fast, plain = (of_recipe(gpt(dtype=dtype), path, **options) for path in (None, False))
+    for optimizer in (fast, plain):
+        train(optimizer)
+    assert_same(fast, plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_matrices_moved_by_parts_take_the_plain_paths_steps(dtype):
+    fast, plain = (of_recipe(gpt(dtype=dtype), path, period=3, period_blocks=2) for path in (None, False))
     for optimizer in (fast, plain):
         train(optimizer)
     assert_same(fast, plain)
@@ -324,7 +334,7 @@ def test_a_stack_on_a_cpu_has_room_for_so_many_entries(monkeypatch):
 )
 def test_a_stack_on_another_device_has_room_for_so_many_bytes(side, dtype, height):
     weights = [torch.empty(side, side, dtype=dtype, device="meta")] * (2**15 + 1 if side == 2 else 33)
-    group = {"norm_options": {}}
+    group = {"norm_options": {}, "period": 1}
     layer = Layer(norm_named("spectral"), 1.0, "out_in", 1)
     sizes = [len(stack) for stack, _ in foreach._lmos(layer, weights, group)]
     assert sizes[0] == height
@@ -439,7 +449,7 @@ def test_equal_groups_move_together_and_what_the_fast_path_cannot_do_is_left():
     "different",
     [{name: value} for name, value in [("lr", 0.1), ("momentum", 0.3), ("radius", 2.0), ("norm", "sign"),
      ("constrained", False), ("layout", "in_out"), ("blocks", 3), ("average", "none"), ("first_average", "gradient"),
-     ("norm_options", {"steps": 3})]],
+     ("norm_options", {"steps": 3}), ("optimism", 0.5), ("period", 2), ("period_blocks", 3)]],
     ids=str,
 )  # fmt: skip
 def test_groups_that_differ_do_not(different):
@@ -450,7 +460,14 @@ def test_groups_that_differ_do_not(different):
 
 def test_no_option_is_forgotten_where_groups_are_compared():
     # what else there is are options of the other step rules, and the choice of the path
-    assert set(DEFAULTS) - set(foreach.OPTIONS) == {"norm_options", "step_rule", "scope", "smoothness", "foreach"}
+    assert set(DEFAULTS) - set(foreach.OPTIONS) == {
+        "norm_options",
+        "step_rule",
+        "power",
+        "scope",
+        "smoothness",
+        "foreach",
+    }
 
 
 @pytest.mark.parametrize("kind", [Scion, ScionLight])
