@@ -33,7 +33,7 @@ from scionlab.optim.recipes.conditional import (
     ScionRecipe,
     UnconstrainedScionRecipe,
 )
-from scionlab.optim.recipes.muon import Muon
+from scionlab.optim.recipes.muon import AdaGoRecipe, AdaMuonRecipe, Muon, MuonHyperballRecipe, NorMuonRecipe
 from scionlab.optim.recipes.own import asked, is_own, own_recipe
 from scionlab.optim.steps.scion import Scion, ScionLight
 from scionlab.roles.presets import PRESETS
@@ -44,6 +44,10 @@ OPTIMIZERS: dict[str, type[Recipe]] = {
     "adam": Adam,
     "adam-mup": AdamMuP,
     "muon": Muon,
+    "normuon": NorMuonRecipe,
+    "adamuon": AdaMuonRecipe,
+    "muon-hyperball": MuonHyperballRecipe,
+    "adago": AdaGoRecipe,
     "scion": ScionRecipe,
     "uscion": UnconstrainedScionRecipe,
     "scion-light": ScionLightRecipe,

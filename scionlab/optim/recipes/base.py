@@ -68,8 +68,16 @@ class Recipe(BaseModel, ABC):
         return 1.0
 
     def check(self, lr: float) -> None:
-        """Raise UserError for a learning rate the method cannot use; any positive one is fine by default."""
-        return
+        """Raise UserError for a learning rate the method cannot use, and for options that do not go together.
+
+        Any positive rate is fine by default.
+        """
+        pulled = {name: getattr(self, name, None) for name in ("constrained", "weight_decay")}
+        for name, value in pulled.items():
+            if self.anchored and value:
+                raise UserError(
+                    f"options.anchored: True is not allowed with {name} {value}: the pull to the start takes its place"
+                )
 
     @abstractmethod
     def initialize(self, claims: Sequence[Claim], generator: torch.Generator) -> None:

@@ -76,6 +76,7 @@ class LmoRecipe(Recipe):
         return name
 
     def check(self, lr: float) -> None:
+        super().check(lr)
         if self.constrained and lr > 1:
             raise UserError(f"lr: {lr} is not allowed: a constrained step is a convex combination, so lr is at most 1")
         NewtonSchulz(**self._iteration())

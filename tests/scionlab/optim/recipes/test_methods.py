@@ -19,6 +19,7 @@ from trainings import CORPUS, numbers, staged
 from scionlab.errors import UserError
 from scionlab.geometry import NewtonSchulz, layer_of
 from scionlab.optim import OPTIMIZERS, LmoRecipe, Scion, ScionLight, recipe
+from scionlab.optim.steps.muon_variants import AdaGO, AdaMuon, MuonHyperball, NorMuon
 from scionlab.optim.steps.scion import DEFAULTS
 from scionlab.optim.steps.shampoo import Shampoo
 from scionlab.problems.data import load
@@ -752,7 +753,7 @@ COPIES = {
     "adam": (2, 2), "adam-mup": (2, 2), "muon": (1, 2), "scion": (1, 1), "uscion": (1, 1), "scion-light": (0, 0),
     "clipped-scion": (1, 1), "clipped-uscion": (1, 1), "almond": (1, 1), "sgd": (1, 1), "normalized-sgd": (1, 1),
     "signum": (1, 1), "sign-sgd": (0, 0), "linf-descent": (0, 0), "spectral-descent": (0, 0), "adagrad": (1, 1),
-    "rmsprop": (1, 1),
+    "rmsprop": (1, 1), "normuon": (1, 2), "adamuon": (2, 2), "muon-hyperball": (1, 2), "adago": (1, 2),
 }  # fmt: skip
 
 
@@ -777,7 +778,10 @@ def test_states_hold_as_many_copies_of_the_weights_as_the_table_says(name, archi
     rest = sum(c.parameter.numel() for c in claims) - matrices
     of_hidden, elsewhere = COPIES[name]
     assert matrices > 500
-    assert held(optimizers) == of_hidden * matrices + elsewhere * rest
+    count = sum(1 for c in claims if c.role == "hidden" and c.parameter.ndim == 2)
+    rows = sum(c.parameter.shape[0] for c in claims if c.role == "hidden" and c.parameter.ndim == 2)
+    beside = {"normuon": rows, "adago": count}.get(name, 0)  # a number of every row, and of every matrix
+    assert held(optimizers) == of_hidden * matrices + elsewhere * rest + beside
 
 
 def test_every_method_is_counted():
@@ -797,6 +801,7 @@ def test_the_page_lists_every_method_once():
 @pytest.mark.parametrize(("name", "call", "memory"), ROWS, ids=[name for name, _, _ in ROWS])
 def test_the_calls_of_the_page_make_the_methods(name, call, memory):
     names = {"torch": torch, "Scion": Scion, "ScionLight": ScionLight, "Shampoo": Shampoo}
+    names |= {kind.__name__: partial(kind, lr=LR) for kind in (NorMuon, AdaMuon, MuonHyperball, AdaGO)}
     groups = param_groups(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)))
     made = eval(call, {**names, "params": [nn.Parameter(torch.eye(4))], "groups": groups})
     chosen = recipe(trial(name))

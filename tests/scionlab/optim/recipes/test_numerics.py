@@ -6,6 +6,7 @@ from small_models import Small
 from torch import nn
 
 from scionlab.optim import OPTIMIZERS, recipe
+from scionlab.optim.recipes.muon import Muon
 from scionlab.problems.models.gpt import GPT, GPTConfig
 from scionlab.roles.roles import assign_roles
 from scionlab.spec import Trial
@@ -72,7 +73,8 @@ METHODS = {
     "clipped-uscion": (0, -23.6645283), "almond": (0, -27.5241067), "sgd": (0, -22.5762458),
     "normalized-sgd": (0, 0.291537227), "signum": (0, 1.56284117), "sign-sgd": (0, -3.7895445),
     "linf-descent": (0, -406893.289), "spectral-descent": (0, -2877.45208), "shampoo": (0, 0.342668099),
-    "adagrad": (0, -1.74915513), "rmsprop": (0, -9.6279725),
+    "adagrad": (0, -1.74915513), "rmsprop": (0, -9.6279725), "normuon": (0, 0.420974048), "adamuon": (0, 0.150031667),
+    "muon-hyperball": (0, 0.457841178), "adago": (0, 0.519090768),
 }  # fmt: skip
 
 
@@ -82,6 +84,6 @@ def test_a_method_does_what_its_version_says(name):
     version, expected = METHODS[name]
     found = fingerprint(name)
     # Newton-Schulz and semi-orthogonal starts round in single precision, Muon in half
-    allowed = pytest.approx(expected, rel=1e-5, abs=0.02 if name == "muon" else 1e-5)
+    allowed = pytest.approx(expected, rel=1e-5, abs=0.02 if issubclass(OPTIMIZERS[name], Muon) else 1e-5)
     assert found == allowed, f"raise NUMERICS of {name!r}"
     assert version == OPTIMIZERS[name].NUMERICS

@@ -195,7 +195,8 @@ def test_adam_starts_with_variance_one_over_fan_in_and_embeddings_of_their_own()
         ("scoin", {}, "optimizer: 'scoin' is not known .*'scion'.* adam, adam-mup"),
         ("adam", {"beta3": 1.0}, r"options\.beta3: no such field"),
         ("adam", {"beta2": 1.5}, r"options\.beta2: 1\.5 is not allowed"),
-        ("muon", {"adjust_lr": "none"}, r"options\.adjust_lr: 'none' is not allowed"),
+        ("muon", {"adjust_lr": "rms"}, r"options\.adjust_lr: 'rms' is not allowed"),
+        ("uscion", {"anchor_fade_start": 0.5, "anchor_fade_end": 0.2}, r"anchor_fade_end: 0\.2 is not allowed"),
         ("scion", {"radius_hidden": 0.0}, r"options\.radius_hidden: 0\.0 is not allowed"),
         ("scion", {"norm_hidden": "spectrel"}, "norm_hidden: 'spectrel' is not known .*'spectral'"),
         ("scion", {"norm_hidden": "schatten-0"}, "norm_hidden: 'schatten-0' is not allowed: P of schatten-P is"),
@@ -207,3 +208,16 @@ def test_adam_starts_with_variance_one_over_fan_in_and_embeddings_of_their_own()
 def test_unknown_optimizers_and_options_are_refused_by_name(name, options, message):
     with pytest.raises(UserError, match=message):
         recipe(trial(name, **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("adam", {"anchored": True}, r"options\.anchored: True is not allowed with weight_decay 0\.1"),
+        ("scion", {"anchored": True}, r"options\.anchored: True is not allowed with constrained True"),
+        ("scion", {"step_rule": "power"}, "step_rule: 'power' is not allowed: a constrained step is"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(name, options, message):
+    with pytest.raises(UserError, match=message):
+        recipe(trial(name, **options)).check(lr=0.1)
