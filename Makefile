@@ -26,7 +26,7 @@ sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)" $(HOW); status=$$?
     $(LAB) report $(1)$(3) $(FROM) && exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-warmup sweep-nesterov sweep-convergence sweep-nanogpt sweep-shallow-nanogpt sweep-airbench sweep-deit tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report reproduce clean distclean
+.PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-warmup sweep-soda sweep-nesterov sweep-convergence sweep-nanogpt sweep-shallow-nanogpt sweep-airbench sweep-deit tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report reproduce clean distclean
 
 help: ## print this list
 	@echo "make TARGET [PRESET=smoke|laptop|full|gpu] [RESULTS=folder] [EXECUTOR=ray|inline] [OPTIMIZER=name] [EXPERIMENT=name]"
@@ -131,6 +131,9 @@ sweep-schedules: $(BIN)/.ready ## schedules of theory and practice
 
 sweep-warmup: $(BIN)/.ready ## how much warm-up every method wants
 	@$(call sweep,warmup)
+
+sweep-soda: $(BIN)/.ready ## a pull to the start against weight decay, over horizons
+	@$(call sweep,soda)
 
 sweep-nesterov: $(BIN)/.ready ## how much of Muon's distance from Scion is Nesterov's average
 	@$(call sweep,nesterov)

@@ -38,6 +38,8 @@ from scionlab.training.scores import score_rows
 CLIP_EPS = 1e-6  # PyTorch's, in `clip_grad_norm_`
 # Fields in which the trials of a stack may differ, besides those options of their method that are fractional numbers.
 FREE = {"lr", "momentum", "seed", *FIELDS, "divergence_factor", "divergence_scale"}
+# Options that are numbers and parts of a method all the same: networks of a stack share them.
+SHARED = ("floor", "anchor_fade_start", "anchor_fade_end")
 
 
 def stack_key(trial: Trial) -> str | None:
@@ -50,7 +52,8 @@ def stack_key(trial: Trial) -> str | None:
     if measured or trial.has_own_code or trial.stages or trial.ema or (trial.clip_norm and trial.clip_by == "dual"):
         return None
     fields = trial.model_dump(exclude=FREE)
-    fields["options"] = {name: value for name, value in trial.options.items() if not isinstance(value, float)}
+    options = trial.options.items()
+    fields["options"] = {name: value for name, value in options if name in SHARED or not isinstance(value, float)}
     return fields_hash(fields)
 
 

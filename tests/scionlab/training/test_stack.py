@@ -229,3 +229,9 @@ def test_the_time_of_a_step_is_measured_for_one_trial_and_for_several():
     asked = texts("scion", *RATES)
     for count in (1, 3):
         assert 0 < training.seconds_per_step(asked[:count], CORPUS, 2) < math.inf
+
+
+@pytest.mark.parametrize("option", ["floor", "anchor_fade_start"])
+def test_numbers_that_are_parts_of_a_method_are_not_mixed_in_a_stack(option):
+    one, other = texts("uscion", *({"options": {"anchored": True, option: value}} for value in (0.25, 0.5)))
+    assert stack_key(one) != stack_key(other)
