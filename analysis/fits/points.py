@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.fits.parabola import curvature
-from analysis.tables.arrays import Floats
+from analysis.tables.arrays import Bools, Floats
 
 NODES = 16  # to an octave: of the grid on which curves are drawn
 MOST_NODES = 320
 FEWEST_FOR_WALL = 5  # of fewer points a parabola and a wall are nearly as many numbers as there are
-KNEES = 64  # to an octave: places of the knee
-MOST_KNEES = 640
+KNEES = 16  # to an octave: places of the knee, looked through first
+MOST_KNEES = 160
+PARTS = 4  # that a place is split into where a knee is told more sharply
 STRAIGHT = 1e-6  # smaller b are 0: their e is all rounding
 
 
@@ -32,6 +33,36 @@ class Points:
     freedom: float = np.inf
 
 
+@dataclass(frozen=True)
+class Knees:
+    """Places of the knee: t (K,) ascending, and the octaves that each stands for, (K,)."""
+
+    at: Floats
+    width: Floats
+
+    @classmethod
+    def of(cls, x: Floats) -> "Knees":
+        """Those of a curve at x (J,): evenly between half an octave from either end; one where there is no room."""
+        span = float(x[-1] - x[0])
+        at, step = np.linspace(x[0], x[-1], min(MOST_KNEES, max(2, round(span * KNEES))) + 1, retstep=True)
+        inside = at[(at >= x[0] + 0.5) & (at <= x[-1] - 0.5)] if span > 1 else at[:0]
+        at = inside if len(inside) else at[:1]
+        return cls(at, np.full(len(at), float(step) or 1.0))
+
+    @property
+    def log_prior(self) -> Floats:
+        """Even over the grid, (K,)."""
+        return np.asarray(np.log(self.width / self.width.sum()))
+
+    def split(self, chosen: Bools) -> "Knees":
+        """With `PARTS` places, evenly over what it stood for, in place of each of the chosen (K,)."""
+        parts = self.width[chosen, None] * ((np.arange(PARTS) + 0.5) / PARTS - 0.5)
+        at = np.concatenate([self.at[~chosen], (self.at[chosen, None] + parts).ravel()])
+        width = np.concatenate([self.width[~chosen], np.repeat(self.width[chosen] / PARTS, PARTS)])
+        order = np.argsort(at)
+        return Knees(at[order], width[order])
+
+
 class Frame:
     """What a curve's abscissae fix: its nodes, and at the nodes and the points the parts of f."""
 
@@ -45,8 +76,7 @@ class Frame:
         self.curvature = curvature(x, y)
         self.best = float(x[int(np.argmin(y))])
         self._rough(y)
-        knees = np.linspace(x[0], x[-1], min(MOST_KNEES, max(2, round(span * KNEES))) + 1)
-        self.knees = knees[(knees >= x[0] + 0.5) & (knees <= x[-1] - 0.5)] if span > 1 else knees[:1]
+        self.knees = Knees.of(x)
 
     def _rough(self, y: Floats) -> None:
         """Kernels of r, at nodes and points, and the matrix that makes r of white noise."""

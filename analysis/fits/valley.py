@@ -35,15 +35,14 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from analysis.fits.parabola import bend, minimum
-from analysis.fits.points import Frame, Points
-from analysis.tables.arrays import Floats
+from analysis.fits.points import Frame, Knees, Points
+from analysis.tables.arrays import Bools, Floats
 
-COARSE = 4  # of these places one in so many is looked at, where only the sum over them counts
 TILTS = np.linspace(-1.5, 1.5, 13)  # b, looked through first
 FINE_TILTS = 17  # then these many between those that are likely at all
 LIKELY = 1e-3
-ENOUGH_TILTS = 4  # likely ones of a grid: then the next, between them, is fine enough
-MOST_ZOOMS = 5
+ENOUGH = 8  # likely ones of a grid: steps of a normal density's standard deviation make 7.4, and sum it up rightly
+MOST_ZOOMS = 8
 ROUGHNESS = np.concatenate([[0.0], 2.0 ** np.arange(-3, 4)])  # κ
 WALLS = np.array([0.0, 2.0, 8.0, 32.0])  # s
 # Prior weights. b: normal. κ: half-Cauchy with scale 1 in the logarithm's grid, and an atom at 0. s: no wall as likely
@@ -146,18 +145,18 @@ def _without_noise(frames: Sequence[Frame], rng: np.random.Generator) -> list[Va
         return [np.full(len(frame.x), (size * frame.curvature) ** 2) for frame in frames]
 
     sizes = 2.0 ** np.arange(-8, 2)
-    evidence = [logsumexp(_posterior(frames, variances(size), every=COARSE)[0]) for size in sizes]
+    knees = [frame.knees for frame in frames]
+    evidence = [logsumexp(_posterior(frames, variances(size), TILTS, knees).log) for size in sizes]
     found = _read(frames, variances(float(sizes[int(np.argmax(evidence))])), MEANS, rng)
     return [Valley(valley.nodes, valley.mean, None) for valley in found]
 
 
-def _likelihoods(frame: Frame, variance: Floats, tilts: Floats, every: int) -> Floats:
-    """Logarithm of the restricted likelihood, with the size of the noise integrated out; (tilts, roughness, walls,
-    knees).
+def _likelihoods(frame: Frame, variance: Floats, tilts: Floats, knees: Knees) -> Floats:
+    """Logarithm of the restricted likelihood, with the size of the noise integrated out, times the prior of the knee;
+    (tilts, roughness, walls, knees).
     """
-    knees = frame.knees[::every]
-    found = np.empty((len(tilts), len(ROUGHNESS), len(WALLS), len(knees)))
-    rhs = np.concatenate([frame.y[:, None], frame.wall(frame.x, knees)], axis=1)
+    found = np.empty((len(tilts), len(ROUGHNESS), len(WALLS), len(knees.at)))
+    rhs = np.concatenate([frame.y[:, None], frame.wall(frame.x, knees.at)], axis=1)
     _, bases = frame.tilted(tilts)
     scale = (WALLS**2)[:, None]
     for k, kappa in enumerate(ROUGHNESS):
@@ -172,7 +171,7 @@ def _likelihoods(frame: Frame, variance: Floats, tilts: Floats, every: int) -> F
         # A wall is one more direction of known variance (Sherman and Morrison).
         misses = np.sum(y**2, axis=1)[:, None, None] - scale * shared**2 / (1 + scale * own)
         found[:, k] = -sizes[:, None, None] - np.log1p(scale * own) / 2 + _student(misses, frame)
-    return found
+    return found + knees.log_prior
 
 
 def _student(misses: Floats, frame: Frame) -> Floats:
@@ -184,37 +183,69 @@ def _student(misses: Floats, frame: Frame) -> Floats:
     return np.asarray(-(frame.freedom + frame.left) / 2 * np.log1p(np.maximum(misses, 0.0) / frame.freedom))
 
 
-def _posterior(
-    frames: Sequence[Frame], variances: Sequence[Floats], tilts: Floats = TILTS, every: int = 1
-) -> tuple[Floats, list[Floats]]:
-    """Log posterior of (b, κ, s), not normalized, from all curves; and each curve's likelihoods over its knees.
-
-    every: only one in so many of these is looked at.
+@dataclass(frozen=True)
+class _Posterior:
+    """Log posterior of (b, κ, s) at `tilts`, not normalized, from all curves; and each curve's log likelihoods
+    (b, κ, s, t) at its own `knees`.
     """
-    own = [_likelihoods(frame, variance, tilts, every) for frame, variance in zip(frames, variances, strict=True)]
-    total = sum(logsumexp(part, axis=3) - np.log(part.shape[3]) for part in own)
+
+    tilts: Floats
+    knees: list[Knees]
+    log: Floats
+    own: list[Floats]
+
+
+def _posterior(frames: Sequence[Frame], variances: Sequence[Floats], tilts: Floats, knees: list[Knees]) -> _Posterior:
+    each = zip(frames, variances, knees, strict=True)
+    own = [_likelihoods(frame, variance, tilts, places) for frame, variance, places in each]
+    total = sum(logsumexp(part, axis=3) for part in own)
     rough = np.where(ROUGHNESS > 0, ROUGHNESS, 1.0)
     prior_rough = np.where(ROUGHNESS > 0, np.log(2 / np.pi * rough / (1 + rough**2)), np.log(SMOOTH))
     prior_wall = np.where(WALLS > 0, 0.0, np.log(NO_WALL))
     prior = -((tilts / TILT_SCALE) ** 2)[:, None, None] / 2 + prior_rough[:, None] + prior_wall
-    return np.asarray(total + prior), own
+    return _Posterior(tilts, knees, np.asarray(total + prior), own)
 
 
-def _likely_tilts(frames: Sequence[Frame], variances: Sequence[Floats]) -> Floats:
-    """A grid of b between the neighbours of those that are likely, as fine as the losses tell b.
+def _fine_posterior(frames: Sequence[Frame], variances: Sequence[Floats]) -> _Posterior:
+    """At b and knees as close together as the losses tell them.
 
-    High up a steep valley a quiet loss tells it to a thousandth; on a coarser grid none would fit.
+    High up a steep valley or a wall quiet losses tell b and t to a thousandth; on a coarser grid none would fit, and
+    what fits least badly would be taken for certain.
     """
-    tilts = TILTS
+    found = _posterior(frames, variances, TILTS, [frame.knees for frame in frames])
     for _ in range(MOST_ZOOMS):
-        log_posterior, _ = _posterior(frames, variances, tilts, every=COARSE)
-        mass = logsumexp(log_posterior.reshape(len(tilts), -1), axis=1)
-        likely = np.flatnonzero(mass > mass.max() + np.log(LIKELY))
-        first, last = max(likely[0] - 1, 0), min(likely[-1] + 1, len(tilts) - 1)
-        tilts = np.linspace(tilts[first], tilts[last], FINE_TILTS)
-        if len(likely) >= ENOUGH_TILTS:
+        tilts = _likely_tilts(found)
+        narrow = [_narrow(part) for part in found.own]
+        if tilts is None and not any(chosen.any() for chosen in narrow):
             break
-    return tilts
+        knees = [places.split(chosen) for places, chosen in zip(found.knees, narrow, strict=True)]
+        found = _posterior(frames, variances, found.tilts if tilts is None else tilts, knees)
+    return found
+
+
+def _likely_tilts(found: _Posterior) -> Floats | None:
+    """A finer grid of b about those that are likely; None where theirs is fine enough.
+
+    A grid that cuts off what is likely is moved.
+    """
+    tilts, step = found.tilts, found.tilts[1] - found.tilts[0]
+    mass = logsumexp(found.log, axis=(1, 2))
+    likely = tilts[mass > mass.max() + np.log(LIKELY)]
+    first, last = max(likely[0] - step, TILTS[0]), min(likely[-1] + step, TILTS[-1])
+    inside = first > tilts[0] - step / 2 and last < tilts[-1] + step / 2
+    return None if inside and len(likely) >= ENOUGH else np.linspace(first, last, FINE_TILTS)
+
+
+def _narrow(likelihoods: Floats) -> Bools:
+    """Which knees (K,) are likely given some κ and s, where too few are, by log likelihoods (tilts, κ, s, K).
+
+    Of every κ and s, and not only of the likely ones: those that no knee of the grid fits would never be.
+    """
+    walls = likelihoods[:, :, WALLS > 0]
+    best = np.argmax(walls.max(axis=3), axis=0)
+    rows = np.take_along_axis(walls, best[None, :, :, None], axis=0).reshape(-1, walls.shape[3])
+    likely = rows > rows.max(axis=1, keepdims=True) + np.log(LIKELY)
+    return np.asarray(likely[likely.sum(axis=1) < ENOUGH].any(axis=0))
 
 
 def _read(
@@ -223,16 +254,15 @@ def _read(
     count: int,
     rng: np.random.Generator,
 ) -> list[Valley]:
-    tilts = _likely_tilts(frames, variances)
-    log_posterior, own = _posterior(frames, variances, tilts)
+    posterior = _fine_posterior(frames, variances)
     # Shapes by weight, not by chance: mean curves do not depend on what is drawn.
-    weights = np.cumsum(np.exp(log_posterior - log_posterior.max()).ravel())
+    weights = np.cumsum(np.exp(posterior.log - posterior.log.max()).ravel())
     picks = np.searchsorted(weights, (np.arange(count) + 0.5) / count * weights[-1])
-    tilt, kappa, wall = np.unravel_index(picks, log_posterior.shape)
+    tilt, kappa, wall = np.unravel_index(picks, posterior.log.shape)
     order, found = rng.permutation(count), []
-    for frame, variance, likelihoods in zip(frames, variances, own, strict=True):
-        knees = _knees(likelihoods.reshape(-1, likelihoods.shape[3]), picks)
-        shape = _Shape(tilts, tilt, ROUGHNESS[kappa], WALLS[wall], frame.knees[knees])
+    for frame, variance, places, own in zip(frames, variances, posterior.knees, posterior.own, strict=True):
+        knee = places.at[_knees(own.reshape(-1, own.shape[3]), picks)]
+        shape = _Shape(posterior.tilts, tilt, ROUGHNESS[kappa], WALLS[wall], knee)
         valley = _draw(frame, variance, shape, rng)
         # All curves of a draw share a shape; the knee, which follows from it by rank, is each curve's own.
         mixed = np.lexsort((rng.random(count), picks))[order]

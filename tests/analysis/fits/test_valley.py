@@ -55,6 +55,27 @@ def test_a_steep_quiet_valley_gives_its_optimum_as_sharply_as_its_exact_shape_do
     assert 0.8 * exact < np.std(valley.optima()) < 2 * exact
 
 
+@pytest.mark.parametrize("best", [-4.9, -4.7, -4.45])
+@pytest.mark.parametrize("sd", [0.0017, 0.0003])
+def test_a_quiet_walled_valley_gives_its_optimum_as_sharply_as_its_exact_shape_does(best, sd):
+    # High up the wall, losses tell its knee to a thousandth of an octave, too.
+    def losses(parameters):
+        level, at, scale, tilt, height, knee = parameters
+        u = X - at
+        # To the first order in the tilt, about which it is differentiated at 0.
+        return level + scale * (u**2 + tilt * u**3 / 3) + height * np.maximum(X - knee, 0) ** 2
+
+    truth = np.array([2.0, best, 0.04, 0.0, 0.25, best + 0.75])
+    steps = 1e-5 * np.eye(6)
+    jacobian = np.stack([(losses(truth + step) - losses(truth - step)) / 2e-5 for step in steps], axis=1)
+    exact = sd * np.sqrt(np.linalg.inv(jacobian.T @ jacobian)[1, 1])  # Cramér and Rao's bound
+    valley = read(losses(truth), sd)
+    # Losses without noise: what is missed is the reading's own error, and small beside the bound.
+    assert abs(valley.optimum() - best) < exact / 10
+    # 400 draws (±3.5%), and what the priors of tilt and wall know, may miss a fifth of it.
+    assert 0.8 * exact < np.std(valley.optima()) < 1.2 * exact
+
+
 @pytest.mark.parametrize("ratio", [1 / 3, 1, 3])
 def test_what_points_miss_a_curve_by_tells_the_noise_beside_the_seeds(ratio, monkeypatch):
     # Seeds tell a standard deviation `ratio` times the points' own, with few degrees of freedom.
@@ -87,6 +108,14 @@ def test_the_reading_does_not_depend_on_the_units_of_loss_and_rate():
     assert np.quantile(bits.optima(), 0.9) == pytest.approx(np.quantile(nats.optima(), 0.9), abs=1e-6)
     moved = read(y, 0.01, X + 3)
     assert moved.optimum() == pytest.approx(nats.optimum() + 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("span", [1.0, 1.01, 1.05])
+def test_rates_within_little_more_than_an_octave_can_be_read(span):
+    # Half an octave from either end leaves no room, or next to none, for a wall.
+    x = np.linspace(0, span, 6)
+    # A hundredth of an octave: the losses' noise is a hundredth of what they rise by over half an octave.
+    assert read(2 + (x - 0.4) ** 2, 0.0025, x).optimum() == pytest.approx(0.4, abs=0.01)
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=8), st.floats(1e-4, 0.1))
