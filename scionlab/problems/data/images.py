@@ -8,7 +8,7 @@ images are a sample of all classes. Options (`scionlab.problems.data.image_probl
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -48,10 +48,17 @@ PLAIN = StoredOptions()
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Images (N, C, H, W) and their classes (N,), both of bytes."""
+    """Images (N, C, H, W) and their classes (N,), both of bytes; `shape` is (C, H, W).
+
+    A field of plain numbers, as the loss asks for it: of an array, a compiled graph would have the pixels as its input.
+    """
 
     pixels: np.ndarray
     labels: np.ndarray
+    shape: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", self.pixels.shape[1:])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,7 +115,7 @@ class Images(ImageProblem):
     @property
     def shape(self) -> DataShape:
         """Ten classes of images (C, H, W)."""
-        return DataShape("image", N_CLASSES, self.train.pixels.shape[1:], patches=self.patches)
+        return DataShape("image", N_CLASSES, self.train.shape, patches=self.patches)
 
     @cached_property
     def levels(self) -> np.ndarray:

@@ -95,11 +95,38 @@ def test_stages_of_different_shapes_have_graphs_of_their_own(traced):
     assert len(traced) == 2
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
-def test_images_are_compiled_too(model, traced):
-    sizes = {"width": 8, "depth": 1, "batch_size": 8, "tokens": 48, "seq_len": 1, "val_tokens": 64, "val_seq_len": 1}
-    asked = training.resolve(Trial(optimizer="adam", lr=2**-7, model=model, data="digits", device="cpu", **sizes))
-    same(training.train(asked, load("digits"), True), training.train(asked, load("digits")))
+IMAGES = {"depth": 1, "batch_size": 8, "tokens": 48, "seq_len": 1, "val_tokens": 64, "val_seq_len": 1}
+MIXED = "mixup=0.8,cutmix=1.0,smoothing=0.1"
+
+
+# pixels as they are; smoothed labels, statistics of batches; mixed labels
+@pytest.mark.parametrize(
+    ("model", "width", "data"),
+    [
+        ("mlp", 8, "digits"),
+        ("cnn", 8, "digits"),
+        ("cifarnet", 32, "digits,enlarge=4,smoothing=0.2"),
+        ("deit", 16, f"digits,enlarge=2,{MIXED}"),
+    ],
+)
+def test_images_are_compiled_too(model, width, data, traced):
+    asked = Trial(optimizer="adam", lr=2**-7, model=model, width=width, data=data, device="cpu", head_dim=8, **IMAGES)
+    asked = training.resolve(asked)
+    found = training.train(asked, load(data), True)
+    assert found.summary["compile_note"] is None
+    assert len(traced) == 1
+    same(found, training.train(asked, load(data)))
+
+
+def test_stacks_of_images_are_compiled_too(traced):
+    fields = {"optimizer": "adam", "model": "cnn", "width": 8, "data": "digits", "device": "cpu"}
+    asked = [training.resolve(Trial(lr=lr, **fields, **IMAGES)) for lr in (2**-7, 2**-8)]
+    corpus = load("digits")
+    for found, expected in zip(
+        *(training.train_stack(asked, corpus, compiled) for compiled in (True, False)), strict=True
+    ):
+        assert found.summary["compile_note"] is None
+        same(found, expected)
     assert len(traced) == 1
 
 
