@@ -30,6 +30,7 @@ class Use(IntEnum):
     TRAINING_SEED = MODEL + 4
     TRAINING_STEP = MODEL + 5
     EVALUATION = MODEL + 6
+    DROP_PATH = MODEL + 7
 
 
 class Stream:

@@ -44,10 +44,14 @@ ADDED_LATER: Mapping[str, Any] = {
     "calls_per_step": 1,
     "sampler": "shuffled",
     "sampler_options": {},
+    "drop_path": 0.0,
 }
 
-# Built-in models with attention heads; these may share the weights of embedding and head.
-WITH_HEADS = ("gpt", "nanogpt")
+# Built-in models of text: their positions are rotary, and embedding and head may share their weights.
+OF_TEXT = ("gpt", "nanogpt")
+# Those with attention heads, and those with drop path.
+WITH_HEADS = (*OF_TEXT, "deit")
+WITH_DROP_PATH = ("deit",)
 
 
 class Value(BaseModel):
@@ -137,6 +141,13 @@ class Trial(Value):
     head_dim: int = Field(default=16, gt=0)
     tied: bool = False
     residual: Literal["1", "1/sqrt(2L)", "1/L"] = "1/sqrt(2L)"
+    drop_path: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="probability that a branch of the last block is left out of an example in training; it rises "
+        "linearly from 0 at the first block",
+    )
 
     data: str = "sotu"
     tokens: int = Field(default=2**18, gt=0, le=10**15, description="token budget; rounded to whole steps")
@@ -210,11 +221,15 @@ class Trial(Value):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        heads = self.model in WITH_HEADS
-        if heads and self.width % self.head_dim:
+        if self.model in WITH_HEADS and self.width % self.head_dim:
             raise ValueError(f"head_dim: {self.head_dim} does not divide width {self.width}")
-        if heads and self.head_dim % 2:
+        if self.model in OF_TEXT and self.head_dim % 2:
             raise ValueError(f"head_dim: {self.head_dim} is odd; rotary positions need an even head size")
+        if self.drop_path and self.model not in WITH_DROP_PATH:
+            raise ValueError(
+                f"drop_path: {self.drop_path} is not allowed with model {self.model!r}: only "
+                f"{', '.join(WITH_DROP_PATH)} leaves out branches"
+            )
         if self.tied and self.has_own_model:
             raise ValueError(f"tied: True is not allowed: whether weights are shared is up to model {self.model!r}")
         if self.val_tokens % self.val_seq_len:

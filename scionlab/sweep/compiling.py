@@ -12,7 +12,7 @@ such sizes gain too little, and CUDA has not been measured: there, "always" asks
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
-from scionlab.spec.trial import WITH_HEADS
+from scionlab.spec.trial import OF_TEXT
 from scionlab.sweep.tasks import Task
 from scionlab.training import ARCHITECTURE
 
@@ -39,7 +39,7 @@ def shapes_to_compile(tasks: Sequence[Task], workers: int, mode: str = "auto") -
 def pays(tasks: Sequence[Task], workers: int) -> bool:
     """Whether compiling for these tasks of one shape saves clearly more time than it takes."""
     trial = tasks[0].cells[0].trial
-    if trial.model not in WITH_HEADS or trial.device != "cpu":
+    if trial.model not in OF_TEXT or trial.device != "cpu":
         return False
     graphs = len({graph for task in tasks for graph in graphs_of(task)})
     spent = graphs * (COMPILE_S + (workers - 1) * LOAD_S) * (1 + trial.depth / 2)

@@ -27,7 +27,7 @@ Weights = Mapping[str, Tensor]
 Graph = Callable[..., tuple[dict[str, Tensor], Tensor]]
 
 # Fields of a trial that its graph depends on, besides the shapes of data and batch. `output_scale` is a buffer.
-ARCHITECTURE = ("model", "width", "depth", "head_dim", "tied", "residual", "device", "dtype")
+ARCHITECTURE = ("model", "width", "depth", "head_dim", "tied", "residual", "drop_path", "device", "dtype")
 # PyTorch stops compiling a function that it has compiled for more shapes than this; its default, 8, is for one model.
 # One thread compiles, as the other cores have trials of their own to train, and no pool of processes stays behind.
 MAX_GRAPHS = 256

@@ -22,7 +22,7 @@ from scionlab.optim.steps.shampoo import Shampoo
 from scionlab.problems.data import Source
 from scionlab.problems.own_model import claims_of
 from scionlab.spec import PlannedStage, Trial
-from scionlab.spec.trial import WITH_HEADS
+from scionlab.spec.trial import OF_TEXT
 from scionlab.training.activations import FULL, INDEX, Saved, saved_of
 from scionlab.training.feed import example_bytes, steps_ahead
 from scionlab.training.parts import equal_size
@@ -143,7 +143,7 @@ def _tensors(state: object) -> list[Tensor]:
 
 def _head(trial: Trial, source: Source) -> int:
     """The gradient of a head, there while all activations are; a shared one is added to the embedding's."""
-    return FULL * trial.width * source.shape.n_outputs if trial.model in WITH_HEADS else 0
+    return FULL * trial.width * source.shape.n_outputs if trial.model in OF_TEXT else 0
 
 
 def _image(source: Source) -> int:

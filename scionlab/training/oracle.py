@@ -47,10 +47,16 @@ class ModelOracle:
 
         def read(parts: list[tuple[float, Batch]]) -> Reading:
             buffers = self.buffers if statistics else {name: buffer.clone() for name, buffer in self.buffers.items()}
+            drawing = self.passes.drawing(self.step)
+
+            def read_one(part: Batch) -> Reading:
+                drawn = drawing(len(part))
+                return self._read(part, weights, {**buffers, **drawn} if drawn else buffers)
+
             with self.passes.draws(self.step):
                 if len(parts) == 1:
-                    return self._read(parts[0][1], weights, buffers)
-                return averaged((share, self._read(part, weights, buffers)) for share, part in parts)
+                    return read_one(parts[0][1])
+                return averaged((share, read_one(part)) for share, part in parts)
 
         return self.parts.reading(batch, read)
 

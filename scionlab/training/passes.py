@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -12,6 +13,7 @@ from torch.func import functional_call
 from scionlab.own.randomness import Stream, Use
 from scionlab.problems.data import Examples, Source
 from scionlab.problems.models import chunks
+from scionlab.problems.models.deit import DeiT
 from scionlab.problems.models.gpt import GPT
 from scionlab.spec import Trial
 from scionlab.training.parts import cut
@@ -113,6 +115,19 @@ class Passes:
         if not self.trial.has_own_model:
             return nullcontext()
         return Stream(use, self.trial.seed, step, device=self.trial.device).entered()
+
+    def drawing(self, step: int) -> Callable[[int], dict[str, Tensor]]:
+        """At a step, what a built-in model draws for a pass over so many examples: buffers by name, mostly none.
+
+        Called for one part of a batch after the other it draws what it draws for the batch.
+        """
+        model = self.model
+        if not isinstance(model, DeiT) or not model.config.drop_path:
+            return lambda n_examples: {}
+        generator = np.random.default_rng((Use.DROP_PATH, self.trial.seed, step))
+        return lambda n_examples: {
+            name: buffer.to(self.device) for name, buffer in model.drawn(n_examples, generator).items()
+        }
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

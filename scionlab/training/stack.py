@@ -45,11 +45,12 @@ SHARED = ("floor", "anchor_fade_start", "anchor_fade_end")
 def stack_key(trial: Trial) -> str | None:
     """A hash of what resolved trials that can share a stack agree in; None for one that cannot.
 
-    What is measured within a run, stages, averages of weights, a network's dual norm and models that gather statistics
-    are trained alone, and so are models, optimizers and samplers of the caller's own, which may do anything.
+    What is measured within a run, stages, averages of weights, a network's dual norm, models that gather statistics and
+    drop path are trained alone, and so are models, optimizers and samplers of the caller's own, which may do anything.
     """
     measured = trial.probe or trial.watch or trial.validate_every or trial.model in OVER_BATCHES
-    if measured or trial.has_own_code or trial.stages or trial.ema or (trial.clip_norm and trial.clip_by == "dual"):
+    alone = trial.has_own_code or trial.stages or trial.ema or trial.drop_path
+    if measured or alone or (trial.clip_norm and trial.clip_by == "dual"):
         return None
     fields = trial.model_dump(exclude=FREE)
     options = trial.options.items()

@@ -11,7 +11,7 @@ from scionlab.problems.data.base import DataShape
 from scionlab.problems.models import cifarnet, cnn, deit, gpt, mlp, quadratic
 from scionlab.problems.models.nanogpt import NanoGPT
 from scionlab.spec import Trial
-from scionlab.spec.trial import WITH_HEADS
+from scionlab.spec.trial import OF_TEXT
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,6 @@ def _cifarnet(trial: Trial, shape: DataShape, output_scale: float) -> Architectu
 
 def _deit(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:
     _fits(trial, shape)
-    if trial.width % trial.head_dim:
-        raise UserError(f"head_dim: {trial.head_dim} does not divide width {trial.width}")
     channels, high, wide = shape.input_shape
     if high % deit.PATCH or wide % deit.PATCH:
         raise UserError(
@@ -122,7 +120,7 @@ def _deit(trial: Trial, shape: DataShape, output_scale: float) -> Architecture:
             f"{trial.data!r} have {high} × {wide}; options of data change that, as in 'digits,enlarge=8'"
         )
     sizes = (trial.width, trial.depth, trial.head_dim, (channels, high, wide), shape.n_outputs)
-    config = deit.DeiTConfig(*sizes, output_scale)
+    config = deit.DeiTConfig(*sizes, output_scale, trial.drop_path)
     return Architecture(
         build=lambda: deit.DeiT(config),
         n_params=deit.n_params(config),
@@ -158,7 +156,7 @@ SIZES: dict[str, tuple[str, ...]] = {
     "mlp": ("depth",),
     "cnn": ("depth", "residual"),
     "cifarnet": (),
-    "deit": ("depth", "head_dim"),
+    "deit": ("depth", "head_dim", "drop_path"),
     "quadratic": (),
 }
 # The kind of data each model is for.
@@ -197,5 +195,5 @@ def _fits(trial: Trial, shape: DataShape) -> None:
             f"model: {trial.model!r} reads images (channels, height, width), but data {trial.data!r} have inputs of "
             f"shape {shape.input_shape}"
         )
-    if trial.tied and trial.model not in WITH_HEADS:
+    if trial.tied and trial.model not in OF_TEXT:
         raise UserError(f"tied: True is not allowed: model {trial.model!r} has no embedding to share with its head")

@@ -7,12 +7,17 @@ The changes are √2 · GELU for GELU, and RMS norm without gains for layer norm
 and the logits are read at its place, the first. Queries, keys and values are one matrix, (3·D, D), as in timm; matrices
 have biases. All start as timm's: normal with standard deviation 0.02, the patches' as PyTorch's, biases 0.
 
-Shapes: B batch, S = patches + 1, D width, H heads, E head size.
+Drop path (stochastic depth, arXiv 1603.09382), as in timm: in training a branch of block l = 0 … L − 1 is left out of
+an image with probability p_l = l/(L − 1) · drop_path, and divided by 1 − p_l where it is not, so that its mean stays.
+What is left out is an input, a buffer that is drawn for every pass: so a compiled graph reads the same draws.
+
+Shapes: B batch, S = patches + 1, D width, H heads, E head size, L depth.
 """
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +29,7 @@ STD = 0.02
 
 @dataclass(frozen=True)
 class DeiTConfig:
-    """Sizes of a DeiT. `output_scale` multiplies the logits."""
+    """Sizes of a DeiT. `output_scale` multiplies the logits; `drop_path` is the last block's probability, below 1."""
 
     width: int
     depth: int
@@ -32,6 +37,7 @@ class DeiTConfig:
     input_shape: tuple[int, int, int]
     n_outputs: int
     output_scale: float = 1.0
+    drop_path: float = 0.0
 
     @property
     def patches(self) -> int:
@@ -68,13 +74,17 @@ class Block(nn.Module):
         self.up = nn.Linear(width, MLP_RATIO * width)
         self.down = nn.Linear(MLP_RATIO * width, width)
 
-    def forward(self, x_BSD: Tensor) -> Tensor:
-        """Of the same shape."""
+    def forward(self, x_BSD: Tensor, factors_B2: Tensor | None = None) -> Tensor:
+        """Of the same shape; `factors_B2`, by default 1, multiply the two branches of every image."""
         qkv = self.qkv(_norm(x_BSD)).unflatten(-1, (3, -1, self.head_dim))  # (B, S, 3, H, E)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mixed_BHSE = F.scaled_dot_product_attention(q, k, v)
-        x_BSD = x_BSD + self.out(mixed_BHSE.transpose(1, 2).flatten(-2))
-        return x_BSD + self.down(math.sqrt(2) * F.gelu(self.up(_norm(x_BSD))))
+        x_BSD = x_BSD + _times(self.out(mixed_BHSE.transpose(1, 2).flatten(-2)), factors_B2, 0)
+        return x_BSD + _times(self.down(math.sqrt(2) * F.gelu(self.up(_norm(x_BSD)))), factors_B2, 1)
+
+
+def _times(branch_BSD: Tensor, factors_B2: Tensor | None, number: int) -> Tensor:
+    return branch_BSD if factors_B2 is None else branch_BSD * factors_B2[:, number, None, None]
 
 
 class DeiT(nn.Module):
@@ -89,6 +99,8 @@ class DeiT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head = nn.Linear(config.width, config.n_outputs)
         self.output_scale = nn.Buffer(torch.tensor(config.output_scale), persistent=False)
+        if config.drop_path:  # (B, L, 2); what is here multiplies no branch, until a pass has its own draws
+            self.factors = nn.Buffer(torch.ones(1, config.depth, 2), persistent=False)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=STD)
@@ -99,9 +111,20 @@ class DeiT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
         x_BSD = self.class_token(self.embed(images).flatten(2).transpose(1, 2)) + self.positions.weight
-        for block in self.blocks:
-            x_BSD = block(x_BSD)
+        drops = self.training and self.config.drop_path > 0
+        for n, block in enumerate(self.blocks):
+            x_BSD = block(x_BSD, self.factors[:, n] if drops else None)
         return self.output_scale * self.head(_norm(x_BSD)[:, 0])
+
+    def drawn(self, n_images: int, generator: np.random.Generator) -> dict[str, Tensor]:
+        """With drop path, the buffers of a pass over so many images, by name.
+
+        `generator` draws image by image, so that parts of a batch, one after the other, have the draws of the batch.
+        """
+        config = self.config
+        kept = 1 - np.linspace(0.0, config.drop_path, config.depth)[:, None]
+        uniform = generator.random((n_images, config.depth, 2))
+        return {"factors": torch.from_numpy(((uniform < kept) / kept).astype(np.float32))}
 
 
 def n_params(config: DeiTConfig) -> int:

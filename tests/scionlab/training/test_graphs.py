@@ -99,7 +99,7 @@ IMAGES = {"depth": 1, "batch_size": 8, "tokens": 48, "seq_len": 1, "val_tokens":
 MIXED = "mixup=0.8,cutmix=1.0,smoothing=0.1"
 
 
-# pixels as they are; smoothed labels, statistics of batches; mixed labels
+# pixels as they are; smoothed labels, statistics of batches; mixed labels, and branches left out
 @pytest.mark.parametrize(
     ("model", "width", "data"),
     [
@@ -110,7 +110,8 @@ MIXED = "mixup=0.8,cutmix=1.0,smoothing=0.1"
     ],
 )
 def test_images_are_compiled_too(model, width, data, traced):
-    asked = Trial(optimizer="adam", lr=2**-7, model=model, width=width, data=data, device="cpu", head_dim=8, **IMAGES)
+    sizes = {**IMAGES, **({"depth": 2, "drop_path": 0.5} if model == "deit" else {})}
+    asked = Trial(optimizer="adam", lr=2**-7, model=model, width=width, data=data, device="cpu", head_dim=8, **sizes)
     asked = training.resolve(asked)
     found = training.train(asked, load(data), True)
     assert found.summary["compile_note"] is None
