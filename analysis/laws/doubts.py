@@ -1,6 +1,7 @@
 """What to distrust in a plan: how far it is from what was measured, and what a rule cannot know."""
 
 import math
+from collections.abc import Mapping
 
 from analysis.fits.outcomes import Outcome
 from analysis.laws.evidence import Evidence
@@ -11,7 +12,13 @@ from analysis.laws.rules import Point, Rule
 
 FAR = 10  # a budget or a size this many times beyond the measured ones is called far
 SAME = 0.01  # sizes that differ by less are one
-AXES = {"n_params": ("parameters", "size"), "tokens": ("tokens", "budget")}
+# What the value of a resource is called, and one that was measured.
+AXES = {
+    "n_params": ("{:.4g} parameters are", "size"),
+    "tokens": ("{:.4g} tokens are", "budget"),
+    "depth": ("depth {:.4g} is", "depth"),
+    "width": ("width {:.4g} is", "width"),
+}
 
 
 def distance(base: Point | None, tokens: float, evidence: Evidence | None) -> list[str]:
@@ -54,15 +61,19 @@ def of_proposal(proposal: Proposal, tokens: float, optimizer: str | None) -> lis
     return texts
 
 
-def of_joint(joint: JointEvidence, n_params: float, tokens: float) -> list[str]:
-    """How far outside the measured sizes and budgets the joint law is asked, and what it leaves open."""
+def of_joint(joint: JointEvidence, resources: Mapping[str, float]) -> list[str]:
+    """How far outside the measured sizes and budgets the joint law is asked, and what it leaves open.
+
+    resources: of the large run, by name; those that the law has no range of do not matter.
+    """
     texts = []
-    for axis, value in (("n_params", n_params), ("tokens", tokens)):
-        (what, one), times, (low, high) = AXES[axis], joint.beyond(axis, value), joint.measured[axis]
+    for axis, (low, high) in joint.measured.items():
+        (what, one), value = AXES[axis], resources[axis]
+        times = joint.beyond(axis, value)
         if times > 1:
-            texts.append(f"{value:.4g} {what} are {times:.3g} times the largest {one} of the joint law ({high:.4g})")
+            texts.append(f"{what.format(value)} {times:.3g} times the largest {one} of the joint law ({high:.4g})")
         elif times < 1:
-            texts.append(f"{value:.4g} {what} are {1 / times:.3g} times less than its smallest {one} ({low:.4g})")
+            texts.append(f"{what.format(value)} {1 / times:.3g} times less than its smallest {one} ({low:.4g})")
     texts = [f"joint-law: {text}; no interval knows whether it holds there" for text in texts]
     for name, law in joint.laws.items():
         if law.resampled is None:
@@ -70,6 +81,13 @@ def of_joint(joint: JointEvidence, n_params: float, tokens: float) -> list[str]:
         if joint.verdicts[name] == Outcome.CANNOT_TELL:
             texts.append(f"joint-law: whether the {WORDS[name]} depends on N is open")
     return texts
+
+
+def of_unused(joint: JointEvidence | None, further: Mapping[str, float]) -> list[str]:
+    """What is given of the large network and no rule takes."""
+    known = () if joint is None else joint.measured
+    return [f"{name} {value:g} is not used: no rule here has a term of it" for name, value in further.items()
+            if name not in known]  # fmt: skip
 
 
 def of_size(base: Point | None, n_params: float | None, rules: list[Rule]) -> list[str]:
@@ -86,7 +104,6 @@ def of_size(base: Point | None, n_params: float | None, rules: list[Rule]) -> li
     ]
 
 
-def is_far(joint: JointEvidence, n_params: float, tokens: float) -> bool:
+def is_far(joint: JointEvidence, resources: Mapping[str, float]) -> bool:
     """Whether a size or a budget is more than `FAR` times outside the measured ones."""
-    axes = (("n_params", n_params), ("tokens", tokens))
-    return any(abs(math.log(joint.beyond(axis, value))) > math.log(FAR) for axis, value in axes)
+    return any(abs(math.log(joint.beyond(axis, resources[axis]))) > math.log(FAR) for axis in joint.measured)

@@ -33,12 +33,18 @@ from scionlab.errors import UserError, listed
 
 LR, BATCH_TOKENS, MOMENTUM, DECAY = "lr", "batch_tokens", "momentum", "weight_decay"  # what may have a law
 WORDS = {LR: "learning rate", BATCH_TOKENS: "batch size", MOMENTUM: "momentum", DECAY: "weight decay"}
-MAIN = ("n_params", "tokens")  # resources that every law may have; others are further ones
+MAIN, FURTHER = ("n_params", "tokens"), ("depth", "width")  # resources that every law may have, and some may
+SYMBOLS = {LR: "lr", BATCH_TOKENS: "B·S", MOMENTUM: "α", DECAY: "λ", "n_params": "N", "tokens": "T"}
 LOG2_RESAMPLES = 10  # 1024 draws: points of a Sobol sequence are so even that few do
 DECIDES_ALONE = 1 - 1e-9  # leverage of an optimum without which a coefficient would not be known
 ROUNDING = 1e-9  # octaves; scatter below it is that of the last digits
 LEVEL = "level"
 SCATTER = "scatter"
+
+
+def symbol(name: str) -> str:
+    """What formulas call a quantity or a resource; depth and width are called so."""
+    return SYMBOLS.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,11 @@ class JointLaw:
     def constant(self) -> float:
         """K of y = K N^a T^b …, in the unit of y."""
         return float(2 ** (self.level.value - sum(t.exponent.value * np.log2(t.centre) for t in self.terms)))
+
+    def formula(self) -> str:
+        """K N^a T^b … as text."""
+        powers = (f"{symbol(term.resource)}^{term.exponent.value:z.3f}" for term in self.terms)
+        return " ".join([f"{self.constant:.3g}", *powers])
 
     def term(self, resource: str) -> Term | None:
         """The term of a resource, if it has one."""

@@ -3,8 +3,8 @@
 The laws are those that the study's findings go by: of the reading it was told, and without N where N is not needed.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.fits.outcomes import Outcome
 from analysis.laws.evidence import entries_of, one_entry
-from analysis.laws.joint import LR, MAIN, WORDS, JointLaw
+from analysis.laws.joint import FURTHER, LR, MAIN, WORDS, JointLaw
 from analysis.laws.rules import JointRule, Point
 from scionlab.errors import UserError, listed
 
@@ -21,11 +21,20 @@ REWRITE = "`scionlab fit --study joint-scaling` writes it"
 
 
 @dataclass(frozen=True)
+class MeasuredOptimum:
+    """The best setting of a place, and its n_params, tokens and, where they are known, depth and width, `at`."""
+
+    point: Point
+    at: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class JointEvidence:
     """One source's joint laws in an experiment, by quantity.
 
-    `measured` has the smallest and largest n_params and tokens that all laws were fitted over; `optima` the places
-    whose optimum counts, which a base may be; `verdicts` on N's part, by quantity.
+    `measured` has the smallest and largest n_params and tokens that all laws were fitted over, and those of depth and
+    width where some law has a term of them; `optima` the places whose optimum counts, which a base may be; `verdicts`
+    on N's part, by quantity.
     """
 
     experiment: str
@@ -34,16 +43,18 @@ class JointEvidence:
     laws: Mapping[str, JointLaw] = field(repr=False)
     verdicts: Mapping[str, str]
     measured: Mapping[str, tuple[float, float]]
-    optima: tuple[Point, ...] = field(repr=False)
+    optima: tuple[MeasuredOptimum, ...] = field(repr=False)
 
-    @property
-    def rule(self) -> JointRule:
-        """The laws as a rule; its note says the reading, and of what N is left out."""
+    def rule(self, further: Mapping[str, float]) -> JointRule:
+        """The laws as a rule for a network of that depth and width, where they are known.
+
+        Its note says the reading, and of what N is left out.
+        """
         without = [WORDS[name] for name, said in self.verdicts.items() if said == Outcome.NOT_NEEDED]
         note = f"optima read by {self.reading!r}" + (
             f"; N is not needed for {' and '.join(without)}" if without else ""
         )
-        return JointRule.of(self.laws, note)
+        return replace(JointRule.of(self.laws, note), further=further)
 
     def about(self) -> dict[str, Any]:
         """For JSON: which fit it is, and what it was measured over; the laws themselves are in its file."""
@@ -60,13 +71,15 @@ class JointEvidence:
         low, high = self.measured[resource]
         return value / high if value > high else value / low if value < low else 1.0
 
-    def nearest(self, n_params: float, tokens: float) -> Point | None:
-        """The measured optimum that is the fewest octaves away in N and T; None without any."""
+    def nearest(self, resources: Mapping[str, float]) -> Point | None:
+        """The measured optimum that is the fewest octaves away in N, T and what else is known; None without any."""
 
-        def octaves(at: Point) -> float:
-            return float(np.hypot(np.log2(n_params / (at.n_params or 1.0)), np.log2(tokens / at.tokens)))
+        def octaves(place: MeasuredOptimum) -> float:
+            known = [np.log2(resources[name] / at) for name, at in place.at.items() if name in resources]
+            return float(np.linalg.norm(known))
 
-        return min(self.optima, key=octaves, default=None)
+        found = min(self.optima, key=octaves, default=None)
+        return None if found is None else found.point
 
 
 def read_joint(results: Path, source: str | None, experiment: str | None = None) -> JointEvidence | None:
@@ -109,24 +122,22 @@ def _evidence(experiment: str, entry: Mapping[str, Any], path: Path) -> JointEvi
     laws = {str(each["quantity"]): JointLaw.from_dict(_chosen(each)) for each in read}
     if LR not in laws:
         raise UserError(f"results: {str(path)!r} has no law of the learning rate for {name!r}: its optima are too few")
-    for quantity, law in laws.items():
-        if more := [term.resource for term in law.terms if term.resource not in MAIN]:
-            raise UserError(
-                f"results: the joint law of the {WORDS[quantity]} in {str(path)!r} has a term of {listed(more)}, which "
-                "a plan does not know; fit again with `--tell further=[]`"
-            )
-    ranges = [each["law"]["measured"] for each in read]
+    axes = (*MAIN, *dict.fromkeys(t.resource for law in laws.values() for t in law.terms if t.resource not in MAIN))
     return JointEvidence(
         experiment=experiment,
         source=name,
         reading=reading,
         laws=laws,
         verdicts={str(each["quantity"]): str(each["verdict"]) for each in read},
-        measured={
-            axis: (max(float(of[axis][0]) for of in ranges), min(float(of[axis][1]) for of in ranges)) for axis in MAIN
-        },
+        measured={axis: _common(axis, laws.values()) for axis in axes},
         optima=tuple(_optimum(each) for each in entry.get("optima") or ()),
     )
+
+
+def _common(axis: str, laws: Iterable[JointLaw]) -> tuple[float, float]:
+    """What all laws that know a resource were fitted over."""
+    ranges = [law.measured[axis] for law in laws if axis in law.measured]
+    return max(low for low, _ in ranges), min(high for _, high in ranges)
 
 
 def _chosen(each: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -135,9 +146,9 @@ def _chosen(each: Mapping[str, Any]) -> Mapping[str, Any]:
     return (each["without_n"] or law) if each["verdict"] == Outcome.NOT_NEEDED else law
 
 
-def _optimum(entry: Mapping[str, Any]) -> Point:
+def _optimum(entry: Mapping[str, Any]) -> MeasuredOptimum:
     seq_len = float(entry["seq_len"] or 1.0)  # batch sizes in tokens, where lengths differ
-    return Point(
+    point = Point(
         tokens=float(entry["tokens"]),
         batch_size=float(entry["batch_tokens"]) / seq_len,
         seq_len=seq_len,
@@ -147,3 +158,5 @@ def _optimum(entry: Mapping[str, Any]) -> Point:
         beta2=entry["beta2"],
         n_params=float(entry["n_params"]),
     )
+    further = {name: float(entry[name]) for name in FURTHER if entry.get(name) is not None}
+    return MeasuredOptimum(point, {"n_params": float(entry["n_params"]), "tokens": point.tokens, **further})

@@ -22,9 +22,8 @@ UNSAID = "warmup, schedule, ε, clipping"
 
 def launch_sheet(plan: "Plan") -> str:
     """Markdown. The fitted law comes first where it is not far from what was measured, else how far rules are apart."""
-    size = "" if plan.n_params is None else f"{plan.n_params:.4g} parameters, "
     whose = f" ({plan.optimizer})" if plan.optimizer else ""
-    parts = [f"# Launch sheet: {size}{plan.tokens:.4g} tokens{whose}", *([plan.origin] if plan.origin else [])]
+    parts = [f"# Launch sheet: {plan.asked}{whose}", *([plan.origin] if plan.origin else [])]
     fitted = [p for p in plan.proposals if p.rule.name in ("joint-law", "power-law")]
     first = next((p for p in fitted if p.rule.name == plan.lead), None)
     rest = [f"## {p.rule.name}\n\n{_setting(p)}" for p in fitted if p is not first]

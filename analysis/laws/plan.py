@@ -17,8 +17,8 @@ law of sizes and budgets (`analysis.laws.joint_evidence`) that is one, with inte
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Target:
     `grow_seq`  whether growth is split between batch size and sequence length; by default the batch takes all
     `down`      whether batch sizes are rounded down; by default they go to the nearest
     `seq_len_alone`  S₁ in tokens where there is no base to take it from, 2048 by default
+    `further`   depth and width of the large network by name, where they are known
     """
 
     tokens: float
@@ -52,6 +53,13 @@ class Target:
     down: bool = False
     n_params: float | None = None
     seq_len_alone: float = 2048.0
+    further: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What is known of the large run's size and budget, by the names of a joint law's resources."""
+        size = {} if self.n_params is None else {"n_params": self.n_params}
+        return {**size, "tokens": self.tokens, **self.further}
 
     def rounded(self, batch_size: float) -> int:
         """The nearest allowed batch size, or with `down` the next below; never under one sequence or one multiple."""
@@ -94,7 +102,7 @@ def make_plan(
     optimizer = evidence.optimizer if evidence else joint.source if joint else None
     asked = joint if any(isinstance(rule, JointRule) for rule in usable) else None
     of_rules = [text for p in proposals for text in doubts.of_proposal(p, tokens, optimizer)]
-    of_joint = doubts.of_joint(asked, n_params, tokens) if asked is not None and n_params is not None else []
+    of_joint = [] if asked is None else doubts.of_joint(asked, target.resources)
     return Plan(
         tokens=tokens,
         base=base,
@@ -102,12 +110,14 @@ def make_plan(
         warnings=(
             *(doubts.distance(base, tokens, evidence) if evidence or not asked else ()),
             *of_joint,
+            *doubts.of_unused(asked, target.further),
             *doubts.of_size(base, n_params, usable),
             *of_rules,
             *needs,
         ),
         optimizer=optimizer,
         n_params=n_params,
+        further=target.further,
         origin=origin,
         lead=_lead(usable, target, base, evidence, asked),
         joint=asked,
@@ -124,7 +134,7 @@ def _lead(
 ) -> str | None:
     """The fitted rule that is not far outside of what it was fitted to: the joint law, else the power law."""
     names = {type(rule): rule.name for rule in rules}
-    if joint is not None and target.n_params is not None and not doubts.is_far(joint, target.n_params, target.tokens):
+    if joint is not None and not doubts.is_far(joint, target.resources):
         return names[JointRule]
     if evidence is None or base is None or PowerLaw not in names:
         return None
@@ -184,18 +194,18 @@ def _intervals(
 
 def _joint_intervals(rule: JointRule, tokens: float, seq_len: float) -> tuple[Interval | None, Interval | None]:
     units = {"batch_size": ("batch_tokens", seq_len), "lr": ("lr", 1.0)}
-    units |= {name: (name, 1.0) for name in ("momentum", "weight_decay")}
+    units |= {same: (same, 1.0) for same in ("momentum", "weight_decay")}
     law: dict[str, float] = {}
     new: dict[str, float] = {}
-    for field, (quantity, unit) in units.items():
+    for name, (quantity, unit) in units.items():
         found = rule.prediction(quantity, tokens)
         if found is None or found.low is None:
             continue
-        law |= _ends(field, found.low, found.high, unit)
-        new |= _ends(field, found.new_low, found.new_high, unit)
+        law |= _ends(name, found.low, found.high, unit)
+        new |= _ends(name, found.new_low, found.new_high, unit)
     return (Interval(**law), Interval(**new)) if law else (None, None)
 
 
-def _ends(field: str, low: Floats | None, high: Floats | None, unit: float) -> dict[str, float]:
+def _ends(name: str, low: Floats | None, high: Floats | None, unit: float) -> dict[str, float]:
     """The two ends by the fields of `Interval`; `unit` is what one of the field's units has."""
-    return {f"{field}_{end}": float(value) / unit for end, value in (("low", low), ("high", high)) if value is not None}
+    return {f"{name}_{end}": float(value) / unit for end, value in (("low", low), ("high", high)) if value is not None}

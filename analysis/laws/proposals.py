@@ -1,12 +1,13 @@
 """What a plan is: what every rule advises, exact and as typed in, and how far the rules are apart."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import pandas as pd
 
 from analysis.fits.intervals import CONFIDENCE
+from analysis.laws.joint import FURTHER
 from analysis.laws.joint_evidence import JointEvidence
 from analysis.laws.launch_sheet import UNKNOWN, launch_sheet
 from analysis.laws.rules import Point, Rule, Setting
@@ -154,8 +155,9 @@ class Spread:
 class Plan:
     """All proposals for a budget of `tokens` from `base`, and sentences on what to distrust.
 
-    `base` is None where no rule needs one, `n_params` where the size is not known. `origin` says what the base is,
-    `lead` names the fitted rule that the measured range speaks for, `joint` is the fit behind the joint law.
+    `base` is None where no rule needs one, `n_params` where the size is not known; `further` has depth and width where
+    they are. `origin` says what the base is, `lead` names the fitted rule that the measured range speaks for, `joint`
+    is the fit behind the joint law.
     """
 
     tokens: float
@@ -164,9 +166,17 @@ class Plan:
     warnings: tuple[str, ...]
     optimizer: str | None = None
     n_params: float | None = None
+    further: Mapping[str, float] = field(default_factory=dict)
     origin: str = ""
     lead: str | None = None
     joint: JointEvidence | None = None
+
+    @property
+    def asked(self) -> str:
+        """The large run in words: its size, depth and width where they are known, and its budget."""
+        size = "" if self.n_params is None else f"{self.n_params:.4g} parameters, "
+        shape = "".join(f"{name} {value:.4g}, " for name, value in self.further.items())
+        return f"{size}{shape}{self.tokens:.4g} tokens"
 
     @property
     def spread(self) -> tuple[Spread, ...]:
@@ -209,6 +219,7 @@ class Plan:
         growth = None if self.base is None else self.tokens / self.base.tokens
         return {
             **_whole({"tokens": self.tokens, "growth_of_tokens": growth, "n_params": self.n_params}),
+            **{name: _whole(self.further).get(name) for name in FURTHER},
             "optimizer": self.optimizer,
             "base": None if base is None else _whole(base),
             "origin": self.origin,
@@ -221,7 +232,7 @@ class Plan:
         }
 
 
-def _whole(fields: dict[str, Any]) -> dict[str, Any]:
+def _whole(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Whole numbers without a decimal point, as configuration files want them."""
     return {k: int(v) if isinstance(v, float) and v.is_integer() and k != "lr" else v for k, v in fields.items()}
 

@@ -5,6 +5,7 @@ of the nearest measured size, unless its best setting lies at the edge of its gr
 of N and T, of the joint-scaling fit.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +26,13 @@ class Start:
     origin: str = ""
 
 
-def read_start(
-    results: Path, optimizer: str | None, experiment: str | None, n_params: float | None, tokens: float
-) -> Start:
-    """What results/fits holds for a network of `n_params` parameters, if that is known, and a budget of `tokens`.
+def read_start(results: Path, optimizer: str | None, experiment: str | None, resources: Mapping[str, float]) -> Start:
+    """What results/fits holds for a large run: `resources` has its tokens and what is known of n_params, depth, width.
 
     `optimizer` and `experiment` are needed where there are several. UserError as of `read_evidence` and `read_joint`,
     and where there is nothing but a joint-scaling fit and the size is not known.
     """
+    n_params = resources.get("n_params")
     if n_params is None:
         fits, some = results / "fits", experiment or "*"
         if not any(fits.glob(f"{some}/{BATCH_FILE}")) and any(fits.glob(f"{some}/{JOINT_FILE}")):
@@ -50,7 +50,7 @@ def read_start(
     evidence: Evidence | None = None
     if (results / "fits" / joint.experiment / BATCH_FILE).is_file():
         evidence = read_evidence(results, optimizer or joint.source, joint.experiment, n_params)
-    nearest = joint.nearest(n_params, tokens)
+    nearest = joint.nearest(resources)
     if evidence is not None and not (evidence.at_edge and nearest):
         return _fitted(evidence, joint)
     if nearest is None:

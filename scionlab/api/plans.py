@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 from analysis.laws.choice import choose_absolute, choose_rules
+from analysis.laws.joint import FURTHER
 from analysis.laws.kappa import kappa_rule
 from analysis.laws.plan import Target, make_plan
 from analysis.laws.proposals import Plan
@@ -37,6 +38,8 @@ def plan(
     kappa_batch_exponent: float | None = None,
     kappa_batch_shift: float | None = None,
     n_params: float | None = None,
+    depth: float | None = None,
+    width: float | None = None,
     rules: str | Sequence[str] | None = None,
 ) -> Plan:
     """A large run of N parameters and T tokens: what every rule advises, exact and rounded (docs/planning.md).
@@ -59,6 +62,8 @@ def plan(
                             ones of `results`, else none
     `n_params`              parameters of the large network without embedding, which adds the absolute step law; by
                             default not known
+    `depth`, `width`        its blocks and its residual stream, which a joint law with a term of them needs; by default
+                            not known
     `rules`                 "all", or names of rules; by default the main ones and what else is given speaks for
 
     The plan has `proposals`, one a rule with `rule`, `exact`, `rounded`, `interval` and `new_optimum`; `spread`;
@@ -70,18 +75,21 @@ def plan(
     """
     for name, value in {"tokens": tokens, "mu_ratio": mu_ratio, "l_ratio": l_ratio, "kappa_ratio": kappa_ratio}.items():
         _check(name, value)
-    if n_params is not None:
-        _check("n_params", n_params)
+    size = {"n_params": n_params, "depth": depth, "width": width}
+    known = {name: value for name, value in size.items() if value is not None}
+    for name, value in known.items():
+        _check(name, value)
+    further = {name: float(known[name]) for name in FURTHER if name in known}
     if multiple is not None and (multiple < 1 or multiple != int(multiple)):
         raise UserError(f"multiple: {multiple!r} is not allowed; it must be a positive whole number")
     for name, chosen in (("experiment", experiment), ("optimizer", optimizer)):
         if results is None and chosen is not None:
             raise UserError(f"{name}: {chosen!r} chooses among the fits of results, which is not given")
     given = base if isinstance(base, Point) else _checked(base or {})
-    start = _start(given, results, optimizer, experiment, n_params, tokens)
-    target = Target(float(tokens), multiple, grow_seq, down, n_params)
+    target = Target(float(tokens), multiple, grow_seq, down, n_params, further=further)
+    start = _start(given, results, optimizer, experiment, target)
     names = [rules] if isinstance(rules, str) else rules
-    joint = start.joint.rule if start.joint else None
+    joint = start.joint.rule(further) if start.joint else None
     wanted: list[Rule]
     doubts: list[str] = []
     if start.base is None:
@@ -150,17 +158,16 @@ def _start(
     results: str | os.PathLike[str] | ResultsPlace | None,
     optimizer: str | None,
     experiment: str | None,
-    n_params: float | None,
-    tokens: float,
+    target: Target,
 ) -> Start:
     """What is given, and what `results` hold where that is silent."""
     start = Start(None)
     if results is not None:
-        start = read_start(ResultsPlace.of(results).folder, optimizer, experiment, n_params, float(tokens))
+        start = read_start(ResultsPlace.of(results).folder, optimizer, experiment, target.resources)
     if isinstance(given, Point):
         return replace(start, base=given, origin="")
     if start.base is None:
-        check_whole(given, n_params)
+        check_whole(given, target.n_params)
         whole = set(NEEDED) <= set(given)
         return replace(start, base=Point(**given)) if whole else start
     if start.evidence is None and "seq_len" in given and "batch_size" not in given:

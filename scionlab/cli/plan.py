@@ -103,6 +103,8 @@ def plan(
     params: Annotated[
         str | None, _quantity("parameters of the large run, without embedding: for laws of size and tokens")
     ] = None,
+    depth: Annotated[str | None, _quantity("its blocks, for a joint law with a term of depth")] = None,
+    width: Annotated[str | None, _quantity("its residual stream, for a joint law with a term of width")] = None,
     rules: Annotated[
         str | None,
         typer.Option(metavar="all|NAME,NAME", help="which rules; default: the main ones and what other options add"),
@@ -131,7 +133,7 @@ def plan(
     from scionlab.api.plans import check_base, check_whole
     from scionlab.api.plans import plan as made_plan
 
-    n_params = None if params is None else positive("params", params)
+    n_params = _above_zero("params", params)
     budget, multiple = positive("tokens", tokens), _multiple(round_)
     experiment = one_name(experiment, option)
     only = one_name(only_optimizer, optimizer, "only-optimizer", "--optimizer")
@@ -160,6 +162,8 @@ def plan(
         kappa_batch_exponent=_maybe("kappa-batch-exponent", kappa_batch_exponent),
         kappa_batch_shift=_maybe("kappa-batch-shift", kappa_batch_shift),
         n_params=n_params,
+        depth=_above_zero("depth", depth),
+        width=_above_zero("width", width),
         rules=_names(rules),
     )
     if sheet is not None:
@@ -180,6 +184,10 @@ def _write(made: "Plan", sheet: Path) -> None:
 
 def _maybe(option: str, text: str | None) -> float | None:
     return None if text is None else number(option, text)
+
+
+def _above_zero(option: str, text: str | None) -> float | None:
+    return None if text is None else positive(option, text)
 
 
 def _to(multiple: int | None) -> str:
@@ -223,9 +231,8 @@ def _print(made: "Plan", rounding: str, sheet: Path | None) -> None:
             f"base{whose}: {base.tokens:.4g} tokens, batch size {base.batch_size:,.6g} of {base.seq_len:,.6g} tokens, "
             f"lr {base.lr:.3g}{more}, {base.steps:,.0f} steps"
         )
-    size = "" if made.n_params is None else f"{made.n_params:.4g} parameters, "
     growth = "" if base is None else f"{made.tokens / base.tokens:.4g} times the base; "
-    title = f"Plan for {size}{made.tokens:.4g} tokens, {growth}batch size rounded {rounding}, lr for the rounded one"
+    title = f"Plan for {made.asked}, {growth}batch size rounded {rounding}, lr for the rounded one"
     terminal.print_frame(made.frame(), title, out)
     for proposal in made.proposals:
         rule = proposal.rule

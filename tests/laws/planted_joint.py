@@ -35,6 +35,13 @@ class JointPlan:
         return lowest + self.bend * (u**2 + v**2) - self.lean * u * v
 
 
+def runs_of_depths(depths, exponent, **options):
+    """Runs of every depth, whose best rate goes as depth^exponent beside the plan's law of N and T."""
+    plans = {depth: JointPlan(at=(-8.13 + exponent * np.log2(depth / 8), 17.21)) for depth in depths}
+    runs = pd.concat([joint_runs(plan, depth=float(depth), **options) for depth, plan in plans.items()])
+    return runs.assign(trial_id=[f"t{i}" for i in range(len(runs))])
+
+
 def joint_runs(
     plan, noise=0.002, seeds=1, seed=0, sizes=SIZES, ratios=RATIOS, rates=3, batches=2, quiet=1.0, scatter=0.0, **fixed
 ):

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from analysis.laws.joint import BATCH_TOKENS, DECAY, LR, MOMENTUM, JointLaw, Prediction
+from analysis.laws.joint import BATCH_TOKENS, DECAY, LR, MAIN, MOMENTUM, SYMBOLS, JointLaw, Prediction
 from analysis.laws.rules.base import Certainty, Need, OfKnownSize, Point, Values
-
-SYMBOLS = {LR: "lr", BATCH_TOKENS: "B·S", MOMENTUM: "α", DECAY: "λ", "n_params": "N", "tokens": "T"}
+from scionlab.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointRule(OfKnownSize):
-    """y* = K N^a T^b for every y of `laws`: lr, batch_tokens (B·S), momentum (α) and weight_decay (λ).
+    """y* = K N^a T^b … for every y of `laws`: lr, batch_tokens (B·S), momentum (α) and weight_decay (λ).
 
-    What has no law stays the base's. The batch does not enter the others, for they were fitted along the best one.
+    `further` has the large network's depth and width by name, for laws with a term of them. What has no law stays the
+    base's. The batch does not enter the others, for they were fitted along the best one.
     """
 
     name: str = "joint-law"
@@ -22,12 +22,14 @@ class JointRule(OfKnownSize):
     source: str = "least squares through the optima of all sizes and budgets measured here"
     certainty: Certainty = Certainty.DERIVED
     laws: Mapping[str, JointLaw] = field(repr=False)
+    further: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, laws: Mapping[str, JointLaw], note: str = "") -> Self:
         """With its numbers as title."""
         ordered = {name: laws[name] for name in (LR, BATCH_TOKENS, MOMENTUM, DECAY) if name in laws}
-        return cls(title=", ".join(_formula(name, law) for name, law in ordered.items()), note=note, laws=ordered)
+        title = ", ".join(f"{SYMBOLS[name]} = {law.formula()}" for name, law in ordered.items())
+        return cls(title=title, note=note, laws=ordered)
 
     @property
     def moves(self) -> tuple[Need, ...]:
@@ -42,8 +44,18 @@ class JointRule(OfKnownSize):
         return {LR, BATCH_TOKENS} <= set(self.laws)
 
     def prediction(self, quantity: str, tokens: float) -> Prediction | None:
-        """What its law says of a quantity, with both intervals; None without a law."""
-        return self.laws[quantity].predict(self.size, tokens) if quantity in self.laws else None
+        """What its law says of a quantity, with both intervals; None without a law.
+
+        UserError where the law has a term of a depth or a width that is not known.
+        """
+        if quantity not in self.laws:
+            return None
+        law = self.laws[quantity]
+        terms = [term.resource for term in law.terms if term.resource not in MAIN]
+        for name in terms:
+            if name not in self.further:
+                raise UserError(f"{name}: is missing; the joint law has a term of the {name} of the large network")
+        return law.predict(self.size, tokens, **{name: self.further[name] for name in terms})
 
     def batch_tokens(self, base: Point, tokens: float) -> Values:
         """B₁S₁ at the budget `tokens`."""
@@ -68,8 +80,3 @@ class JointRule(OfKnownSize):
     def _value(self, quantity: str, tokens: float) -> float | None:
         found = self.prediction(quantity, tokens)
         return None if found is None else float(found.value)
-
-
-def _formula(name: str, law: JointLaw) -> str:
-    powers = "".join(f" {SYMBOLS[term.resource]}^{term.exponent.value:z.3f}" for term in law.terms)
-    return f"{SYMBOLS[name]} = {law.constant:.3g}{powers}"

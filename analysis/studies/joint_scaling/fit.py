@@ -75,7 +75,8 @@ def _setting(place: Place, optima: Sequence[Optimum], shared: Mapping[str, float
             found[quantity] = float(2 ** values[0])
     if any(optimum.why for optimum in optima) or not {LR, BATCH_TOKENS} <= set(found):
         return []
-    return [BestSetting(n_params=place.n_params, tokens=place.tokens, **found, **shared)]
+    further = {name: value for name, value in place.further.items() if np.isfinite(value)}
+    return [BestSetting(n_params=place.n_params, tokens=place.tokens, **found, **shared, **further)]
 
 
 def _law(

@@ -7,13 +7,12 @@ import pandas as pd
 
 from analysis.fits.intervals import with_interval
 from analysis.fits.outcomes import Outcome
-from analysis.laws.joint import BATCH_TOKENS, WORDS, JointLaw
+from analysis.laws.joint import BATCH_TOKENS, WORDS, symbol
 from analysis.report.texts import counts, span, thousands
 from analysis.studies.joint_scaling.places import UNITS
 from analysis.studies.joint_scaling.result import (
     MOST,
     NONE,
-    SYMBOLS,
     JointScaling,
     PlaceOptimum,
     ReadLaw,
@@ -71,27 +70,17 @@ def _finding(source: SourceJoint, each: ReadLaw) -> str:
     if law is None:
         return f"Of {each.n_places} sizes and budgets too few have an optimum that counts, so there is no law."
     kept = each.n_places - sum(each.left_out.values())
-    parts = [f"{WORDS[each.quantity].capitalize()} = {formula(law)}{_unit(each)}, {kept} of {each.n_places} optima."]
+    parts = [f"{WORDS[each.quantity].capitalize()} = {law.formula()}{_unit(each)}, {kept} of {each.n_places} optima."]
     if law is each.without_n:
         little = exponent(each.law, "n_params")
         parts.append(f"With N its exponent is {little}, which over the sizes measured is little.")
     elif law.terms:
-        intervals = (f"{_symbol(t.resource)}^{t.exponent.text('.3f')}" for t in law.terms)
+        intervals = (f"{symbol(t.resource)}^{t.exponent.text('.3f')}" for t in law.terms)
         parts.append(f"Exponents: {', '.join(intervals)}.")
     others = [o for o in source.laws if o.quantity == each.quantity and o is not each and o.verdict != each.verdict]
     if others:
         parts.append("By other readings: " + ", ".join(f"{o.reading} {o.verdict}" for o in others) + ".")
     return " ".join(parts)
-
-
-def formula(law: JointLaw) -> str:
-    """K N^a T^b as text."""
-    powers = (f"{_symbol(term.resource)}^{term.exponent.value:.3f}" for term in law.terms)
-    return " ".join([f"{law.constant:.3g}", *powers])
-
-
-def _symbol(resource: str) -> str:
-    return SYMBOLS.get(resource, resource)
 
 
 def _unit(each: ReadLaw) -> str:

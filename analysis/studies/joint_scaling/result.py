@@ -12,7 +12,6 @@ from analysis.laws.joint import WORDS, JointLaw
 from analysis.studies.joint_scaling.places import Place
 from analysis.studies.joint_scaling.readings import Optimum
 
-SYMBOLS = {"n_params": "N", "tokens": "T", "depth": "depth", "width": "width"}
 MOST = 12  # sources whose readings a terminal is shown; all are in the CSV
 NONE = "–"
 
@@ -56,7 +55,8 @@ class PlaceOptimum:
 class BestSetting:
     """A place's optimum by the chosen reading with what was not swept there: what a plan may start from.
 
-    `batch_tokens` in tokens a step; `seq_len` and the others None where they are not known, or runs differ in them.
+    `batch_tokens` in tokens a step; `seq_len` and the others None where they are not known, or runs differ in them;
+    `depth` and `width` where places are told apart by them.
     """
 
     n_params: float
@@ -67,6 +67,8 @@ class BestSetting:
     momentum: float | None = None
     weight_decay: float | None = None
     beta2: float | None = None
+    depth: float | None = None
+    width: float | None = None
 
 
 @dataclass(frozen=True)

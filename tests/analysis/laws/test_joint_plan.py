@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from planted_joint import JointPlan, joint_runs
+from planted_joint import RATIOS, SIZES, JointPlan, joint_runs, runs_of_depths
 from typer.testing import CliRunner
 
 from analysis.laws.joint import fit_joint
@@ -345,13 +345,41 @@ def test_a_file_that_is_no_fit_is_named(document, said, tmp_path):
         read_joint(tmp_path, None)
 
 
-def test_a_law_with_a_term_that_a_plan_does_not_know_is_refused(document, tmp_path):
-    changed = json.loads(json.dumps(document))
-    for each in changed["sources"][0]["laws"]:
-        each["law"]["terms"][0]["resource"] = "depth"
-        if each["law"]["resamples"]:
-            each["law"]["resamples"]["depth"] = each["law"]["resamples"].pop("n_params")
-    with pytest.raises(
-        UserError, match=r"has a term of depth, which a plan does not know; fit again with `--tell further="
-    ):
-        read_joint(written(tmp_path, changed), None)
+@pytest.fixture(scope="module")
+def of_depths():
+    """The fit of runs whose best rate falls as depth^(-1/2), at depths 4, 8 and 16 of every size."""
+    few = {"sizes": SIZES[[0, 2, 3]], "ratios": RATIOS[:3], "rates": 2, "batches": 1}
+    return fitted(runs_of_depths((4, 8, 16), -0.5, quiet=0.25, seed=5, **few))
+
+
+def test_a_planted_law_with_a_term_of_depth_is_given_back_at_the_depth_that_is_asked_for(of_depths, tmp_path):
+    folder = written(tmp_path, of_depths)
+    shallow, deep = (plan(T, results=folder, n_params=N, depth=depth) for depth in (6, 12))
+    for made, depth in ((shallow, 6), (deep, 12)):
+        first, truth = made.proposals[0], 2 ** (JointPlan().optimum(N, T)[0] - 0.5 * np.log2(depth / 8))
+        assert first.rule.name == made.lead == "joint-law"
+        assert first.interval.lr_low <= truth <= first.interval.lr_high
+        assert first.exact.lr == pytest.approx(truth, rel=0.1)
+        assert "depth^-0." in first.rule.title
+    assert deep.proposals[0].exact.lr / shallow.proposals[0].exact.lr == pytest.approx(2**-0.5, rel=0.05)
+    # The base is of the nearest depth, too.
+    near = [place for place in of_depths["sources"][0]["optima"] if place["depth"] == 16]
+    assert plan(T, results=folder, n_params=N, depth=20).base.lr in [place["lr"] for place in near]
+
+
+def test_depth_is_asked_for_shown_and_held_against_what_was_measured(of_depths, tmp_path):
+    folder = written(tmp_path, of_depths)
+    said = refused(*of_results(folder))
+    assert said == "depth: is missing; the joint law has a term of the depth of the large network"
+    assert refused(*of_results(folder, N, T, "--depth", "0")).startswith("depth: '0' is not allowed")
+    assert invoke(*of_results(folder, N, T, "--rules", "bst")).exit_code == 0  # no law of depth is asked for
+    done = invoke(*of_results(folder, N, T, "--depth", "48", "--width", "1024", "--json"))
+    document = json.loads(done.stdout)
+    assert (document["depth"], document["width"], document["lead"]) == (48, 1024, "joint-law")
+    assert document["joint"]["measured"]["depth"] == [4, 16]
+    far = "joint-law: depth 48 is 3 times the largest depth of the joint law (16)"
+    assert any(text.startswith(far) for text in document["warnings"])
+    assert "width 1024 is not used: no rule here has a term of it" in document["warnings"]
+    assert plan(T, results=folder, n_params=N, depth=161).lead is None
+    title = "# Launch sheet: 1.342e+08 parameters, depth 12, 1.718e+10 tokens (planted)"
+    assert plan(T, results=folder, n_params=N, depth=12).sheet().startswith(title)

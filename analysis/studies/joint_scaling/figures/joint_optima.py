@@ -6,7 +6,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from analysis.drawing import sources, style
-from analysis.studies.joint_scaling.page import formula
 from analysis.studies.joint_scaling.result import JointScaling, ReadLaw, SourceJoint, of
 from analysis.tables.sweep import SweepTables
 
@@ -48,7 +47,7 @@ def _panel(source: SourceJoint, each: ReadLaw) -> pd.DataFrame:
                 {"kind": LINE, "n_params": n_params, "tokens": t, "value": v}
                 for t, v in zip(tokens, values, strict=True)
             ]
-    note = formula(law) if law is not None else "no law"
+    note = law.formula() if law is not None else "no law"
     return pd.DataFrame(rows).assign(source=of(source, each), note=note, with_n=bool(law and law.term("n_params")))
 
 

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.drawing import sources, style
-from analysis.studies.joint_scaling.result import SYMBOLS, JointScaling, of
+from analysis.laws.joint import symbol
+from analysis.studies.joint_scaling.result import JointScaling, of
 from analysis.tables.sweep import SweepTables
 
 TITLE = "Exponents by the reading of the optimum"
@@ -64,7 +65,7 @@ def draw(data: pd.DataFrame) -> Figure:
             label.set_fontweight("bold" if reading in bold else "normal")
         axis.set_xlabel("exponent")
         axis.set_title(name, fontsize=9)
-    handles = [Line2D([], [], color=c, marker="o", label=f"of {SYMBOLS[r]}") for r, c in COLOURS.items()]
+    handles = [Line2D([], [], color=c, marker="o", label=f"of {symbol(r)}") for r, c in COLOURS.items()]
     style.legend(figure, spare, handles)
     return figure
 
@@ -74,7 +75,7 @@ def alt(data: pd.DataFrame) -> str:
     parts = []
     for name, rows in data.groupby("source", sort=False):
         spans = (
-            f"{SYMBOLS[str(resource)]} from {of_one['exponent'].min():.2f} to {of_one['exponent'].max():.2f}"
+            f"{symbol(str(resource))} from {of_one['exponent'].min():.2f} to {of_one['exponent'].max():.2f}"
             for resource, of_one in rows.groupby("resource")
         )
         parts.append(f"{name}: exponent of {', of '.join(spans)}")
