@@ -1,14 +1,67 @@
-"""What a user can get wrong, as one exception type: the command line prints its message and exits with 2."""
+"""What a user can get wrong, as one exception type: the command line prints its message and exits with 2.
+
+Messages are the same for those who call from Python and for those who type a command, but for the names of what both
+can say: `option` and its like have those of whom is worded to.
+"""
 
 import difflib
 import reprlib
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from pydantic import ValidationError
+
+_command_line: ContextVar[bool] = ContextVar("command_line", default=False)
+# Arguments of Python calls that have other names than the options: `-` is `_` in the others.
+ARGUMENTS = {
+    "params": "n_params",
+    "only-optimizer": "optimizer",
+    "base-batch": "batch_size of base",
+    "base-seq": "seq_len of base",
+    "base-params": "n_params of base",
+}
 
 
 class UserError(ValueError):
     """A mistake in the input. The message is one sentence naming the field, the value and what is allowed."""
+
+
+@contextmanager
+def on_command_line() -> Iterator[None]:
+    """Within it messages name options of the command line; else arguments of Python calls."""
+    token = _command_line.set(True)
+    try:
+        yield
+    finally:
+        _command_line.reset(token)
+
+
+def worded(command: str, python: str) -> str:
+    """One of two texts: for the command line, or for Python."""
+    return command if _command_line.get() else python
+
+
+def argument(name: str) -> str:
+    """What an option called `name` is called: `number-repeats`, or `number_repeats`."""
+    of_base = name.startswith("base-")
+    known = ARGUMENTS.get(name, name.removeprefix("base-").replace("-", "_") + " of base" * of_base)
+    return worded(name, known)
+
+
+def option(name: str, value: str | None = None) -> str:
+    """An option, with a value if it has one: `--where loss!=9`, or `where='loss!=9'`."""
+    if value is None:
+        known, of, base = argument(name).partition(" of ")
+        return worded(f"--{name}", f"`{known}`{of}{base}")
+    return worded(f"--{name} {shlex.quote(value)}", f"{argument(name)}={value!r}")
+
+
+def assigned(name: str, targets: Mapping[str, str]) -> str:
+    """An option that gives targets a text each: `--map lr=2**x`, or `map={'lr': '2**x'}`."""
+    pairs = ",".join(f"{target}={text}" for target, text in targets.items())
+    return worded(f"--{name} {pairs}", f"{name}={dict(targets)!r}")
 
 
 def printable(text: str) -> str:

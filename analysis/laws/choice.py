@@ -1,6 +1,6 @@
 """Which rules a plan is made by: the main ones and those that what is known of the base speaks for, or those named."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from analysis.laws.kappa import KappaBst
 from analysis.laws.rules import (
@@ -16,14 +16,14 @@ from analysis.laws.rules import (
     bst,
     square_root,
 )
-from scionlab.errors import UserError, unknown
+from scionlab.errors import UserError, option, unknown, worded
 
 ALL = "all"
 # Rules that not every plan can have, and what brings them.
-ON_CONDITION = {
-    "bst-kappa": "--kappa-batch-exponent, or a fit that measured it",
-    "power-law": "--results with optima at two budgets or more",
-    "joint-law": "--results with a joint-scaling fit, and --params",
+ON_CONDITION: Mapping[str, Callable[[], str]] = {
+    "bst-kappa": lambda: f"{option('kappa-batch-exponent')}, or a fit that measured it",
+    "power-law": lambda: f"{option('results')} with optima at two budgets or more",
+    "joint-law": lambda: f"{option('results')} with a joint-scaling fit, and {option('params')}",
 }
 
 
@@ -73,7 +73,8 @@ def choose_absolute(joint: JointRule | None = None, names: Sequence[str] | None 
     for name in names or ():
         if name in RULES | RIVALS and name not in every:
             raise UserError(
-                f"rules: {name!r} starts from a base, which is not given; give --base-tokens and the others"
+                f"rules: {name!r} starts from a base, which is not given; give "
+                f"{worded('--base-tokens and the others', '`base`')}"
             )
     return _named(every, names or [ALL])
 
@@ -82,7 +83,7 @@ def _named(every: dict[str, Rule], names: Sequence[str]) -> list[Rule]:
     """Those of the names, in the order of `every`."""
     for name in names:
         if name in ON_CONDITION and name not in every:
-            raise UserError(f"rules: {name!r} needs {ON_CONDITION[name]}")
+            raise UserError(f"rules: {name!r} needs {ON_CONDITION[name]()}")
         if name != ALL and name not in every:
             raise unknown("rules", name, [ALL, *every])
     return [rule for name, rule in every.items() if ALL in names or name in names]

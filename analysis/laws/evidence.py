@@ -19,7 +19,7 @@ import numpy as np
 
 from analysis.laws.rules import Point, PowerLaw
 from analysis.tables.arrays import Floats
-from scionlab.errors import UserError, listed, unknown
+from scionlab.errors import UserError, argument, listed, unknown
 
 FILE = "batch_scaling.json"
 SIZED = re.compile(r"(.+), ([\d,]+) parameters")  # what the study calls each network size of an optimizer
@@ -118,10 +118,12 @@ def one_entry(entries: Mapping[str, Any], wanted: str | None, path: Path, kind: 
     if not entries:
         raise UserError(f"results: {str(path)!r} holds no {kind}")
     if wanted is None and len(entries) > 1:
-        raise UserError(f"only-optimizer: {str(path)!r} holds several; choose one of {listed(sorted(entries))}")
+        raise UserError(
+            f"{argument('only-optimizer')}: {str(path)!r} holds several; choose one of {listed(sorted(entries))}"
+        )
     name = next(iter(entries)) if wanted is None else wanted
     if name not in entries:
-        raise unknown("only-optimizer", name, entries)
+        raise unknown(argument("only-optimizer"), name, entries)
     return name
 
 

@@ -159,4 +159,4 @@ def _optimum(entry: Mapping[str, Any]) -> MeasuredOptimum:
         n_params=float(entry["n_params"]),
     )
     further = {name: float(entry[name]) for name in FURTHER if entry.get(name) is not None}
-    return MeasuredOptimum(point, {"n_params": float(entry["n_params"]), "tokens": point.tokens, **further})
+    return MeasuredOptimum(point, {"n_params": float(entry["n_params"]), "tokens": float(point.tokens), **further})

@@ -7,7 +7,9 @@ from scipy.optimize import brentq
 
 from analysis.laws.rules import BST_SOURCE, Certainty, Point, Rule, Values
 from analysis.tables.arrays import Floats
-from scionlab.errors import UserError
+from scionlab.errors import UserError, argument
+
+EXPONENT, SHIFT = "kappa-batch-exponent", "kappa-batch-shift"
 
 
 def kappa_rule(
@@ -27,7 +29,7 @@ def kappa_rule(
         return KappaBst(exponent=exponent, shift=shift or 0.0, constants=constants), []
     if measured is None:
         if shift is not None:
-            raise UserError(f"kappa-batch-shift: {shift:g} says nothing without kappa-batch-exponent")
+            raise UserError(f"{argument(SHIFT)}: {shift:g} says nothing without {argument(EXPONENT)}")
         return None, []
     try:
         rule = KappaBst(exponent=measured[0], shift=measured[1] if shift is None else shift, constants=constants)
@@ -68,11 +70,11 @@ class KappaBst(Rule):
     def __post_init__(self) -> None:
         if not self.exponent < 3 / 2:
             raise UserError(
-                f"kappa-batch-exponent: {self.exponent:g} is not allowed: from 1.5 on no batch size, or not only one, "
+                f"{argument(EXPONENT)}: {self.exponent:g} is not allowed: from 1.5 on no batch size, or not only one, "
                 "solves the rule; it must be below 1.5"
             )
         if not np.isfinite(self.shift):
-            raise UserError(f"kappa-batch-shift: {self.shift:g} is not allowed; it must be a finite number")
+            raise UserError(f"{argument(SHIFT)}: {self.shift:g} is not allowed; it must be a finite number")
 
     @property
     def smallest_batch(self) -> float:
@@ -92,7 +94,7 @@ class KappaBst(Rule):
         smallest = float(np.min(base.batch_size))
         if not smallest > self.smallest_batch:
             raise UserError(
-                f"kappa-batch-shift: {self.shift:g} is not allowed for a base of {smallest:g} sequences; it must be "
+                f"{argument(SHIFT)}: {self.shift:g} is not allowed for a base of {smallest:g} sequences; it must be "
                 f"above {-smallest * (1 - self._pull):.4g}"
             )
         drive = np.log(self.constants * tokens / base.tokens)
@@ -101,7 +103,7 @@ class KappaBst(Rule):
             if np.any((drive < 0) & (drive <= least)):
                 enough = float(np.max(base.tokens * np.exp(least))) / self.constants
                 raise UserError(
-                    f"kappa-batch-shift: {self.shift:g} is not allowed for {tokens:.4g} tokens; it must be nearer to "
+                    f"{argument(SHIFT)}: {self.shift:g} is not allowed for {tokens:.4g} tokens; it must be nearer to "
                     f"0, or the tokens above {enough:.4g}"
                 )
         solve = self._log_growth if self.shift >= 0 else self._log_growth_below

@@ -29,7 +29,7 @@ from analysis.laws.joint_evidence import JointEvidence
 from analysis.laws.proposals import Choice, Interval, Plan, Proposal
 from analysis.laws.rules import JointRule, Need, Point, PowerLaw, Rule
 from analysis.tables.arrays import Floats
-from scionlab.errors import UserError
+from scionlab.errors import UserError, option
 
 ROUNDING = 1e-9  # rounded down, a batch this far below a multiple is that multiple: 8^(2/3) is computed as 3.9999…
 
@@ -145,7 +145,7 @@ def _lead(
 
 
 def _options(needs: Sequence[Need]) -> str:
-    return " and ".join(f"--{need}" for need in needs)
+    return " and ".join(option(need) for need in needs)
 
 
 def _propose(rule: Rule, base: Point, target: Target, evidence: Evidence | None, real: bool) -> Proposal:

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.fits.power_sum import levels
 from analysis.tables import keys
 from analysis.tables.goals import of_goals
-from scionlab.errors import UserError, listed
+from scionlab.errors import UserError, listed, option
 
 OPERATIONS = 6  # of a parameter and a token: two of the forward pass, four of the backward
 
@@ -65,7 +65,7 @@ def check_data(table: pd.DataFrame) -> None:
         values = listed(sorted(map(str, table["data"].unique())))
         raise UserError(
             f"runs: data of {str(table['optimizer'].iloc[0])!r} takes several values ({values}); import them with each "
-            "data set as a group of its own, or each under a name of its own with --where"
+            f"data set as a group of its own, or each under a name of its own with {option('where')}"
         )
 
 
@@ -74,7 +74,8 @@ def check_goals(table: pd.DataFrame) -> None:
     if of_goals(table):
         raise UserError(
             f"runs: val_loss of {str(table['optimizer'].iloc[0])!r} is a goal that every batch size comes to: this is "
-            "a table of tokens to a target, which no law of losses can be fitted to; ask for --study critical-batch"
+            "a table of tokens to a target, which no law of losses can be fitted to; ask for "
+            f"{option('study', 'critical-batch')}"
         )
 
 

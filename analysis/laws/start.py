@@ -13,7 +13,7 @@ from analysis.laws.evidence import FILE as BATCH_FILE
 from analysis.laws.evidence import Evidence, optimizer_of, read_evidence
 from analysis.laws.joint_evidence import JOINT_FILE, JointEvidence, read_joint
 from analysis.laws.rules import Point
-from scionlab.errors import UserError
+from scionlab.errors import UserError, argument
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ def read_start(results: Path, optimizer: str | None, experiment: str | None, res
     if n_params is None:
         fits, some = results / "fits", experiment or "*"
         if not any(fits.glob(f"{some}/{BATCH_FILE}")) and any(fits.glob(f"{some}/{JOINT_FILE}")):
-            raise UserError(f"params: is missing; {str(fits)!r} holds a law of sizes and tokens, which needs the size")
+            raise UserError(
+                f"{argument('params')}: is missing; {str(fits)!r} holds a law of sizes and tokens, which needs the size"
+            )
         alone = read_evidence(results, optimizer, experiment)
         return Start(alone.base, alone)
     joint = read_joint(results, None if optimizer is None else optimizer_of(optimizer), experiment)

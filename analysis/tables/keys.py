@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.tables.same import same_budget, same_number
-from scionlab.errors import UserError, listed
+from scionlab.errors import UserError, listed, worded
 from scionlab.spec import ADDED_LATER
 
 # Fields that specs leave out, and what that says, as JSON has it.
@@ -133,7 +133,8 @@ def how_to_part(runs: pd.DataFrame) -> str:
     """What to do with runs that are several settings in one: a hint for the end of a message."""
     if "spec" in runs:
         return "give each setting a preset of its own (finished trials are reused)"
-    return "import each setting under a name of its own, with `scionlab import --where COLUMN=VALUE`"
+    way = worded("`scionlab import --where COLUMN=VALUE`", "import_table(…, where='COLUMN=VALUE')")
+    return f"import each setting under a name of its own, with {way}"
 
 
 def as_meant(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.tables.varied import grouped, study_of
-from scionlab.errors import UserError
+from scionlab.errors import UserError, option, worded
 from scionlab.runs.store import FINISHED, RunStore
 from scionlab.runs.where import ResultsPlace, named
 
@@ -147,10 +147,11 @@ def _is_probe(curves: pd.DataFrame) -> "pd.Series[bool]":
 
 def _load_import(store: RunStore, name: str | None) -> SweepTables:
     if name is None:
-        raise UserError(f"experiment: is missing; name the import beside --preset {IMPORTED}")
+        raise UserError(f"experiment: is missing; name the import beside {option('preset', IMPORTED)}")
     runs = store.imports(named(name))
     if runs.empty:
-        hint = f"make one with `scionlab import FILE --name {name}`"
+        way = worded(f"`scionlab import FILE --name {name}`", f"import_table(…, name={name!r}, results=…)")
+        hint = f"make one with {way}"
         raise UserError(f"results: no import called {name!r} in {str(store)!r}; {hint}")
     return replace(import_tables(name, runs), sweeps=store.sweeps().iloc[:0], store=store)
 

@@ -6,8 +6,8 @@
     plan              a tuned small run → batch size and rate of a large one, by every rule
 
 The command line is made of the same calls. All is found by importing `scionlab`. A mistake of the caller is a
-`UserError`, a ValueError whose message says what is wrong and what is allowed; where it names an option such as --map,
-the argument of that name is meant.
+`UserError`, a ValueError whose message says what is wrong and what is allowed, in arguments of the call, or in options
+where a command makes it.
 """
 
 from scionlab.own.packages import own_analysis

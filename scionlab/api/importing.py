@@ -18,7 +18,7 @@ from analysis.tables.foreign.table import Table, read_table
 from analysis.tables.foreign.targets import TARGETS
 from analysis.tables.foreign.where import Condition, choose, reasons
 from analysis.tables.varied import Choice, grouped, study_of
-from scionlab.errors import UserError, unknown
+from scionlab.errors import UserError, option, unknown
 from scionlab.homes import expanded
 from scionlab.runs.store import imported
 from scionlab.runs.where import ResultsPlace
@@ -190,7 +190,7 @@ def _name(given: str | None, source: Path | pd.DataFrame) -> str:
         stem = Path(source.stem).stem if source.suffix.lower() == ".gz" else source.stem
         given = re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")[:LONGEST_NAME]
         if not given:
-            raise UserError(f"name: {source.name!r} does not make one; give --name")
+            raise UserError(f"name: {source.name!r} does not make one; give {option('name')}")
     if not NAME.fullmatch(given):
         raise UserError(
             f"name: {given!r} is not allowed; it must be lower-case letters, digits, - and _, {LONGEST_NAME} at most"

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from analysis.laws.choice import choose_absolute, choose_rules
 from analysis.laws.joint import FURTHER
@@ -13,13 +13,21 @@ from analysis.laws.proposals import Plan
 from analysis.laws.rules import Point, Rule
 from analysis.laws.start import Start, read_start
 from analysis.tables.foreign.questions import LIKE_A_BETA
-from scionlab.errors import UserError, unknown
+from scionlab.errors import UserError, argument, option, unknown, worded
 from scionlab.runs.where import ResultsPlace
 
 NEEDED = ("tokens", "batch_size", "seq_len", "lr")  # of a base point
-# How messages name a base's fields, and how they say what is missing of it.
-FIELDS = {each.name: f"base: {each.name}" for each in fields(Point)}
-GIVE = f"give {', '.join(NEEDED)}, or results to take them from; or n_params alone, for laws of N and T"
+# Fields of a base, by the options of the command that say them.
+FIELDS = {
+    "tokens": "base-tokens",
+    "batch_size": "base-batch",
+    "seq_len": "base-seq",
+    "lr": "base-lr",
+    "momentum": "base-momentum",
+    "weight_decay": "base-weight-decay",
+    "beta2": "base-beta2",
+    "n_params": "base-params",
+}
 
 
 def plan(
@@ -82,9 +90,10 @@ def plan(
     further = {name: float(known[name]) for name in FURTHER if name in known}
     if multiple is not None and (multiple < 1 or multiple != int(multiple)):
         raise UserError(f"multiple: {multiple!r} is not allowed; it must be a positive whole number")
-    for name, chosen in (("experiment", experiment), ("optimizer", optimizer)):
+    for name, chosen in (("experiment", experiment), ("only-optimizer", optimizer)):
         if results is None and chosen is not None:
-            raise UserError(f"{name}: {chosen!r} chooses among the fits of results, which is not given")
+            way = option("results")
+            raise UserError(f"{argument(name)}: {chosen!r} chooses among the fits of {way}, which is not given")
     given = base if isinstance(base, Point) else _checked(base or {})
     target = Target(float(tokens), multiple, grow_seq, down, n_params, further=further)
     start = _start(given, results, optimizer, experiment, target)
@@ -94,7 +103,8 @@ def plan(
     doubts: list[str] = []
     if start.base is None:
         if kappa_batch_exponent is not None:
-            raise UserError("kappa-batch-exponent: says nothing without a base; BST starts from one")
+            name = argument("kappa-batch-exponent")
+            raise UserError(f"{name}: says nothing without a base; BST starts from one")
         wanted = choose_absolute(joint, names)
         alone = given.get("seq_len") if isinstance(given, dict) else None
         target = replace(target, seq_len_alone=float(alone or target.seq_len_alone))
@@ -124,23 +134,19 @@ def questions_of(base: Point) -> list[str]:
     ]
 
 
-def check_base(given: Mapping[str, float], names: Mapping[str, str] = FIELDS) -> None:
-    """UserError for a momentum or a β₂ that cannot be; `names` are what messages call the fields."""
-    if given.get("momentum", 0.0) > 1:
-        raise UserError(
-            f"{names['momentum']} {given['momentum']:g} is not allowed; the weight of the new gradient is at most 1"
-        )
-    if given.get("beta2", 0.0) >= 1:
-        raise UserError(f"{names['beta2']} {given['beta2']:g} is not allowed; it must be below 1")
+def _said(name: str) -> str:
+    """What a message that is about a field of the base begins with."""
+    return worded(f"{FIELDS[name]}:", f"base: {name}")
 
 
-def check_whole(
-    given: Mapping[str, float], n_params: float | None, names: Mapping[str, str] = FIELDS, give: str = GIVE
-) -> None:
+def _check_whole(given: Mapping[str, float], n_params: float | None) -> None:
     """UserError for a base, without results, that lacks something; with `n_params` there may be none at all."""
     missing = [name for name in NEEDED if name not in given]
     if missing and not (n_params is not None and set(given) <= {"seq_len"}):
-        raise UserError(f"{names[missing[0]]} is missing; {give}")
+        *first, last = (worded(f"--{FIELDS[name]}", name) for name in NEEDED)
+        way = worded("--results; or --params alone", "`results` to take them from; or `n_params` alone")
+        give = f"give all of {', '.join(first)} and {last}{worded('', ' of `base`')}, or {way}"
+        raise UserError(f"{_said(missing[0])} is missing; {give}, for laws of N and T")
 
 
 def _checked(base: Mapping[str, float]) -> dict[str, float]:
@@ -149,7 +155,11 @@ def _checked(base: Mapping[str, float]) -> dict[str, float]:
         if name not in FIELDS:
             raise unknown("base", name, FIELDS)
         _check(f"base: {name}", value)
-    check_base(base)
+    if base.get("momentum", 0.0) > 1:
+        limit = "the weight of the new gradient is at most 1"
+        raise UserError(f"{_said('momentum')} {base['momentum']:g} is not allowed; {limit}")
+    if base.get("beta2", 0.0) >= 1:
+        raise UserError(f"{_said('beta2')} {base['beta2']:g} is not allowed; it must be below 1")
     return dict(base)
 
 
@@ -167,7 +177,7 @@ def _start(
     if isinstance(given, Point):
         return replace(start, base=given, origin="")
     if start.base is None:
-        check_whole(given, target.n_params)
+        _check_whole(given, target.n_params)
         whole = set(NEEDED) <= set(given)
         return replace(start, base=Point(**given)) if whole else start
     if start.evidence is None and "seq_len" in given and "batch_size" not in given:

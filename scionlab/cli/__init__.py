@@ -28,7 +28,7 @@ from scionlab.cli import (
     tune,
 )
 from scionlab.cli.options import EXIT_CODES, app, err
-from scionlab.errors import UserError
+from scionlab.errors import UserError, on_command_line
 from scionlab.own.packages import own_analysis_first
 
 __all__ = [
@@ -90,8 +90,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print versions and exit")
     ] = False,
 ) -> None:
-    pass
+    context.with_resource(on_command_line())

@@ -17,20 +17,6 @@ if TYPE_CHECKING:
     from analysis.laws.proposals import Plan
 
 DOWN = "floor:"
-FIELDS = {  # of a base, by the options that say them
-    "tokens": "base-tokens",
-    "batch_size": "base-batch",
-    "seq_len": "base-seq",
-    "lr": "base-lr",
-    "momentum": "base-momentum",
-    "weight_decay": "base-weight-decay",
-    "beta2": "base-beta2",
-    "n_params": "base-params",
-}
-GIVE = (
-    "give all of --base-tokens, --base-batch, --base-seq and --base-lr, or --results; or --params alone, for laws of N "
-    "and T"
-)
 
 
 def _quantity(text: str) -> Any:
@@ -130,23 +116,16 @@ def plan(
 
       scionlab plan --params 1e9 --tokens 2e10
     """
-    from scionlab.api.plans import check_base, check_whole
+    from scionlab.api.plans import FIELDS
     from scionlab.api.plans import plan as made_plan
 
     n_params = _above_zero("params", params)
     budget, multiple = positive("tokens", tokens), _multiple(round_)
     experiment = one_name(experiment, option)
     only = one_name(only_optimizer, optimizer, "only-optimizer", "--optimizer")
-    for what, chosen in (("only-optimizer", only), ("experiment", experiment)):
-        if results is None and chosen is not None:
-            raise UserError(f"{what}: {chosen!r} chooses among the fits of --results, which is not given")
     texts = (base_tokens, base_batch, base_seq, base_lr, base_momentum, base_weight_decay, base_beta2, base_params)
     given = zip(FIELDS.items(), texts, strict=True)
     base = {field: positive(name, text) for (field, name), text in given if text is not None}
-    said = {field: f"{name}:" for field, name in FIELDS.items()}
-    check_base(base, said)
-    if results is None:
-        check_whole(base, n_params, said, GIVE)
     made = made_plan(
         budget,
         base,

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.fits.intervals import Estimate, with_interval
-from scionlab.errors import UserError
+from scionlab.errors import UserError, worded
 from scionlab.reproduce.declare import Ours, Published, PublishedTable, Verdict
 from scionlab.reproduce.finding import columns_of, file_of
 from scionlab.reproduce.tables import TABLES
@@ -154,7 +154,8 @@ def _result(table: PublishedTable, files: Mapping[Path, frozenset[str]]) -> Tabl
     if path is None and table.columns:
         return nothing(
             Verdict.NO_TABLE,
-            f"No file with the columns {', '.join(table.columns)}; get {table.fetch}, and name its folder by --tables.",
+            f"No file with the columns {', '.join(table.columns)}; get {table.fetch}, and name its folder by "
+            f"{worded('--tables', '`folder`')}.",
         )
     file = "" if path is None else path.name
     try:

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Self
 
 from analysis.tables.arrays import Floats
-from scionlab.errors import UserError
+from scionlab.errors import UserError, argument
 
 Values = float | Floats
 
@@ -274,5 +274,7 @@ class OfKnownSize(OfSize):
     def size(self) -> float:
         """N of the large network; UserError if it is not known."""
         if self.n_params is None:
-            raise UserError(f"params: is missing; rule {self.name!r} needs the parameters of the large network")
+            raise UserError(
+                f"{argument('params')}: is missing; rule {self.name!r} needs the parameters of the large network"
+            )
         return self.n_params

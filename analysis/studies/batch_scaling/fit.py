@@ -50,7 +50,7 @@ from analysis.studies.batch_scaling.sizes import Size, contests_of_sizes
 from analysis.studies.batch_scaling.surface import FLOOR, Maximum, Surface, fit_surface
 from analysis.studies.batch_scaling.table import Table
 from analysis.tables import keys
-from scionlab.errors import UserError, listed
+from scionlab.errors import UserError, listed, option
 
 PLAN_SAMPLES = 200
 # What may differ between the trials of one optimizer, by the names of `scionlab.spec.Trial`.
@@ -71,7 +71,8 @@ def fit_batch_scaling(runs: pd.DataFrame, curves: pd.DataFrame | None = None, se
     for _, rows in runs.groupby("optimizer") if "optimizer" in runs else ():
         check_goals(rows)
     if "lr" in runs and runs["lr"].isna().all():
-        raise UserError("runs: none has a learning rate; sizes, tokens and losses alone are for --study scaling-law")
+        law = option("study", "scaling-law")
+        raise UserError(f"runs: none has a learning rate; sizes, tokens and losses alone are for {law}")
     cells = table_of_cells(runs)
     curves = pd.DataFrame() if curves is None else curves
     groups = _groups(cells)

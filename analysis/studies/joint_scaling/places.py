@@ -19,7 +19,7 @@ from analysis.laws.joint import BATCH_TOKENS, DECAY, LR, MOMENTUM
 from analysis.laws.points import check_data
 from analysis.tables import keys
 from analysis.tables.arrays import Floats
-from scionlab.errors import UserError
+from scionlab.errors import UserError, option
 
 UNITS = {LR: "", BATCH_TOKENS: "tokens a step", MOMENTUM: "weight of the new gradient", DECAY: ""}
 BESIDE = (BATCH_TOKENS, MOMENTUM, DECAY)  # what may be tuned beside the rate
@@ -98,7 +98,8 @@ def sources_of(runs: pd.DataFrame, further: Sequence[str], seed: int = 0) -> lis
     if "n_params" not in runs or runs["n_params"].isna().all():
         raise UserError("runs: none says how many parameters its network has (n_params), so there is no law of them")
     if "lr" not in runs or runs["lr"].isna().all():
-        raise UserError("runs: none has a learning rate; sizes, tokens and losses alone are for --study scaling-law")
+        law = option("study", "scaling-law")
+        raise UserError(f"runs: none has a learning rate; sizes, tokens and losses alone are for {law}")
     if not (runs["status"] == "ok").any():
         raise UserError(f"runs: none of {len(runs)} trained to its end: there is nothing to fit")
     groups = runs.groupby("optimizer", sort=True)

@@ -4,18 +4,24 @@ import re
 from dataclasses import dataclass
 
 from analysis.tables.foreign.marks import BLANKS
+from scionlab.errors import option
 
 
 @dataclass(frozen=True)
 class Cause:
-    """What many cells of a file share, and what to do about it."""
+    """What many cells of a file share, and what to do about it; where rows can be `left_out`, that is said, too."""
 
     name: str
     hint: str
+    left_out: bool = False
+
+    def text(self) -> str:
+        """The hint as a clause."""
+        return f"{self.hint}, or leave such rows out with {option('where')}" if self.left_out else self.hint
 
 
-MISSING = Cause("missing", "leave the cell empty, or leave such rows out with --where")
-LOST = Cause("lost", "write inf for a run that diverged, leave the cell empty and map a status, or use --where")
+MISSING = Cause("missing", "leave the cell empty", left_out=True)
+LOST = Cause("lost", "write inf for a run that diverged, leave the cell empty and map a status", left_out=True)
 DATE = Cause(
     "date", "it is a date, which a spreadsheet may have made of a number such as 2.5; format the column as numbers"
 )

@@ -8,11 +8,10 @@ import pandas as pd
 
 from analysis.tables.foreign.problems import Problems
 from analysis.tables.same import SAME_BUDGET, same_budget, same_number
-from scionlab.errors import listed
+from scionlab.errors import assigned, listed, worded
 
 # A step may be longer than the budget by this factor, where a last one was not cut; beyond it units must be mixed up.
 LONGEST_STEP = 1.5
-IN_TOKENS = "is batch_size in tokens (then --set seq_len=1)?"
 # Two rows that agree in all of these are one run.
 IDENTITY = (
     *("optimizer", "group", "n_params", "width", "depth", "tokens", "batch_size", "seq_len", "checkpoint_step", "lr"),
@@ -44,7 +43,7 @@ def _check_steps(row: Mapping[str, Any], problems: Problems) -> None:
         problems.add(
             row["row"],
             f"batch_size × seq_len: a step of {step:.6g} tokens is longer than the budget of {tokens:.6g} tokens; "
-            f"{IN_TOKENS}",
+            f"{_in_tokens()}",
             "step",
         )
     elif not 0 < steps < math.inf:
@@ -58,6 +57,10 @@ def _check_steps(row: Mapping[str, Any], problems: Problems) -> None:
         )
 
 
+def _in_tokens() -> str:
+    return f"is batch_size in tokens (then {assigned('set', {'seq_len': '1'})})?"
+
+
 def _contradict(steps: float, implied: float) -> bool:
     """Whether two numbers of steps make different budgets; the last step may be whole, cut or left out."""
     return max(steps, implied) > SAME_BUDGET * min(steps, implied) and abs(steps - implied) > 1
@@ -66,7 +69,7 @@ def _contradict(steps: float, implied: float) -> bool:
 def _likely(factor: float, seq_len: float) -> str:
     """What makes steps × batch_size × seq_len this many times the tokens, as a question."""
     if seq_len > 1 and abs(factor / seq_len - 1) < SAME_BUDGET - 1:
-        return f"; {IN_TOKENS}"
+        return f"; {_in_tokens()}"
     if factor < 1:
         return "; is batch_size that of one device or of one accumulation step, or was the run resumed?"
     return "; are tokens those of the whole run, and steps the optimizer's?"
@@ -86,7 +89,8 @@ def _check_twins(
         known = [key for key in IDENTITY if row[key] is not None]
         text = f"is the same run as row {first['row']}: {', '.join(known)} agree"
         about = f" ({'; '.join(close)})" if close else ""
-        note = "their losses agree, too" if _one_loss(row, first) else "--number-repeats takes it as another seed"
+        repeat = f"{worded('--number-repeats', 'number_repeats=True')} takes it as another seed"
+        note = "their losses agree, too" if _one_loss(row, first) else repeat
         other = differ(row["row"], first["row"])
         unused = [f"not used, and different: {listed(other)}"] * bool(other)
         problems.add(row["row"], "; ".join([f"{text}{about}", "map a seed, or remove one", note, *unused]))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.tables.arrays import Bools, Floats
+from scionlab.errors import option
 
 BLANKS = " \u00a0\u2007\u2009\u202f'’"  # between thousands, whatever the decimal mark
 MINUS = "\u2212"  # as it is typeset
@@ -107,7 +108,8 @@ def _hint(texts: Sequence[str], readings: Sequence[dict[str, float | None]]) -> 
     for text, reading in zip(texts, readings, strict=True):
         comma, point = reading[COMMA], reading[POINT]
         if comma is not None and point is not None and comma != point and _float(text) is None:
-            return f"--decimal , makes {text} {comma:.10g}, and --decimal . makes it {point:.10g}"
+            with_comma, with_point = option("decimal", COMMA), option("decimal", POINT)
+            return f"{with_comma} makes {text} {comma:.10g}, and {with_point} makes it {point:.10g}"
     return ""
 
 

@@ -11,6 +11,7 @@ from analysis.tables.foreign.names import Name
 from analysis.tables.foreign.sources import FLOPS_A_TOKEN, Source, quoted
 from analysis.tables.goals import of_goals
 from analysis.tables.varied import grouped
+from scionlab.errors import assigned, option
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -47,9 +48,9 @@ def _of_momentum(text: str, column: str | None, values: Sequence[float]) -> tupl
     beta = column is not None and "beta" in column.casefold()
     if not values or (column is None and not _is_number(text)) or not (beta or (large and set(values) != {1.0})):
         return ()
-    way = f"--set momentum=1-{text}"
+    way = assigned("set", {"momentum": f"1-{text}"})
     if column is not None:
-        way = f"--map momentum=1-{quoted(column)}"
+        way = assigned("map", {"momentum": f"1-{quoted(column)}"})
     return (
         f"momentum: {max(values):.6g} is taken as the weight of the new gradient; if it is what PyTorch calls momentum "
         f"or beta1, that weight is 1 minus it: {way}",
@@ -82,7 +83,7 @@ def _of_sizes(rows: Rows) -> Iterator[str]:
     if sizes and max(sizes) < FEW_PARAMETERS:
         yield (
             f"n_params: {min(sizes):.6g} to {max(sizes):.6g} are taken as numbers of parameters; if they are in "
-            "millions, multiply: --map n_params=1e6*…"
+            f"millions, multiply: {assigned('map', {'n_params': '1e6*…'})}"
         )
 
 
@@ -119,8 +120,8 @@ def _of_goals(rows: Rows) -> Iterator[str]:
             losses.setdefault(tuple(row[key] for key in ("optimizer", "group", "n_params")), []).append(row["val_loss"])
     if _to_goals(rows):
         yield (
-            "val_loss: is a goal that every batch size of a size comes to: a table of tokens to a target, for --study "
-            "critical-batch; no fit of losses can tell anything from it"
+            "val_loss: is a goal that every batch size of a size comes to: a table of tokens to a target, for "
+            f"{option('study', 'critical-batch')}; no fit of losses can tell anything from it"
         )
     elif losses and all(len(found) >= GOALS and len(set(found)) == 1 for found in losses.values()):
         yield (
@@ -135,6 +136,6 @@ def _to_goals(rows: Rows) -> bool:
 
 def _of_names(sources: Mapping[str, Source], wanted: Mapping[str, Name]) -> Iterator[str]:
     """Columns that are not used and have a name that is known for a target without a source."""
-    parts = ",".join(f"{target}={name.expression}" for target, name in wanted.items() if target not in sources)
-    if parts:
-        yield f"not used, but by their names they may be wanted, too: --map {parts}"
+    free = {target: name.expression for target, name in wanted.items() if target not in sources}
+    if free:
+        yield f"not used, but by their names they may be wanted, too: {assigned('map', free)}"

@@ -1,7 +1,6 @@
 """The cells of a table as the targets they are the sources of, with every cell that cannot be one as a problem."""
 
 import math
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from analysis.tables.foreign.problems import Problems
 from analysis.tables.foreign.sources import Source, quoted
 from analysis.tables.foreign.table import Numbers, Table, is_empty
 from analysis.tables.foreign.targets import ENDED, LONGEST_SEED, NUMBERS, STATUSES, TEXTS
+from scionlab.errors import option
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Reading:
                 self.problems.add(
                     row,
                     f"status: {text!r} is not allowed; it must be {TEXTS['status'].about}; "
-                    f"--where {shlex.quote(f'{quoted(column)}!={text}')} leaves such rows out",
+                    f"{option('where', f'{quoted(column)}!={text}')} leaves such rows out",
                     f"status {text}",
                 )
         return status
@@ -130,10 +130,9 @@ class Reading:
             for i in np.flatnonzero(numbers.wrong & ~lost):
                 cell = str(cells[i])
                 cause = cause_of(cell, target == "val_loss", numbers.hint)
-                why, name = (f"; {cause.hint}", cause.name) if cause else ("", "")
+                why, name = (f"; {cause.text()}", cause.name) if cause else ("", "")
                 self.problems.add(self.table.rows[i], f"column {column!r}: {cell!r} is not a number{why}", name)
-            without = shlex.quote(f"{quoted(column)}!=")
-            hint = f"; --where {without} leaves such rows out"
+            hint = f"; {option('where', f'{quoted(column)}!=')} leaves such rows out"
             if target == "val_loss":
                 hint = "; write inf for a run that diverged, or map its status"
             for i in np.flatnonzero(numbers.empty & ~lost & needed):

@@ -23,7 +23,7 @@ from analysis.tables.foreign.questions import questions
 from analysis.tables.foreign.reading import Reading
 from analysis.tables.foreign.sources import sources_of
 from analysis.tables.foreign.table import Table, is_empty
-from scionlab.errors import UserError
+from scionlab.errors import UserError, argument
 
 NAMED = 6  # columns in which two rows differ
 
@@ -72,7 +72,7 @@ def read_runs(
     if 0 in problems.rows:
         problems.raise_any()
     if repeats and sources["seed"].columns:
-        raise UserError("number-repeats: seed has a column, which is to tell runs apart")
+        raise UserError(f"{argument('number-repeats')}: seed has a column, which is to tell runs apart")
     ends = last_rows(table, sources, problems)
     # Where no learning rate is given, runs are points of a law of their sizes.
     reading = Reading.of(ends.table, sources, problems, () if "lr" in sources else ("n_params",))

@@ -13,7 +13,7 @@ from analysis.tables.foreign.expression import Expression, Function, parse
 from analysis.tables.foreign.problems import Problems
 from analysis.tables.foreign.table import Table, is_empty
 from analysis.tables.foreign.targets import CURVES, NUMBERS, SETTING, STATUSES, STEP, TARGETS, TEXTS
-from scionlab.errors import UserError, closest, listed, unknown
+from scionlab.errors import UserError, assigned, closest, listed, option, unknown
 
 FLOPS_A_TOKEN = 6.0  # forward and backward pass, for each parameter
 # What follows from two others, as an expression of these.
@@ -125,7 +125,7 @@ def _no_column(target: str, table: Table) -> str:
         return "its column is empty; map or set it"
     close = closest(target, table.columns, cutoff=0.5)
     close = close if close and (target in TEXTS or _has_numbers(close, table)) else None
-    guess = f" (did you mean {close!r}? Then --map {target}={quoted(close)})" if close else ""
+    guess = f" (did you mean {close!r}? Then {assigned('map', {target: quoted(close)})})" if close else ""
     return f"no such column{guess}; map it or set it"
 
 
@@ -147,7 +147,7 @@ def _mapped(target: str, text: str, table: Table) -> Source:
         return _checked(target, parse(text, table.columns))
     name = text if text in table.columns else text.strip("`")
     if name not in table.columns:
-        raise UserError(f"{unknown('column', name, table.columns)}; --set gives a constant")
+        raise UserError(f"{unknown('column', name, table.columns)}; {option('set')} gives a constant")
     return Source(name, (name,))
 
 
@@ -159,7 +159,7 @@ def _constant(target: str, text: str) -> Source:
     try:
         expression = parse(text, ())
     except UserError:
-        raise UserError(f"{text!r} is not a number; columns are given by --map") from None
+        raise UserError(f"{text!r} is not a number; columns are given by {option('map')}") from None
     return _checked(target, expression)
 
 

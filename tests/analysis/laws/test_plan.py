@@ -128,7 +128,7 @@ def test_kappa_without_shift_is_a_power_law():
 
 @pytest.mark.parametrize(("exponent", "shift"), [(1.5, 0.0), (2.0, 5.0), (float("nan"), 0.0), (0.1, float("nan"))])
 def test_kappa_without_one_solution_is_refused(exponent, shift):
-    with pytest.raises(UserError, match=r"kappa-batch-(exponent|shift): .* is not allowed"):
+    with pytest.raises(UserError, match=r"kappa_batch_(exponent|shift): .* is not allowed"):
         KappaBst(exponent=exponent, shift=shift)
 
 

@@ -159,7 +159,7 @@ def test_a_fit_does_not_mix_settings(setting):
     taken(grid(SETTINGS[setting], setting))
     with pytest.raises(UserError, match=rf"runs: {setting} of 'imported' takes several values") as refusal:
         fit_results("results", "runs", "imported")
-    assert "scionlab import --where" in str(refusal.value)
+    assert "import_table(…, where=" in str(refusal.value)
 
 
 def test_groups_are_fitted_apart_under_their_names_commas_and_all():

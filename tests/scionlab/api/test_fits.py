@@ -172,14 +172,14 @@ def test_a_plan_asks_about_a_momentum_of_pytorchs_kind():
     [
         ({"tokens": 0.0}, "tokens: 0.0 is not allowed; it must be a finite number above 0"),
         ({"tokens": "1e9"}, "tokens: '1e9' is not allowed; it must be a finite number above 0"),
-        ({"base": None}, "base: tokens is missing; give tokens, batch_size, seq_len, lr, or results"),
+        ({"base": None}, "base: tokens is missing; give all of tokens, batch_size, seq_len and lr of `base`, or"),
         ({"base": BASE | {"batch": 3}}, "base: 'batch' is not known (did you mean 'batch_size'?)"),
         ({"base": BASE | {"lr": -1}}, "base: lr: -1 is not allowed"),
         ({"base": BASE | {"momentum": 2}}, "base: momentum 2 is not allowed"),
         ({"multiple": 1.5}, "multiple: 1.5 is not allowed; it must be a positive whole number"),
         ({"n_params": 0}, "n_params: 0 is not allowed"),
-        ({"optimizer": "scion"}, "optimizer: 'scion' chooses among the fits of results, which is not given"),
-        ({"kappa_batch_shift": 1.0}, "kappa-batch-shift: 1 says nothing without kappa-batch-exponent"),
+        ({"optimizer": "scion"}, "optimizer: 'scion' chooses among the fits of `results`, which is not given"),
+        ({"kappa_batch_shift": 1.0}, "kappa_batch_shift: 1 says nothing without kappa_batch_exponent"),
         ({"results": "nowhere"}, "results: there is no batch_scaling.json"),
     ],
 )

@@ -127,7 +127,7 @@ def test_runs_without_batch_sizes_or_tokens_to_a_target_are_refused():
 
 @pytest.mark.parametrize("fit", [lambda t: fit_batch_scaling(t.runs), fit_scaling_laws])
 def test_laws_of_losses_refuse_a_table_of_goals_and_name_the_study(fit):
-    with pytest.raises(UserError, match=r"a table of tokens to a target.*--study critical-batch"):
+    with pytest.raises(UserError, match=r"a table of tokens to a target.*study='critical-batch'"):
         fit(told(goals().assign(lr=1.0)))
 
 
