@@ -32,16 +32,19 @@ def explore(tables: SweepTables, trials: Trials) -> list[dict[str, Any]]:
     thin = f"At most {MOST_POINTS} points of a curve. "
     diverged = "What lies above the scale is drawn at its top edge, and so is what diverged. "
     charts = (
-        ("curves", "Training curves of the trials", curves(tables, trials), left_out + thin),
+        ("curves", "Curves of the trials", curves(tables, trials), left_out + thin),
         ("rates", "Losses of the trials against learning rate", rates(tables, trials), left_out + diverged),
     )
     return [{"id": id_, "title": title, "spec": spec, "note": note} for id_, title, spec, note in charts if spec]
 
 
 def curves(tables: SweepTables, trials: Trials) -> Spec | None:
-    """A line of the training loss per trial; None if there are no curves."""
+    """A line of the training loss per trial, of imports without any of the validation loss; None without curves."""
     chosen = _spread(trials)
-    losses = tables.losses([trials.ids[i] for i in chosen])
+    ids = [trials.ids[i] for i in chosen]
+    losses, of = tables.losses(ids), "training"
+    if losses["train_loss"].isna().all():
+        losses, of = tables.validations(ids).rename(columns={"val_loss": "train_loss"}), "validation"
     losses = losses[np.isfinite(losses["train_loss"].astype(float))]
     by_trial = {trial: rows for trial, rows in losses.groupby("trial_id", sort=False) if len(rows) > 1}
     records = []
@@ -57,7 +60,7 @@ def curves(tables: SweepTables, trials: Trials) -> Spec | None:
     hover = alt.selection_point(name="hover", fields=["trial"], on="pointerover", clear="pointerout")
     line = alt.Chart().encode(
         x=alt.X("x:Q", title=_examples(tables.runs), axis=alt.Axis(format="~s", tickCount=8)),
-        y=alt.Y("y:Q", title=f"training loss{_nats(tables.runs)}", scale=scale),
+        y=alt.Y("y:Q", title=f"{of} loss{_nats(tables.runs)}", scale=scale),
         detail="trial:N",
         **_colour(trials),
     )
@@ -71,7 +74,8 @@ def curves(tables: SweepTables, trials: Trials) -> Spec | None:
     return _finished(
         chart.transform_flatten(["x", "y"]),
         trials,
-        f"Training loss of {len(records)} trials, a line each. The table of all trials has their settings and results.",
+        f"{of.capitalize()} loss of {len(records)} trials, a line each. The table of all trials has their settings and "
+        "results.",
     )
 
 

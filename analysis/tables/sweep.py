@@ -50,6 +50,16 @@ class SweepTables:
         chosen = logged if trial_ids is None else logged[logged["trial_id"].isin(list(ids))]
         return chosen.reindex(columns=LOSSES)
 
+    def validations(self, trial_ids: Collection[str]) -> pd.DataFrame:
+        """Validation losses of some trials on their way (nats per token), as `val_loss` beside the same columns."""
+        columns = [*LOSSES[:-1], "val_loss"]
+        if self.given_curves is None and self.store is not None:
+            curves = self.store.curves(trial_ids, columns)
+        else:
+            curves = self.curves.reindex(columns=columns)
+            curves = curves[curves["trial_id"].isin(list(trial_ids))]
+        return curves[curves["val_loss"].notna()]
+
     @cached_property
     def probes(self) -> pd.DataFrame:
         """The curves' rows that are a probe's."""
@@ -153,11 +163,11 @@ def _load_import(store: RunStore, name: str | None) -> SweepTables:
         way = worded(f"`scionlab import FILE --name {name}`", f"import_table(…, name={name!r}, results=…)")
         hint = f"make one with {way}"
         raise UserError(f"results: no import called {name!r} in {str(store)!r}; {hint}")
-    return replace(import_tables(name, runs), sweeps=store.sweeps().iloc[:0], store=store)
+    return replace(import_tables(name, runs), given_curves=None, sweeps=store.sweeps().iloc[:0], store=store)
 
 
-def import_tables(name: str, imported: pd.DataFrame) -> SweepTables:
-    """Tables of an import called `name`, of rows of the imports table that no store has."""
+def import_tables(name: str, imported: pd.DataFrame, curves: pd.DataFrame | None = None) -> SweepTables:
+    """Tables of an import called `name`, of rows of the imports and curves tables that no store has."""
     runs = grouped(imported)
     choice = study_of(runs)
     sweep = {
@@ -170,7 +180,7 @@ def import_tables(name: str, imported: pd.DataFrame) -> SweepTables:
         "settings": json.dumps(choice.settings),
         "trial_ids": list(runs["trial_id"]),
     }
-    return SweepTables(sweep, pd.DataFrame(), runs)
+    return SweepTables(sweep, pd.DataFrame(), runs, curves)
 
 
 def run_tables(name: str, runs: pd.DataFrame) -> SweepTables:

@@ -20,7 +20,7 @@ from analysis.tables.foreign.where import Condition, choose, reasons
 from analysis.tables.varied import Choice, grouped, study_of
 from scionlab.errors import UserError, option, unknown
 from scionlab.homes import expanded
-from scionlab.runs.store import imported
+from scionlab.runs.store import imported, logged
 from scionlab.runs.where import ResultsPlace
 
 LONGEST_NAME = 100  # it becomes the name of files
@@ -45,6 +45,7 @@ class ImportedTable:
     `n_rows`     of the source that were read
     `left_out`   numbers of the rows that `where` left out; `reasons` the same by the source's column `reason`
     `curves`     of which rows of logged steps the last ones were taken, "" where a row is a run
+    `logged`     the rows of all logged steps, in the columns of the store's table `curves`; none where a row is a run
     `repeated`   runs that were given seeds, as they repeat others
     `warnings`   what may be meant otherwise, a sentence each
     `replaced`   runs of an earlier import of that name in the results, which these are in place of
@@ -60,6 +61,7 @@ class ImportedTable:
     left_out: tuple[int, ...] = ()
     reasons: Mapping[str, Sequence[int]] = field(default_factory=dict)
     curves: str = ""
+    logged: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     repeated: int = 0
     warnings: tuple[str, ...] = ()
     replaced: int = 0
@@ -159,7 +161,7 @@ def take(
         store = results.store()
         store.check_writable()
         replaced = len(store.imports(chosen))
-        store.write_import(chosen, found.rows)
+        store.write_import(chosen, found.rows, found.logged)
     runs = imported(chosen, found.rows)
     return ImportedTable(
         name=chosen,
@@ -172,6 +174,7 @@ def take(
         left_out=tuple(sorted(table.left_out)),
         reasons=reasons(table),
         curves=found.curves,
+        logged=logged(found.logged),
         repeated=found.repeated,
         warnings=found.questions,
         replaced=replaced,

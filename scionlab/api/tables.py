@@ -19,7 +19,7 @@ def tables_of(runs: Runs) -> SweepTables:
     UserError for what it refuses, and for a frame of the store without rows.
     """
     if isinstance(runs, ImportedTable):
-        return import_tables(runs.name, runs.runs)
+        return import_tables(runs.name, runs.runs, runs.logged)
     if isinstance(runs, pd.DataFrame):
         for table, make in ((RUNS, run_tables), (IMPORTS, import_tables)):
             if {column.name for column in table.columns if not column.null} <= set(runs.columns):
@@ -27,7 +27,7 @@ def tables_of(runs: Runs) -> SweepTables:
                     raise UserError(f"runs: the rows of the table {table.name!r} are none: there is nothing to fit")
                 return make(_name(runs, table.name), runs)
     read = import_table(runs)
-    return import_tables(read.name, read.runs)
+    return import_tables(read.name, read.runs, read.logged)
 
 
 def stored_tables(

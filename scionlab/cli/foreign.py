@@ -66,7 +66,8 @@ def import_runs(
     Of n_params, tokens and flops two are enough: flops = 6 * n_params * tokens. Optional are optimizer, group (a source
     or series that is fitted apart), seed, n_params, width, depth, flops, momentum (weight of the new gradient: 1 - what
     PyTorch calls momentum), beta2, weight_decay, warmup (share of the run), schedule, data, steps, checkpoint_step, and
-    status (ok or diverged). With run and step a row is a logged step, and the last one of a run is the run.
+    status (ok or diverged). With run and step a row is a logged step, the last one of a run is the run, and all are its
+    curve, with train_loss if there is one.
 
     A column that has a target's name is taken as it is. Others are mapped by arithmetic: column names, numbers,
     + - * / **, parentheses and round, log, log2, log10, exp, exp2, sqrt, abs, min, max; names that are not words in

@@ -1,6 +1,6 @@
 """Runs that were trained elsewhere: a table and a map of its columns → rows of the store's imports table.
 
-    file → cells (`table`) → where targets come from (`sources`) → the last row of every run (`curves`)
+    file → cells (`table`) → where targets come from (`sources`) → the last row of every run, and its curve (`curves`)
          → targets by arithmetic (`reading`) → checks → rows
 
 Nothing is dropped or repaired: what is missing, no number, impossible or there twice is collected over the whole file,
@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from analysis.tables.foreign.checks import check_rows, number_repeats
-from analysis.tables.foreign.curves import last_rows
+from analysis.tables.foreign.curves import last_rows, logged_steps
 from analysis.tables.foreign.names import Name, known_by
 from analysis.tables.foreign.problems import Problems, shown
 from analysis.tables.foreign.questions import questions
@@ -34,7 +34,8 @@ class ForeignRuns:
 
     `written` says how the numbers of columns are written, where not every program reads them so. `curves` says of which
     rows of runs the last ones are, "" where a row is a run. `repeated` runs were given seeds, as they repeat others.
-    `questions` are what may be meant otherwise, a sentence each.
+    `logged` has the logged steps of runs that have any, by trial_id. `questions` are what may be meant otherwise, a
+    sentence each.
     """
 
     rows: list[dict[str, Any]]
@@ -44,6 +45,7 @@ class ForeignRuns:
     written: dict[str, str] = field(default_factory=dict)
     curves: str = ""
     repeated: int = 0
+    logged: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def n_diverged(self) -> int:
@@ -85,9 +87,12 @@ def read_runs(
     unused = [column for column in table.columns if column not in used]
     repeated = number_repeats([row for row in rows if row["row"] not in problems.rows]) if repeats else 0
     check_rows(rows, problems, _Difference(ends.table, unused))
+    curves = logged_steps(ends, sources, rows, problems)
     problems.raise_any()
+    named = [{"trial_id": _trial_id(name, row), **row} for row in rows]
     return ForeignRuns(
-        rows=[{"trial_id": _trial_id(name, row), **row} for row in rows],
+        rows=named,
+        logged={row["trial_id"]: curve for row, curve in zip(named, curves, strict=True) if curve},
         sources={target: shown(source.text) for target, source in sources.items()},
         unused=tuple(shown(column) for column in unused),
         questions=(*questions(rows, sources, _wanted(table, unused)), *ends.questions(rows)),

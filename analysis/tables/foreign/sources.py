@@ -12,7 +12,7 @@ import numpy as np
 from analysis.tables.foreign.expression import Expression, Function, parse
 from analysis.tables.foreign.problems import Problems
 from analysis.tables.foreign.table import Table, is_empty
-from analysis.tables.foreign.targets import CURVES, NUMBERS, SETTING, STATUSES, STEP, TARGETS, TEXTS
+from analysis.tables.foreign.targets import CURVES, NUMBERS, SETTING, STATUSES, STEP, TARGETS, TEXTS, TRAIN_LOSS
 from scionlab.errors import UserError, assigned, closest, listed, option, unknown
 
 FLOPS_A_TOKEN = 6.0  # forward and backward pass, for each parameter
@@ -74,6 +74,10 @@ def given_sources(
         if STEP in mapping or STEP in constants:
             problems.add(0, f"{STEP}: needs run, the column that says which run a row is of")
         del found[STEP]
+    if STEP not in found and TRAIN_LOSS in found:
+        if TRAIN_LOSS in mapping:
+            problems.add(0, f"{TRAIN_LOSS}: needs run and step, as a row is then a logged step of a run")
+        del found[TRAIN_LOSS]
     return {target: found[target] for target in TARGETS if target in found}
 
 

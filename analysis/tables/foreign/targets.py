@@ -77,7 +77,10 @@ NUMBERS = {
     "seed": Target("whole number", default="0", whole=True),
     "val_loss": Target("final validation loss, nats per token"),
 }
-# Of curves, and of no column: at which step a row of a run was logged.
-STEP = "step"
-CURVES = {STEP: Target("optimizer steps at which a row was logged", optional=True, zero=True)}
+# Of the logged steps of a run, and of no column of its own row.
+STEP, TRAIN_LOSS = "step", "train_loss"
+CURVES = {
+    STEP: Target("optimizer steps at which a row was logged", optional=True, zero=True),
+    TRAIN_LOSS: Target("training loss there, nats per token", optional=True),
+}
 TARGETS = TEXTS | NUMBERS | CURVES

@@ -7,7 +7,7 @@
     results/runs/*/compacted.parquet          the same of many trials, sorted by trial_id, after a compaction
     results/runs/sweeps/<sweep_id>.parquet    which trials a sweep asked for
     results/runs/tunings/<study>.parquet      the trials of a search, also those that were ended early
-    results/runs/imports/<name>.parquet       runs that were trained elsewhere
+    results/runs/imports/<name>.parquet       runs that were trained elsewhere; their curves are beside the others
     results/runs/checkpoints/<trial_id>.pt    a trial under way (`scionlab.runs.store.checkpoints`)
 
 Every file appears whole (`scionlab.runs.store.places`), so any number of processes can read and write at once, on one
@@ -32,7 +32,7 @@ from scionlab.runs.store.damage import Damaged, unwritable
 from scionlab.runs.store.folder import TableFolder
 from scionlab.runs.store.places import LocalPlace, join, place_of
 
-__all__ = ["FINISHED", "Checkpoints", "Compaction", "Damaged", "RunStore", "imported", "join"]
+__all__ = ["FINISHED", "Checkpoints", "Compaction", "Damaged", "RunStore", "imported", "join", "logged"]
 
 FINISHED = ("ok", "diverged")
 
@@ -174,9 +174,20 @@ class RunStore:
         """Add a search, or replace it whole by a later state."""
         self._write(TUNINGS, study, [{"study": study, **row} for row in rows])
 
-    def write_import(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Add an import, or replace it whole by a later one."""
+    def write_import(
+        self,
+        name: str,
+        rows: Iterable[Mapping[str, Any]],
+        curves: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    ) -> None:
+        """Add an import, or replace it whole by a later one; `curves` has the logged steps of runs by trial_id."""
+        before, logged = set(self.imports(name)["trial_id"]), curves or {}
+        for trial_id, curve in logged.items():
+            self._write(CURVES, trial_id, [{"trial_id": trial_id, **point} for point in curve])
         self._write(IMPORTS, name, _of_import(name, rows))
+        folder = self._folder(CURVES)
+        for trial_id in self.with_curve(before - set(logged)) if before else ():
+            folder.remove(trial_id)
 
     def compact(self) -> list[Compaction]:
         """Merge the small files of finished trials into one large file per table; says what it did to each.
@@ -236,6 +247,12 @@ class RunStore:
 def imported(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of an import called `name` as `RunStore.imports` reads them, without a store."""
     return _stamped(IMPORTS, _of_import(name, rows)).to_pandas()
+
+
+def logged(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
+    """The logged steps of imported runs by trial_id as `RunStore.curves` reads them, without a store."""
+    rows = [{"trial_id": trial_id, **point} for trial_id, curve in sorted(curves.items()) for point in curve]
+    return _stamped(CURVES, rows).to_pandas()
 
 
 def _of_import(name: str, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -52,6 +52,10 @@ class TableFolder:
         """Make the file of one key, or replace it: readers see the old one or the new one, whole."""
         self.place.write(f"{key}{SUFFIX}", rows)
 
+    def remove(self, key: str) -> None:
+        """Take away the file of one key; none is as good."""
+        self.place.remove(f"{key}{SUFFIX}")
+
     def scan(
         self,
         keys: Collection[str] | None = None,

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from analysis.tables.foreign.lines import read_lines
 from analysis.tables.foreign.problems import Problems
 from scionlab.cli import app
-from scionlab.runs.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -99,61 +98,3 @@ def test_other_json_is_told_what_to_do():
         file.write("[]")
     done = CliRunner().invoke(app, ["import", "runs.json"])
     assert "write one object a line, as .jsonl" in str(done.exception)
-
-
-# Curves
-
-LOGGED = [
-    {"run": name, "step": step, "tokens": 4096 * 100, "n_params": n, "steps": 100, "val_loss": loss}
-    for name, n, losses in (("a", 1e6, [4, 3.5, 3.2]), ("b", 2e6, [4, 3.4, 3.0]))
-    for step, loss in zip((20, 60, 100), losses, strict=True)
-]
-
-
-def test_the_last_row_of_a_run_is_the_run():
-    done = invoke([*LOGGED[1:], LOGGED[0]])
-    assert done.exit_code == 0, done.exception
-    assert "curves: 6 rows of 2 runs: a run is its last row with a loss; the rows before are not kept\n" in done.stdout
-    assert done.stderr == ""
-    rows = RunStore("results/runs").imports("runs")
-    assert (list(rows["run"]), list(rows["val_loss"])) == (["a", "b"], [3.2, 3.0])
-
-
-def test_a_row_without_a_loss_is_not_the_run_s_last():
-    last = {**LOGGED[-1], "step": 110, "val_loss": None}
-    done = invoke([*LOGGED, last])
-    assert "with a loss, for 1 of them not the last one of all" in done.stdout
-    assert list(RunStore("results/runs").imports("runs")["val_loss"]) == [3.2, 3.0]
-
-
-def test_runs_that_end_at_other_shares_of_their_steps_are_told():
-    done = invoke(LOGGED[:-1])
-    assert done.exit_code == 0
-    assert "the last rows of runs stand at 60% to 100% of their steps; the losses of 1 run are" in " ".join(
-        done.stderr.split()
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"step": 60}, "row 3, step: run 'a' has 60 in row 2, too"),
-        ({"step": "x"}, "row 3, step (step): is not a number, 0 or more and finite"),
-        ({"run": ""}, "row 3, column 'run': is empty"),
-    ],
-)
-def test_a_row_that_has_no_place_in_a_run_is_named(change, expected):
-    assert expected in refused([*LOGGED[:2], {**LOGGED[2], **change}, *LOGGED[3:]])
-
-
-def test_steps_without_runs_are_not_taken_for_curves():
-    rows = [{key: value for key, value in row.items() if key != "run"} | {"seed": i} for i, row in enumerate(LOGGED)]
-    assert len(taken(rows)) == 6
-    assert "step: needs run, the column that says which run a row is of" in refused(rows, "--map", "step=step")
-
-
-def test_a_name_for_every_row_is_kept_and_no_curve():
-    rows = [{**row, "run": str(i), "seed": i} for i, row in enumerate(LOGGED)]
-    done = invoke([{key: value for key, value in row.items() if key != "step"} for row in rows])
-    assert "curves" not in done.stdout
-    assert list(RunStore("results/runs").imports("runs")["run"]) == list("012345")
