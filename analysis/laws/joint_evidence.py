@@ -119,7 +119,7 @@ def read_joint(results: Path, source: str | None, experiment: str | None = None)
 def _evidence(experiment: str, entry: Mapping[str, Any], path: Path) -> JointEvidence:
     name, reading = str(entry["source"]), str(entry["reading"])
     read = [each for each in entry["laws"] if each["reading"] == reading and each["law"] is not None]
-    laws = {str(each["quantity"]): JointLaw.from_dict(_chosen(each)) for each in read}
+    laws = {str(each["quantity"]): JointLaw.from_dict(each[each["go_by"]]) for each in read}
     if LR not in laws:
         raise UserError(f"results: {str(path)!r} has no law of the learning rate for {name!r}: its optima are too few")
     axes = (*MAIN, *dict.fromkeys(t.resource for law in laws.values() for t in law.terms if t.resource not in MAIN))
@@ -138,12 +138,6 @@ def _common(axis: str, laws: Iterable[JointLaw]) -> tuple[float, float]:
     """What all laws that know a resource were fitted over."""
     ranges = [law.measured[axis] for law in laws if axis in law.measured]
     return max(low for low, _ in ranges), min(high for _, high in ranges)
-
-
-def _chosen(each: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The law to go by: without N where N is not needed, and something else has a term."""
-    law: Mapping[str, Any] = each["law"]
-    return (each["without_n"] or law) if each["verdict"] == Outcome.NOT_NEEDED else law
 
 
 def _optimum(entry: Mapping[str, Any]) -> MeasuredOptimum:

@@ -27,6 +27,7 @@ from analysis.fits.advice import Advice
 from analysis.fits.intervals import CONFIDENCE, RESAMPLES
 from analysis.report import assets
 from analysis.report.charts import explore
+from analysis.report.texts import raised
 from analysis.report.trials import trials
 from analysis.tables import keys
 from analysis.tables.sweep import IMPORTED, SweepTables
@@ -37,6 +38,7 @@ DIVERGED = (
     "bad, and no curve goes through it."
 )
 # What a browser lets the page load: what it holds. DataTables is a module from a blob; Vega compiles its expressions.
+CARRIED = ("of", "verdict", "text")  # of a finding, by the index
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval' blob:; "
     "base-uri 'none'; form-action 'none'"
@@ -52,7 +54,7 @@ def environment(*folders: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["headings"] = headings
+    made.filters |= {"headings": headings, "raised": raised}
     made.globals.update(own=assets.own, policy=POLICY)
     return made
 
@@ -108,7 +110,7 @@ def render(
 
 def _carried(finding: Mapping[str, Any]) -> dict[str, str]:
     """A finding as the page carries it in its head for the index: texts as HTML."""
-    return {name: str(escape(finding[name])) for name in ("of", "verdict", "text")}
+    return {name: str(raised(finding[name]) if name == "text" else escape(finding[name])) for name in CARRIED}
 
 
 def _about(tables: SweepTables) -> list[str]:

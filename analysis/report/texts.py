@@ -1,9 +1,21 @@
 """Numbers as readers of a page see them."""
 
 import math
+import re
+from collections.abc import Callable, Mapping
 
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
+
+Column = Callable[[pd.DataFrame], str]  # of the trials of a group
+POWER = re.compile(r"\^([+\-−]?\d+(?:\.\d+)?)")
+
+
+def raised(text: str) -> Markup:
+    """A text whose powers, N^-0.5, are raised as HTML has them; what is HTML already stays as it is."""
+    if isinstance(text, Markup):
+        return text
+    return Markup(POWER.sub(lambda found: f"<sup>{found[1].replace('-', '−')}</sup>", str(escape(text))))
 
 
 def power(value: float) -> Markup:
@@ -27,6 +39,24 @@ def span(values: "pd.Series[float]") -> str:
     """The smallest and the largest number to three digits, or a dash where none is known."""
     known = values.dropna()
     return "–" if known.empty else f"{known.min():.3g} to {known.max():.3g}"
+
+
+def sizes(rows: pd.DataFrame) -> str:
+    """How many network sizes there are, or a dash where they are not known."""
+    return thousands(rows["n_params"].nunique()) if "n_params" in rows else "–"
+
+
+def spans(column: str) -> Column:
+    """The smallest and the largest number in a column, of any group."""
+    return lambda rows: span(rows[column])
+
+
+def by_source(runs: pd.DataFrame, columns: Mapping[str, Column]) -> list[dict[str, str]]:
+    """What was run, a row per method or source: its `columns` by their heads, and how its trials ended."""
+    return [
+        {"source": str(name)} | {head: text(rows) for head, text in columns.items()} | counts(rows)
+        for name, rows in runs.groupby("optimizer", sort=True)
+    ]
 
 
 def counts(rows: pd.DataFrame) -> dict[str, str]:

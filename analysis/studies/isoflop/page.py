@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.texts import counts, span, thousands
+from analysis.report.texts import by_source, sizes, spans
 from analysis.studies.isoflop.result import Isoflop, SourceValleys, design_texts, growth_texts
 from analysis.tables.sweep import SweepTables
 
@@ -26,15 +26,7 @@ def context(tables: SweepTables, fit: Isoflop) -> dict[str, Any]:
 
 def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """What was run: one row per method or source."""
-    return [
-        {
-            "source": str(name),
-            "sizes": thousands(rows["n_params"].nunique()),
-            "tokens": span(rows["tokens"]),
-            **counts(rows),
-        }
-        for name, rows in runs.groupby("optimizer", sort=True)
-    ]
+    return by_source(runs, {"sizes": sizes, "tokens": spans("tokens")})
 
 
 def _finding(each: SourceValleys) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from analysis.fits.intervals import with_interval
 from analysis.fits.outcomes import Outcome
 from analysis.laws.joint import BATCH_TOKENS, WORDS, symbol
-from analysis.report.texts import counts, span, thousands
+from analysis.report.texts import by_source, sizes, spans, thousands
 from analysis.studies.joint_scaling.places import UNITS
 from analysis.studies.joint_scaling.result import (
     MOST,
@@ -51,18 +51,16 @@ def context(tables: SweepTables, fit: JointScaling) -> dict[str, Any]:
 
 def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """What was run: one row per method or source."""
-    return [
+    return by_source(
+        runs,
         {
-            "source": str(name),
-            "sizes": thousands(rows["n_params"].nunique()),
-            "parameters": span(rows["n_params"]),
-            "tokens": span(rows["tokens"]),
-            "batch sizes": thousands((rows["batch_size"] * rows["seq_len"]).nunique()),
-            "learning rates": thousands(rows["lr"].nunique()),
-            **counts(rows),
-        }
-        for name, rows in runs.groupby("optimizer", sort=True)
-    ]
+            "sizes": sizes,
+            "parameters": spans("n_params"),
+            "tokens": spans("tokens"),
+            "batch sizes": lambda rows: thousands((rows["batch_size"] * rows["seq_len"]).nunique()),
+            "learning rates": lambda rows: thousands(rows["lr"].nunique()),
+        },
+    )
 
 
 def _finding(source: SourceJoint, each: ReadLaw) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -92,9 +92,14 @@ class ReadLaw:
     lacks: Lacks = SETTLED
 
     @property
+    def go_by(self) -> Literal["law", "without_n"]:
+        """Which law to go by: that without N where N is not needed, and something else has a term."""
+        return "without_n" if self.verdict == Outcome.NOT_NEEDED and self.without_n else "law"
+
+    @property
     def best(self) -> JointLaw | None:
-        """The law to go by: without N where N is not needed, and something else has a term."""
-        return (self.without_n or self.law) if self.verdict == Outcome.NOT_NEEDED else self.law
+        """The law to go by."""
+        return self.without_n if self.go_by == "without_n" else self.law
 
 
 @dataclass(frozen=True)
@@ -289,6 +294,7 @@ def _read_law(each: ReadLaw, whole: bool) -> dict[str, Any]:
         "reading": each.reading,
         "quantity": each.quantity,
         "verdict": each.verdict,
+        "go_by": each.go_by,
         "law": entry(each.law),
         "without_n": entry(each.without_n),
         "n_places": each.n_places,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.texts import counts, span, thousands
+from analysis.report.texts import by_source, sizes, spans
 from analysis.studies.scaling_law.result import ScalingLaws, SourceLaw, allocation_texts, texts
 from analysis.tables.sweep import SweepTables
 
@@ -27,16 +27,7 @@ def context(tables: SweepTables, fit: ScalingLaws) -> dict[str, Any]:
 
 def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """What was run: one row per method or source."""
-    return [
-        {
-            "source": str(name),
-            "sizes": thousands(rows["n_params"].nunique()),
-            "parameters": span(rows["n_params"]),
-            "tokens": span(rows["tokens"]),
-            **counts(rows),
-        }
-        for name, rows in runs.groupby("optimizer", sort=True)
-    ]
+    return by_source(runs, {"sizes": sizes, "parameters": spans("n_params"), "tokens": spans("tokens")})
 
 
 def _finding(each: SourceLaw) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.texts import counts, span, thousands
+from analysis.report.texts import by_source, sizes, spans
 from analysis.studies.token_efficiency.curves import MethodCurve
 from analysis.studies.token_efficiency.result import (
     LAW,
@@ -39,15 +39,7 @@ def context(tables: SweepTables, fit: TokenEfficiency) -> dict[str, Any]:
 
 def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """What was run: one row per method or source."""
-    return [
-        {
-            "source": str(of),
-            "sizes": thousands(rows["n_params"].nunique()) if "n_params" in rows else "–",
-            "tokens": span(rows["tokens"]),
-            **counts(rows),
-        }
-        for of, rows in runs.groupby("optimizer", sort=True)
-    ]
+    return by_source(runs, {"sizes": sizes, "tokens": spans("tokens")})
 
 
 def _finding(fit: TokenEfficiency, ratio: Ratio) -> str:
