@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from scionlab import provenance
 from scionlab.doctor import Finding
@@ -17,6 +18,10 @@ from scionlab.doctor import Finding
 OLDEST_PYTHON = (3, 11)
 # Of the speeches joined by blank lines, in the order of their paths.
 SOTU_SHA256 = "5cb26a396719dcce29a3cfaf16ea59e69fabd2c9661d0dd4801c54319074e429"
+# The trial that `doctor --full` trains twice: four steps of a small network.
+TINY: dict[str, Any] = {
+    "optimizer": "scion", "lr": 0.03, "width": 32, "depth": 1, "tokens": 2**12, "val_tokens": 2**10,
+}  # fmt: skip
 # By name of the extra: its package, and what it is for.
 EXTRAS = {
     "tensorboard": ("tensorboard", "--track tensorboard"),
@@ -146,8 +151,7 @@ def sweep_works() -> Iterator[Finding]:
     from scionlab.spec import Experiment, Preset, Trial
     from scionlab.sweep import How, run_sweep
 
-    one = Trial(optimizer="scion", lr=0.03, width=32, depth=1, tokens=2**12, val_tokens=2**10)
-    trials = (one, one.replace(seed=1))
+    trials = tuple(Trial(**TINY, seed=seed) for seed in (0, 1))
     spec = Experiment(name="doctor", title="", question="", presets={"smoke": Preset(trials=trials)})
     with tempfile.TemporaryDirectory(prefix="scionlab-doctor-") as folder:
         store = RunStore(Path(folder, "runs"))

@@ -175,11 +175,3 @@ def test_small_shared_memory_is_told_of(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(64e6, 0, 64e6))
     assert "--shm-size" in machine.shared_memory(tmp_path).advice
     assert machine.shared_memory(tmp_path / "absent").level == "ok"
-
-
-@pytest.mark.slow
-def test_in_full_it_trains_under_ray(call):
-    found = checked(call, "--full")
-    assert found["sweep"]["level"] == "ok"
-    assert found["sweep"]["found"].startswith("two trials under Ray took ")
-    assert found["torch.compile"]["level"] == ("ok" if found["compiler"]["level"] == "ok" else "warning")

@@ -1,4 +1,8 @@
-"""Gradients by compiled graphs: the numbers of eager mode, one graph for all trials of a shape, and what else to do."""
+"""Gradients by traced graphs: the numbers of eager mode, one graph for all trials of a shape, and what else to do.
+
+That the code which is made of such a graph gives these numbers, too, is tested beside `doctor --full`, which compiles
+the same graph (tests/scionlab/doctor/test_full.py).
+"""
 
 import functools
 import shutil
@@ -49,20 +53,6 @@ def same(found: training.Outcome, expected: training.Outcome, tolerance: float =
         [row["train_loss"] for row in expected.curve], rel=tolerance
     )
     assert [row["lr"] for row in found.curve] == [row["lr"] for row in expected.curve]
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # those of the compiler are its own
-@pytest.mark.skipif(shutil.which(graphs.CXX) is None, reason="there is no C++ compiler")
-def test_compiled_code_gives_the_numbers_of_eager_mode_and_the_same_bits_every_time():
-    first, again, eager = train("scion"), train("scion"), train("scion", compiled=False)
-    assert first.summary["compile_note"] is None
-    assert first.summary["compiled"]
-    assert first.summary["compile_s"] > 0 == again.summary["compile_s"] == eager.summary["compile_s"]
-    same(first, eager)
-    strip = [{key: value for key, value in numbers(outcome)[0].items() if key not in HOW} for outcome in (first, again)]
-    assert strip[0] == strip[1]
-    assert first.curve == again.curve
 
 
 # averages in gradients; two optimizers; logits scaled by a buffer
