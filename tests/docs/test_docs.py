@@ -1,5 +1,6 @@
 """The documentation: its examples run, its commands exist, its links lead somewhere, and it renders."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -8,6 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import forked
 import pytest
 import typer
 from markdown_it import MarkdownIt
@@ -68,8 +70,7 @@ def options_of(command):
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_the_examples_of_a_page_run(name, tmp_path):
-    run = [sys.executable, "-W", "error", str(ROOT / "tests" / "support" / "page.py"), str(PAGES[name])]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked.run([PAGES[name]], os.environ, tmp_path, program=forked.examples)
     assert done.returncode == 0, done.stderr
 
 
