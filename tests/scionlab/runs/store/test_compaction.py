@@ -57,10 +57,17 @@ class Kill:
         return change
 
 
+def read(store):
+    """Its tables, and the trials that it calls finished."""
+    return [store.runs(), store.curves(), store.layers()], store.finished()
+
+
 def assert_same(store, twin):
-    for table in ("runs", "curves", "layers"):
-        pd.testing.assert_frame_equal(getattr(store, table)(), getattr(twin, table)(), check_exact=True)
-    assert store.finished() == twin.finished()
+    """`twin` is another store, or what was read of one."""
+    (tables, finished), (expected, of_twin) = read(store), read(twin) if isinstance(twin, RunStore) else twin
+    for table, other in zip(tables, expected, strict=True):
+        pd.testing.assert_frame_equal(table, other, check_exact=True)
+    assert finished == of_twin
 
 
 def assert_whole(store, twin):
@@ -134,15 +141,16 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(pair, after, tmp_path):
     store, twin = pair
     later = RunStore(shutil.copytree(twin.root, tmp_path / "later"))
     write(later, "a", loss=1.75)
+    before, afterwards = read(twin), read(later)  # once: these two change no more
     for n in range(1, 100):
         copy = RunStore(shutil.copytree(store.root, tmp_path / f"copy-{n}"))
         with pytest.MonkeyPatch.context() as patch:
             kill = Kill(patch, n, after)
             with contextlib.suppress(Killed):
                 copy.compact()
-        assert_same(copy, twin)
+        assert_same(copy, before)
         write(copy, "a", loss=1.75)
-        assert_whole(copy, later)
+        assert_whole(copy, afterwards)
         if kill.count < n:
             break
     assert n > 30  # 3 tables × (2 fsync + 1 replace), 11 small files × (rename + unlink), temporary files
