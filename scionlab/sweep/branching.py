@@ -57,13 +57,16 @@ def train_branches(
             keeper.cannot_go_on(error)
             stem = Stem(stem.trials, corpus, task.compile, heard, size)
     for _ in keeper.parts(stem):
-        for n in stem.leaving():
+        # Whose file the stem is in comes last: its branch takes that file, which nobody else may need then.
+        for n in sorted(stem.leaving(), key=lambda n: n == stem.last):
+            own = keeper_of(n)
             try:
-                outcome = _finished(stem, n, keeper_of(n))
+                outcome = _finished(stem, n, own)
                 if outcome is not None:
                     yield cells[n], outcome
             except (StoppedError, KeyboardInterrupt, GeneratorExit):
-                keeper.keep(stem)
+                if len(stem.followers) > 1 or not own.kept:
+                    keeper.keep(stem)
                 raise
             stem.leave(n)
         if not stem.finished:

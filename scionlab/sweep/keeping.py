@@ -71,6 +71,7 @@ class Keeper:
         self.checkpoints, self.trial_id, self.interval_s = checkpoints, trial_id, interval_s
         self.stopping, self.warn = stopping, warn
         self.saved_at, self.warned = time.monotonic(), False
+        self.kept = False  # whether there is a checkpoint of this keeper's
 
     def train(self, make: Callable[[], Run]) -> Outcome:
         """Take the run that `make` makes to its end, from its checkpoint if there is one.
@@ -138,6 +139,7 @@ class Keeper:
         """A checkpoint that cannot be written is a warning, once: the trial goes on without it."""
         try:
             self.checkpoints.save(self.trial_id, as_bytes(run.state_dict()))
+            self.kept = True
         except UserError as error:
             if not self.warned:
                 self._warn(f"is not kept, and the trial goes on: {error}")

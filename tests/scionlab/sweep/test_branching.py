@@ -114,6 +114,31 @@ def test_a_stem_that_is_stopped_again_and_again_takes_no_step_twice(task, store,
     assert store.checkpoints.trial_ids() == set()
 
 
+# 16 steps of all, 4 of the first trial, 15 of the stem, 9 of the second, and 25 of the last, whose file is the stem's
+@pytest.mark.usefixtures("at_every_look")
+@pytest.mark.parametrize("after", [10, 18, 30, 40, 42, 50])
+def test_a_stem_that_is_stopped_once_takes_no_step_twice(task, store, alone, steps, after):
+    with pytest.raises(StoppedError):
+        run_task(task, store, stopping=lambda: steps.taken >= after)
+    run_task(task.without(store.finished()), store)
+    assert steps.taken == part([cell.trial for cell in task.cells]).trained
+    same_rows(store, alone)
+    assert store.checkpoints.trial_ids() == set()
+
+
+@pytest.mark.usefixtures("at_every_look")
+def test_the_branch_of_the_trial_that_the_stem_is_kept_for_takes_nothing_from_the_others(task, store, alone, steps):
+    """Trials come in any order, and all of these leave after the same step."""
+    both = replace(task, cells=task.cells[:0:-1], interval_s=0.0)
+    steps.left = 31 + 9 + 10  # the stem, the shorter trial, and some of the longer one
+    with pytest.raises(KilledError):
+        run_task(both, store)
+    assert store.finished() == {task.cells[1].trial_id}
+    steps.left = 25
+    run_task(both.without(store.finished()), store)
+    assert store.finished() == {cell.trial_id for cell in both.cells}
+
+
 @pytest.mark.usefixtures("at_every_look")
 @pytest.mark.parametrize("interval_s", [0.0, math.inf])
 def test_a_stem_that_is_killed_again_and_again_ends_with_the_rows_of_the_trials_alone(
