@@ -1,6 +1,7 @@
 """One look for all figures: an optimizer has the same colour everywhere, wider networks a darker shade of it."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -144,6 +145,11 @@ def power_of_two(value: float, plain: bool = False) -> str:
     """A positive number as a power of two with at most one decimal, 2^16 or 2^16.5, as mathematics or `plain` text."""
     exponent = f"{round(float(np.log2(value)), 1) + 0.0:g}"  # + 0.0: there is no exponent -0
     return f"2^{exponent}" if plain else f"$2^{{{exponent}}}$"
+
+
+def raised(text: str) -> str:
+    """A text whose powers, N^-0.5, are raised as mathematics."""
+    return re.sub(r"\^([+-]?\d+(?:\.\d+)?)", r"$^{\1}$", text)
 
 
 def budget_shades(optimizer: str, budgets: Iterable[float]) -> dict[float, Colour]:

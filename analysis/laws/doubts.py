@@ -97,9 +97,10 @@ def of_size(base: Point | None, n_params: float | None, rules: list[Rule]) -> li
     blind = [rule.name for rule in rules if not rule.knows_size]
     if not blind:
         return []
+    do, leave = ("does", "leaves") if len(blind) == 1 else ("do", "leave")
     return [
         f"the network is {n_params / base.n_params:.3g} times that of the base ({base.n_params:.4g} parameters); "
-        f"{', '.join(blind)} do not know sizes and leave lr as for the base's network, which is right where it "
+        f"{', '.join(blind)} {do} not know sizes and {leave} lr as for the base's network, which is right where it "
         "transfers across sizes (μP and the like)"
     ]
 

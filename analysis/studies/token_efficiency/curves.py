@@ -40,7 +40,8 @@ class MethodCurve:
 def curves_of(runs: pd.DataFrame, settings: TokenEfficiencySettings, seed: int) -> list[MethodCurve]:
     """The curves of all methods and sizes, by the methods' names.
 
-    UserError for runs that lack columns or are of several texts, and for settings that columns do not tell apart.
+    UserError for runs that lack columns or are of several texts, for settings that columns do not tell apart, and what
+    `reference_of` refuses: curves take their time.
     """
     missing = [column for column in ("optimizer", "tokens", "val_loss", "status", "seed") if column not in runs]
     if missing:
@@ -50,6 +51,7 @@ def curves_of(runs: pd.DataFrame, settings: TokenEfficiencySettings, seed: int) 
     known = [column for column in ONE if column in runs and runs[column].notna().any()]
     table = runs.assign(optimizer=keys.labels(runs, settings.arms, "arms"))
     table = table.assign(**{column: value for column, value in ONE.items() if column not in known})
+    reference_of(table["optimizer"].unique(), settings)
     found = []
     for i, (name, rows) in enumerate(table.groupby("optimizer", sort=True)):
         # Seeds of their own: noise that is drawn alike would cancel in a ratio.
@@ -88,9 +90,9 @@ def _untuned(rows: pd.DataFrame, best: "pd.Series[float]", settings: TokenEffici
     return (*([Missing.RATES_BEYOND] if rates else []), *([Missing.BATCHES] if batch else []))
 
 
-def chosen_reference(curves: Iterable[MethodCurve], settings: TokenEfficiencySettings) -> str:
+def reference_of(methods: Iterable[str], settings: TokenEfficiencySettings) -> str:
     """The method that others are compared with; UserError if there is none of that name, or no other."""
-    names = list(dict.fromkeys(curve.method for curve in curves))
+    names = sorted(set(methods))
     if len(names) < 2:
         raise UserError(f"runs: there is one method only ({listed(names)}), and nothing to compare it with")
     if settings.reference is not None and settings.reference not in names:

@@ -19,7 +19,7 @@ from analysis.fits.outcomes import SETTLED, Lacks, Missing, Outcome
 from analysis.fits.seeds import more_seeds
 from analysis.fits.simultaneous import width_of
 from analysis.laws.critical_batch import QUARTERS
-from analysis.studies.token_efficiency.curves import MethodCurve, chosen_reference, curves_of
+from analysis.studies.token_efficiency.curves import MethodCurve, curves_of, reference_of
 from analysis.studies.token_efficiency.result import LAW, Ratio, SizeLaw, TokenEfficiency
 from analysis.studies.token_efficiency.settings import TokenEfficiencySettings
 from analysis.tables.arrays import Floats
@@ -63,7 +63,7 @@ def fit_token_efficiency(tables: SweepTables, seed: int = 0) -> TokenEfficiency:
     """
     settings = TokenEfficiencySettings.parse(tables.settings)
     curves = curves_of(tables.runs, settings, seed)
-    reference = chosen_reference(curves, settings)
+    reference = reference_of((curve.method for curve in curves), settings)
     others = [curve for curve in curves if curve.method != reference]
     pairs = [pair for curve in others for pair in _pairs(curve, curves, reference, settings)]
     widths = {of: _width([pair.of(of) for pair in pairs if not pair.missing]) for of in ("interpolation", LAW)}

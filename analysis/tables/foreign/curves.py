@@ -46,7 +46,7 @@ class Ends:
     @property
     def about(self) -> str:
         """What was taken of how many rows, in a sentence; empty where every row is a run."""
-        if self.steps is None:
+        if self.steps is None or self.n_rows == len(self.steps):
             return ""
         late = f", for {self.behind} of them not the last one of all" if self.behind else ""
         return (
@@ -106,8 +106,8 @@ def logged_steps(
 ) -> list[list[dict[str, Any]]]:
     """The rows of the store's table of curves of every run in `rows` (n,) of the imports table, in order of steps.
 
-    [] for all where every row is a run. A step without any loss has no row, a loss of nan or inf is infinite; one that
-    is no number becomes a problem.
+    [] for a run with fewer than two, as where every row is a run. A step without any loss has no row, a loss of nan or
+    inf is infinite; one that is no number becomes a problem.
     """
     found: list[list[dict[str, Any]]] = [[] for _ in rows]
     if (logged := ends.logged) is None:
@@ -119,7 +119,7 @@ def logged_steps(
         if known:
             point = {"step": round(logged.at[i]), "tokens": round(seen[i])}
             found[logged.of[i]].append(point | {name: float(value) for name, value in known.items()})
-    return found
+    return [curve if len(curve) > 1 else [] for curve in found]
 
 
 def _tokens(logged: Logged, source: Source, rows: Sequence[Mapping[str, Any]]) -> Floats:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from markupsafe import Markup
 
+from analysis.drawing import style
 from analysis.report.texts import by_source, raised, sizes, spans
 
 
@@ -28,3 +29,7 @@ def test_every_source_has_a_row_with_its_columns_and_how_its_runs_ended():
     assert b == {"source": "b", "sizes": "–", "tokens": "1e+09 to 2e+09", "ok": "1", "diverged": "1", "failed": "0"}
     assert by_source(runs.assign(n_params=[1, 2, 2]), columns)[1]["sizes"] == "2"
     assert (a["source"], a["ok"]) == ("a", "1")
+
+
+def test_powers_in_figures_are_mathematics():
+    assert style.raised("11.5 N^-0.765 T^0.277, N^") == "11.5 N$^{-0.765}$ T$^{0.277}$, N^"

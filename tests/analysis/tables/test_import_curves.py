@@ -154,3 +154,10 @@ def test_a_training_loss_without_steps_is_not_used():
     row = {name: value for name, value in LOGGED[2].items() if name != "step"} | {"train_loss": 3.0}
     assert "not used: train_loss" in invoke([row]).stdout
     assert "train_loss: needs run and step" in refused([row], "--map", "train_loss=train_loss")
+
+
+def test_a_run_of_one_logged_step_has_no_curve():
+    done = invoke([LOGGED[2], LOGGED[5]])
+    assert rows_of(done)["val_loss"].tolist() == [3.2, 3.0]
+    assert "curves" not in done.stdout
+    assert RunStore("results/runs").curves().empty

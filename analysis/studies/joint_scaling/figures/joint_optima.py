@@ -83,7 +83,7 @@ def draw(data: pd.DataFrame) -> Figure:
         style.log2_ticks(axis)
         style.log2_ticks(axis, "y")
         axis.set_xlabel("training tokens, T")
-        axis.set_title(f"{name}\n{mine['note'].iloc[0]}", fontsize=9)
+        axis.set_title(f"{name}\n{style.raised(mine['note'].iloc[0])}", fontsize=9)
     style.label_left(figure, axes, "optimum")
     figure.colorbar(colours, ax=list(axes.values()), label="parameters, N")
     return figure

@@ -55,7 +55,7 @@ def draw(data: pd.DataFrame) -> Figure:
         axis.plot(line["flops"], line["val_loss"], color="black", linewidth=1.2)
         axis.set_xscale("log")
         axis.set_xlabel("operations, C = 6 N T")
-        axis.set_title(f"{name}\n{mine['note'].iloc[0]}", fontsize=9)
+        axis.set_title(f"{name}\n{style.raised(mine['note'].iloc[0])}", fontsize=9)
     style.label_left(figure, axes, "validation loss")
     figure.colorbar(ScalarMappable(norm, COLOURS), ax=list(axes.values()), label="parameters, N")
     return figure
