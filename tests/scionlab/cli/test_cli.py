@@ -43,14 +43,14 @@ def bad_specs(text):
 
 
 @pytest.mark.parametrize("case", bad_specs("x"))
-def test_a_bad_spec_is_one_line_and_status_2(case, cli, tmp_path, text_file):
+def test_a_bad_spec_is_one_line_and_status_2(case, call, tmp_path, text_file):
     code, expected = bad_specs(text_file)[case]
     (tmp_path / "bad.py").write_text(code)
     (tmp_path / "empty.txt").write_text("\n")
-    done = cli("run", "bad.py", "--executor", "inline")
-    assert done.returncode == 2, done.stderr
-    assert expected in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    done = call("run", "bad.py", "--executor", "inline")
+    assert done.code == 2, done.err
+    assert expected in done.err
+    assert len(done.err.strip().splitlines()) == 1, done.err
     assert not (tmp_path / "results").exists()
 
 
@@ -70,12 +70,12 @@ def test_a_bad_spec_is_one_line_and_status_2(case, cli, tmp_path, text_file):
         (["report", "depth"], "no sweep of 'depth'"),
     ],
 )
-def test_bad_arguments_are_one_line_and_status_2(arguments, expected, cli, tmp_path):
+def test_bad_arguments_are_one_line_and_status_2(arguments, expected, call, tmp_path):
     (tmp_path / "file").write_text("")
-    done = cli(*arguments)
-    assert done.returncode == 2, done.stderr
-    assert expected in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    done = call(*arguments)
+    assert done.code == 2, done.err
+    assert expected in done.err
+    assert len(done.err.strip().splitlines()) == 1, done.err
 
 
 def test_a_read_only_folder_loses_nothing(cli, tmp_path, spec_file):
@@ -87,11 +87,11 @@ def test_a_read_only_folder_loses_nothing(cli, tmp_path, spec_file):
     assert "cannot write to" in done.stderr
 
 
-def test_dry_run_prints_cells_and_cost_and_writes_nothing(cli, tmp_path, spec_file):
-    done = cli("run", spec_file([0.25, 0.125]), "--preset", "smoke", "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "8 of 8 trials to train" in done.stdout
-    assert "FLOPs, about" in done.stdout
+def test_dry_run_prints_cells_and_cost_and_writes_nothing(call, tmp_path, spec_file):
+    done = call("run", spec_file([0.25, 0.125]), "--preset", "smoke", "--dry-run")
+    assert done.code == 0, done.err
+    assert "8 of 8 trials to train" in done.out
+    assert "FLOPs, about" in done.out
     assert not (tmp_path / "results").exists()
 
 
