@@ -49,8 +49,9 @@ $(BIN)/.ready-dev: $(BIN)/.ready
 	@touch $@
 
 test: $(BIN)/.ready-dev ## run the tests
-	@# A thread for each of the workers: more of them only wait for each other.
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@# A thread for each of the workers: more of them only wait for each other. Bytecode is kept for the processes that
+	@# tests start, also where the environment says otherwise.
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench: $(BIN)/.ready-dev ## time what has to be fast: steps, stacking, sweeps, the store (minutes)
 	$(BIN)/python -m benchmarks --results "$(RESULTS)"
