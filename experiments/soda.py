@@ -38,7 +38,7 @@ LABELS = {
     "muon, weight decay 0, anchored": "Muon, anchored",
     f"muon, weight decay 0, anchored, anchor fade start {2 / 3:.10g}": "Muon, anchored and faded",
 }
-SHORTEST, LONGEST = 2**14, 2**18
+SHORTEST, LONGEST = 2**13, 2**17
 
 
 def grid(
@@ -92,9 +92,9 @@ SPEC = Experiment(
             ),
         ),
         "laptop": Preset(
-            about="ten arms, three horizons, six rates, two seeds, about eight minutes on two cores",
+            about="ten arms, three horizons, six rates, two seeds, about ten minutes on two cores",
             trials=grid(
-                (SHORTEST, 2**16, LONGEST),
+                (SHORTEST, 2**15, LONGEST),
                 {"uscion": log2_range(-8, -3), "muon": log2_range(-5, 0)},
                 (0, 1),
                 width=32,
@@ -104,7 +104,7 @@ SPEC = Experiment(
         "full": Preset(
             about="width 128, horizons to 2^20 tokens, eight rates, three seeds; a night on a workstation",
             trials=grid(
-                (SHORTEST, LONGEST, 2**20),
+                (2**14, LONGEST, 2**20),
                 {"uscion": log2_range(-10, -3), "muon": log2_range(-7, 0)},
                 range(3),
                 width=128,

@@ -2,6 +2,7 @@
 
     import_table, fit, fit_scaling_law, plan, RunStore     tables, laws and plans (docs/python.md)
     Scion, ScionLight, param_groups, initialize, explain   the optimizer in a training loop (docs/library.md)
+    Anchor                                                 a pull to the start around any optimizer (docs/optimizers.md)
 
 Importing this package loads neither torch nor Ray, and nor do the names of the first line: they are looked up when they
 are asked for.
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from scionlab.api import ImportedTable, ScalingLawFit, fit, fit_scaling_law, import_table, plan
     from scionlab.errors import UserError
+    from scionlab.optim.steps.anchor import Anchor
     from scionlab.optim.steps.scion import Scion, ScionLight
     from scionlab.roles.groups import explain, initialize, param_groups
     from scionlab.roles.rules import Rule
     from scionlab.runs.store import RunStore
 
 __all__ = [
+    "Anchor",
     "ImportedTable",
     "Rule",
     "RunStore",
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Anchor": "scionlab.optim.steps.anchor",
     "ImportedTable": "scionlab.api",
     "RunStore": "scionlab.runs.store",
     "ScalingLawFit": "scionlab.api",

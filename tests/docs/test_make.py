@@ -8,8 +8,8 @@ TARGETS = [
     "setup", "test", "check", "smoke", "sweep-width", "sweep-batch", "sweep-seq", "sweep-restarts", "fit-lr-transfer",
     "sweep-width-mlp", "sweep-width-cnn", "sweep-depth", "sweep-batch-tolerance", "sweep-momentum", "sweep-norm-choice",
     "sweep-coordinates", "sweep-norm-control", "sweep-epochs", "sweep-clipping", "sweep-schatten",
-    "sweep-norm-transfer", "sweep-schedules", "sweep-convergence", "sweep-nanogpt", "sweep-shallow-nanogpt",
-    "sweep-airbench", "sweep-deit",
+    "sweep-norm-transfer", "sweep-schedules", "sweep-warmup", "sweep-soda", "sweep-nesterov", "sweep-convergence",
+    "sweep-nanogpt", "sweep-shallow-nanogpt", "sweep-airbench", "sweep-deit",
     "tune-proxy", "transfer", "fit-batch-scaling", "figures", "report", "reproduce", "clean", "bench", "coverage",
     "docs",
 ]  # fmt: skip

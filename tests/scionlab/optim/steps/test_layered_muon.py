@@ -1,5 +1,7 @@
 """Muon where a tensor holds the transpose, several matrices or a batch of them: PyTorch's Muon on each, by hand."""
 
+import math
+
 import pytest
 import torch
 from small_models import trial
@@ -8,6 +10,7 @@ from torch import nn
 from scionlab.errors import UserError
 from scionlab.optim import recipe
 from scionlab.optim.steps.layered_muon import LayeredMuon
+from scionlab.optim.steps.scion import Scion
 from scionlab.optim.steps.stacked import StackedMethod
 from scionlab.roles.roles import assign_roles
 
@@ -108,3 +111,28 @@ def test_what_holds_no_matrices_is_refused():
         LayeredMuon([torch.zeros(3, 4, 5)], lr=1.0)
     with pytest.raises(UserError, match=r"Muon: blocks: 5 is not allowed: it does not divide the output axis"):
         LayeredMuon([{"params": [torch.zeros(6, 8)], "blocks": 5}], lr=1.0)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (32, 8), (8, 32)])
+def test_rates_of_one_convention_are_those_of_another(shape):
+    """docs/lr-between-optimizers.md: the same step of a matrix, with γ the rate of the original convention."""
+    d_out, d_in = shape
+    rate, radius, wide = 0.1, 3.0, math.sqrt(max(1, d_in / d_out))
+    rates = {"original": rate, "match_rms_adamw": 5 * rate / math.sqrt(d_in), "spectral": rate * wide}
+    grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    moved = {}
+    for convention, its in rates.items():
+        x = nn.Parameter(torch.zeros(shape))
+        optimizer = LayeredMuon([x], lr=its, nesterov=False, weight_decay=0.0, adjust_lr_fn=convention)
+        x.grad = grad.clone()
+        optimizer.step()
+        moved[convention] = x.detach()
+    y = nn.Parameter(torch.zeros(shape))
+    y.grad = grad.clone()
+    Scion([y], lr=rate * wide / radius, radius=radius, constrained=False).step()
+    for step in moved.values():
+        torch.testing.assert_close(step, moved["original"], rtol=1e-5, atol=0)  # products of float32
+    # Scion iterates in float32, Muon in bfloat16: a few of its roundings
+    assert float((y.detach() - moved["original"]).norm() / y.detach().norm()) < 3 * torch.finfo(torch.bfloat16).eps
+    size = float(moved["original"].square().mean().sqrt())
+    assert size == pytest.approx(rate / math.sqrt(d_in), rel=0.25)  # O's singular values lie between 0.7 and 1.2
