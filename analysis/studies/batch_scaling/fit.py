@@ -57,6 +57,8 @@ PLAN_SAMPLES = 200
 AXES = ["tokens", "batch_size", "seq_len", "lr", "momentum", "seed", "data", "probe"]
 # What may not, where the table has it: one text may have several names.
 FIXED = ["model", "width", "depth", "schedule", "data_sha256"]
+# Maximum and smooth maximum, each with the theory's exponent and with a free one; all else is read off the last.
+SURFACES: tuple[tuple[Maximum, bool], ...] = (("max", False), ("smooth", False), ("max", True), ("smooth", True))
 Tables = tuple[Table, Table | None]
 CELL = ["budget", "batch_size", "seq_len", "momentum", "lr", "seed"]
 
@@ -295,10 +297,9 @@ def _exponents(
 
 
 def _surfaces(observed: Table, drawn: Table | None, seed: int) -> list[Fitted]:
-    """Maximum and smooth maximum, each with the theory's exponent and with a free one."""
-    kinds: tuple[tuple[Maximum, bool], ...] = (("max", False), ("smooth", False), ("max", True), ("smooth", True))
+    """Those of `SURFACES` that the table has cells enough for."""
     sample = drawn.profiles if drawn else None
-    found = [fit_surface(observed.tokens, observed.profiles, sample, form, free, seed) for form, free in kinds]
+    found = [fit_surface(observed.tokens, observed.profiles, sample, form, free, seed) for form, free in SURFACES]
     return [surface for surface in found if surface is not None]
 
 

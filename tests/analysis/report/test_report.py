@@ -47,6 +47,7 @@ def results(tmp_path_factory):
         fill_layers(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analysis.studies.batch_scaling.surface.RESAMPLES", 20)
+        patch.setattr("analysis.studies.batch_scaling.surface.STARTS", 8)
         for study in ("batch_scaling", "comparison", "norm_transfer"):
             patch.setattr(f"analysis.studies.{study}.fit.RESAMPLES", 200)
         for experiment in STUDY_OF:
@@ -378,6 +379,7 @@ def test_the_report_in_a_browser(browser, results, experiment, width, height):
 @pytest.mark.slow
 def test_a_foreign_table_goes_through_the_same_fit_figures_and_page(tmp_path, monkeypatch):
     monkeypatch.setattr("analysis.studies.batch_scaling.surface.RESAMPLES", 20)
+    monkeypatch.setattr("analysis.studies.batch_scaling.surface.STARTS", 8)
     runs = planted_runs(Law(), seeds=2)
     foreign = {"D": runs["tokens"], "tokens a step": 32 * runs["batch_size"], "log2 lr": np.log2(runs["lr"])}
     pd.DataFrame(foreign | {"loss": runs["val_loss"], "seed": runs["seed"]}).to_csv(

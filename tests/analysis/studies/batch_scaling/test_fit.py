@@ -36,17 +36,19 @@ def few_resamples():
         yield
 
 
-def fit(runs, surfaces=False, critical=False, **given):
-    """The fit; without what takes nearly all of the time, unless a test is about it."""
+def fit(runs, surfaces=0, critical=False, **given):
+    """The fit; without what takes nearly all of the time, unless a test is about it.
+
+    Of surfaces it has the last so many: 1 is the one that corner and floor are read off, 4 are all.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        if not surfaces:
-            patch.setattr(batch_fit, "_surfaces", lambda *_: [])
+        patch.setattr(batch_fit, "SURFACES", batch_fit.SURFACES[len(batch_fit.SURFACES) - surfaces :])
         if not critical:
             patch.setattr(batch_fit, "_critical", lambda *_: None)
         return fit_batch_scaling(runs, **given)
 
 
-def fit_one(runs, surfaces=False, **given):
+def fit_one(runs, surfaces=0, **given):
     (found,) = fit(runs, surfaces, **given).optimizers
     return found
 
@@ -69,7 +71,7 @@ def planted():
         "smoother": Law(sharpness=1.0),
         "slow": Law(q=0.45),
     }
-    return {name: (law, fit_one(planted_runs(law, seed=1), surfaces=True)) for name, law in laws.items()}
+    return {name: (law, fit_one(planted_runs(law, seed=1), surfaces=1)) for name, law in laws.items()}
 
 
 # Planted laws
@@ -130,7 +132,7 @@ def test_no_reading_of_realistic_tables_gives_a_wrong_verdict(q, wrong, sharpnes
     law = Law(q=q, sharpness=sharpness, log2_lr=-7.3)
     tables = {"noise": 0.003, "offset": 0.002, "seeds": 3, "batches": 8, "centre": 6.0 if sharpness == 1 else 7.0}
     for draw in range(2):
-        found = fit_one(planted_runs(law, draw, budgets=budgets, **tables), surfaces=True)
+        found = fit_one(planted_runs(law, draw, budgets=budgets, **tables), surfaces=1)
         readings = [e for e in found.exponents if not e.kind.startswith("plane")]
         assert len(readings) == 6
         assert wrong not in {e.verdict for e in readings}, [e for e in readings if e.verdict == wrong]
@@ -159,7 +161,7 @@ def test_the_rates_of_all_cells_are_the_laws(planted, name):
 
 def test_the_same_seed_gives_the_same_fit_and_another_only_other_intervals():
     runs = small()
-    assert fit(runs, surfaces=True) == fit(runs, surfaces=True)
+    assert fit(runs, surfaces=4) == fit(runs, surfaces=4)
     one, other = fit_one(runs), fit_one(runs, seed=1)
     assert [e.estimate.value for e in one.exponents if e.estimate] == [
         e.estimate.value for e in other.exponents if e.estimate
@@ -191,7 +193,7 @@ def test_other_units_of_tokens_batch_and_rate_move_optima_but_no_exponent(tokens
 
 def test_losses_in_bits_have_the_exponents_and_verdicts_of_losses_in_nats():
     runs = planted_runs(Law())
-    one, other = (fit_one(runs.assign(val_loss=runs["val_loss"] * unit), surfaces=True) for unit in (1, 1 / np.log(2)))
+    one, other = (fit_one(runs.assign(val_loss=runs["val_loss"] * unit), surfaces=1) for unit in (1, 1 / np.log(2)))
     for name in (BEST, LARGEST):
         before, after = one.exponent(name), other.exponent(name)
         # The surface's floor depends on Huber's loss, which turns at 0.01 nats.
@@ -210,7 +212,7 @@ def test_without_a_floor_the_largest_batch_gets_no_verdict():
 @pytest.mark.parametrize("rates", [[-7.0], [-8.0, -7.0]])
 def test_a_sweep_whose_rates_end_at_the_best_one_has_no_best_batch(rates):
     runs = planted_runs(Law(), seeds=3)
-    found = fit_one(runs[np.isin(np.log2(runs["lr"]), rates)], surfaces=True)
+    found = fit_one(runs[np.isin(np.log2(runs["lr"]), rates)], surfaces=1)
     for name in (BEST, LARGEST):
         exponent = found.exponent(name)
         assert (exponent.estimate, exponent.verdict) == (None, "cannot tell")
@@ -366,7 +368,7 @@ def test_without_a_measure_of_noise_there_are_no_intervals_and_no_verdicts():
 def test_one_budget_one_cell_and_one_run_are_fits_with_nothing_to_say():
     runs = planted_runs(Law(), budgets=(16,))
     for table in (runs, runs[runs["batch_size"] == 4], runs.iloc[:1]):
-        found = fit_one(table, surfaces=True)
+        found = fit_one(table, surfaces=4)
         assert all(e.estimate is None for e in found.exponents)
         assert (found.forward, found.surfaces) == (None, ())
         assert found.plan.power_law is None
@@ -375,7 +377,7 @@ def test_one_budget_one_cell_and_one_run_are_fits_with_nothing_to_say():
 
 def test_with_too_few_cells_for_the_free_corner_none_is_reported():
     runs = small(batches=3)  # six cells: enough for the maximum with the theory's exponent, which is no estimate
-    found = fit_one(runs, surfaces=True)
+    found = fit_one(runs, surfaces=4)
     assert [(s.form, s.free_exponent) for s in found.surfaces] == [("max", False)]
     assert CORNER not in [e.name for e in found.exponents]
 
@@ -473,7 +475,7 @@ def written(found, folder):
 
 
 def test_a_plan_reads_back_what_was_fitted(tmp_path):
-    found = fit(planted_runs(Law()), surfaces=True)
+    found = fit(planted_runs(Law()), surfaces=1)
     (scaling,) = found.optimizers
     evidence = read_evidence(written(found, tmp_path), None)
     last = scaling.budgets[-1]
@@ -506,7 +508,7 @@ def test_a_table_without_momentum_has_none_in_its_plan(tmp_path):
 
 def test_every_table_has_a_row_for_each_of_its_things():
     runs = with_momenta(lambda tokens: 0.1).assign(n_params=1000)
-    found = fit(runs, surfaces=True, critical=True)
+    found = fit(runs, surfaces=4, critical=True)
     (scaling,) = found.optimizers
     counts = {name.removeprefix("batch_scaling_"): len(frame) for name, frame in found.frames().items()}
     n_scores = sum(len(contest.scores) for contest in scaling.contests)
@@ -579,5 +581,5 @@ def test_one_more_rate_beside_another_is_no_crash_and_no_other_law(apart, seed):
     more = runs.iloc[[4]].assign(
         lr=runs["lr"].iloc[4] * (1 + apart), seed=seed, val_loss=runs["val_loss"].iloc[4] + 0.004
     )
-    found, expected = fit_one(pd.concat([runs, more], ignore_index=True), surfaces=True), fit_one(runs, surfaces=True)
+    found, expected = fit_one(pd.concat([runs, more], ignore_index=True), surfaces=1), fit_one(runs, surfaces=1)
     assert [c.loss.value for c in found.cells] == pytest.approx([c.loss.value for c in expected.cells], abs=0.01)

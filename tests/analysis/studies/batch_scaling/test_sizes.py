@@ -114,7 +114,7 @@ def test_infinite_regrets_are_told_apart_and_those_that_sometimes_are_infinite_a
 def test_a_fit_of_several_sizes_has_it_in_its_tables_judgements_and_page(monkeypatch):
     for module, name, value in ((batch_fit, "RESAMPLES", 200), (surface, "RESAMPLES", 40), (surface, "STARTS", 4)):
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(batch_fit, "_surfaces", lambda *_: [])
+    monkeypatch.setattr(batch_fit, "SURFACES", ())
     monkeypatch.setattr(batch_fit, "_critical", lambda *_: None)
     monkeypatch.setattr(batch_fit, "laws_of_optimizers", lambda *_: [])
     runs = pd.concat([runs_of(SMALL), runs_of(LARGE)]).assign(optimizer="scion")
