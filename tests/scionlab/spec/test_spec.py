@@ -23,7 +23,7 @@ OTHER = {
     "momentum": 0.2,
     "schedule": "constant",
     "decay_fraction": 0.5,
-    "model": "another",
+    "model": "deit",
     "width": 64,
     "depth": 3,
     "head_dim": 8,
@@ -57,7 +57,10 @@ OTHER = {
     "calls_per_step": 2,
     "sampler": "my_sampler:Mine",
     "sampler_options": {"eta": 0.5},
+    "drop_path": 0.1,
 }
+# What the other values of these fields are not allowed without.
+NEEDED = {"sampler_options": {"sampler": OTHER["sampler"]}, "drop_path": {"model": OTHER["model"]}}
 # The identity of BASE. Trials already in stores keep theirs only while this does; a new field goes to ADDED_LATER.
 GOLDEN_ID = "81909671fa7114fe"
 
@@ -68,8 +71,7 @@ def trial(**fields) -> Trial:
 
 def other(field) -> Trial:
     """BASE with another value of one field, and of what it is not allowed without."""
-    needed = {"sampler": OTHER["sampler"]} if field == "sampler_options" else {}
-    return trial(**needed, **{field: OTHER[field]})
+    return trial(**NEEDED.get(field, {}), **{field: OTHER[field]})
 
 
 def test_every_field_but_the_data_is_listed_here():
