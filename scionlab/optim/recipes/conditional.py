@@ -107,7 +107,8 @@ class LmoRecipe(Recipe):
     @property
     def pull(self) -> float | None:
         """c in (1 − γ c) ‖W‖ + γ ρ, which bounds the norm after a step; None where nothing does."""
-        if self.step_rule in ("steepest", "power") or self.anchored:
+        other_lengths = self.step_rule in ("steepest", "power") or self.period > 1 or self.mass_hidden
+        if other_lengths or self.anchored:
             return None
         return 1.0 if self.constrained else 0.0 if self.coupled else self.weight_decay
 

@@ -83,6 +83,7 @@ class Scion(Optimizer):
     - smoothness: L of "clipped" and "smooth-clip", in the norm of its scope.
     - period, period_blocks: the LMO is of whole matrices every so many steps of the group, from the first one on, and
         between them of so many equal parts, cut along the larger side (MuonBP, arXiv 2510.16981); default 1: always.
+        Steps of parts may be longer in the norm of the whole, and leave its ball.
     - weight_decay: λ ≥ 0 of unconstrained methods: W ← (1 − γλ) W before the step. With 1 it is Scion.
     - coupled: add λW to the gradient instead (Tikhonov), which the LMO then sees.
     - foreach: None, the default, moves parameters together where `foreach` can, which gives the same

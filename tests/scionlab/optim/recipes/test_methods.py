@@ -463,6 +463,13 @@ def test_a_period_goes_on_after_a_checkpoint():
         assert torch.equal(step(whole, grad), step(resumed, grad))
 
 
+def test_norms_are_bounded_where_steps_are_no_longer_than_their_rate():
+    bounded = {"scion": {}, "uscion": {"weight_decay": 0.5}, "clipped-uscion": {}}
+    assert [recipe(trial(name, **options)).pull for name, options in bounded.items()] == [1.0, 0.5, 0.0]
+    longer = {"step_rule": "power"}, {"period": 2, "period_blocks": 2}, {"mass_hidden": 9.0}, {"anchored": True}
+    assert [recipe(trial("uscion", **options)).pull for options in longer] == [None] * 4
+
+
 def test_hidden_matrices_share_a_mass():
     groups = recipe(trial("uscion", mass_hidden=3.0)).optimizers(assign_roles(Small()), LR, ALPHA, 8)[0].param_groups
     rates = {name: group["lr"] for (name, _), group in zip(Small().named_parameters(), groups, strict=True)}
