@@ -86,9 +86,14 @@ SPEC = Experiment(
     },
     presets={
         "smoke": Preset(
-            about="all arms, two horizons, one rate, width 16; seconds",
+            about="all arms, two horizons, one rate, width 16; two minutes",
             trials=grid(
-                (2**12, 2**14), {"uscion": [2.0**-5], "muon": [2.0**-3]}, (0, 1), width=16, depth=1, val_tokens=2**12
+                (SHORTEST, LONGEST),
+                {"uscion": [2.0**-5], "muon": [2.0**-3]},
+                (0, 1),
+                width=16,
+                depth=1,
+                val_tokens=2**12,
             ),
         ),
         "laptop": Preset(
@@ -104,7 +109,7 @@ SPEC = Experiment(
         "full": Preset(
             about="width 128, horizons to 2^20 tokens, eight rates, three seeds; a night on a workstation",
             trials=grid(
-                (2**14, LONGEST, 2**20),
+                (SHORTEST, LONGEST, 2**20),
                 {"uscion": log2_range(-10, -3), "muon": log2_range(-7, 0)},
                 range(3),
                 width=128,
@@ -112,17 +117,15 @@ SPEC = Experiment(
             ),
         ),
         "gpu": Preset(
-            about="width 512, depth 4, batches of 32 sequences of 256",
+            about="width 512, depth 4, horizons to 2^22 tokens",
             trials=grid(
-                (2**22, 2**24, 2**26),
-                {"uscion": log2_range(-12, -5), "muon": log2_range(-8, -1)},
+                (SHORTEST, LONGEST, 2**22),
+                {"uscion": log2_range(-12, -3), "muon": log2_range(-8, 0)},
                 range(3),
                 width=512,
                 depth=4,
                 head_dim=64,
-                batch_size=32,
-                seq_len=256,
-                val_seq_len=256,
+                val_tokens=2**16,
             ),
         ),
     },

@@ -19,6 +19,7 @@ LENGTHS = {
     Use.TRAINING_SEED: 4,
     Use.TRAINING_STEP: 2,
     Use.EVALUATION: 2,
+    Use.DROP_PATH: 2,
 }
 
 
