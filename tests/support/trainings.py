@@ -15,7 +15,7 @@ TUNED = {
     "adam": 2**-7, "adam-mup": 2**-7, "muon": 2**-5, "scion": 2**-6, "uscion": 2**-6, "scion-light": 2**-6,
     "clipped-scion": 2**-6, "clipped-uscion": 2**-6, "almond": 2**-5, "sgd": 2, "normalized-sgd": 2**-2,
     "signum": 2**-6, "sign-sgd": 2**-6, "linf-descent": 2**-12, "spectral-descent": 2**-3, "shampoo": 2**-3,
-    "adagrad": 2**-4, "rmsprop": 2**-6, "normuon": 2**-5, "adamuon": 2**-5, "muon-hyperball": 2**-5, "adago": 2**-5,
+    "adagrad": 2**-4, "rmsprop": 2**-6, "normuon": 2**-5, "adamuon": 2**-5, "muon-hyperball": 2**-5, "adago": 2**-3,
 }  # fmt: skip
 
 

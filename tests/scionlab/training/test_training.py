@@ -237,7 +237,7 @@ GOLDEN = {
     "scion-light": 2.323484, "clipped-scion": 3.202545, "clipped-uscion": 2.478185, "almond": 3.548525,
     "sgd": 1.938822, "normalized-sgd": 2.565520, "signum": 1.631536, "sign-sgd": 1.479135, "linf-descent": 1.082879,
     "spectral-descent": 1.195654, "shampoo": 4.507875, "adagrad": 0.935102, "rmsprop": 0.901411, "normuon": 4.284269,
-    "adamuon": 3.500650, "muon-hyperball": 3.945302, "adago": 4.644895,
+    "adamuon": 3.500650, "muon-hyperball": 3.945302, "adago": 2.162583,
 }  # fmt: skip
 
 
