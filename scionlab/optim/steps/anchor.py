@@ -45,8 +45,9 @@ class Anchor:
     def _pull(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if any(value is not None for value in (*args[1:], kwargs.get("closure"))):
             raise UserError("Anchor: closure: a step with a closure is not allowed: call backward before step()")
-        for group, parameter in self._moving():
+        for group in optimizer.param_groups:
             _refuse_decay(optimizer, group)
+        for group, parameter in self._moving():
             state = optimizer.state.get(parameter, {})  # asking it by [] would make one, which some take for theirs
             if START in state:
                 parameter.lerp_(state[START], group["anchor"] / (state[STEPS] + 2))

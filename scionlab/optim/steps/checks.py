@@ -60,10 +60,10 @@ def check_group(group: dict[str, Any]) -> None:
     for parameter in group["params"]:
         refuse_shard(parameter)
     try:
-        layer = layer_of(group)
+        layer, parts = layer_of(group), _parts(group)
         for parameter in group["params"]:
             layer.check(group["norm"], parameter.shape)
-            layer.check_parts(_parts(group), parameter.shape)
+            layer.check_parts(parts, parameter.shape)
     except UserError as error:
         raise UserError(f"Scion: {error}") from None
     if any(parameter.is_complex() for parameter in group["params"]):

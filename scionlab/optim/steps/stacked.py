@@ -184,14 +184,13 @@ def _scion_average(bucket: Bucket, grads: Tensor) -> Tensor:
     average, numbers = bucket.parts["average"], bucket.numbers
     if average == "none":
         return grads
-    before = bucket.state.get("average")
-    if average == "lion":  # of the average before, which the next line changes
-        ahead = torch.zeros_like(grads) if before is None else before
-        ahead = ahead.lerp(grads, bucket.cast(numbers["optimism"]))
+    if average == "lion":
+        before = bucket.state.get("average", torch.zeros_like(grads))
+        ahead = before.lerp(grads, bucket.cast(numbers["optimism"]))
+        bucket.running("average", grads, numbers["momentum"])
+        return ahead
     running = bucket.running("average", grads, numbers["momentum"])
-    if average == "nesterov":
-        return running.lerp(grads, bucket.cast(numbers["momentum"]))
-    return ahead if average == "lion" else running
+    return running.lerp(grads, bucket.cast(numbers["momentum"])) if average == "nesterov" else running
 
 
 def _adamw(bucket: Bucket, grads: Tensor, rates: Tensor, step: int) -> None:
