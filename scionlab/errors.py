@@ -111,4 +111,10 @@ def from_validation(error: ValidationError, where: str = "") -> UserError:
     value = reprlib.repr(first["input"])
     if first["type"] == "extra_forbidden":
         return UserError(f"{where}{field}: no such field (value {value})")
-    return UserError(f"{where}{field}: {value} is not allowed: {reason}")
+    return UserError(f"{where}{field}: {value} is not allowed: {_plain(reason)}")
+
+
+def _plain(reason: str) -> str:
+    """What pydantic says of a value, in the words of the other messages."""
+    said = reason.partition(", unable to")[0].replace("Input should", "it must")
+    return said.replace("be a valid", "be a").replace("a tuple", "a list").replace("a boolean", "true or false")

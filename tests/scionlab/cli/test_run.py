@@ -52,7 +52,7 @@ def test_a_dry_run_says_what_the_grid_is(run):
         (["--checkpoint-minutes", "nan"], "checkpoint_minutes: nan is not allowed: it must be above 0"),
         (["--checkpoint-minutes", "often"], "'--checkpoint-minutes'"),
         (["--more-rates", 3], "lr: 2.0 is not allowed: a constrained step is a convex combination"),
-        (["--more-rates", 30], "lr: 2097152.0 is not allowed: Input should be less than or equal to 1000000"),
+        (["--more-rates", 30], "lr: 2097152.0 is not allowed: it must be less than or equal to 1000000"),
     ],
 )
 def test_a_bad_option_is_one_line_and_status_2(arguments, expected, run, tmp_path):
