@@ -33,7 +33,7 @@ ROOMS = {
     "scionlab.problems": {
         "scionlab.problems", "scionlab.optim", "scionlab.roles", "scionlab.own", "scionlab.spec", "scionlab.errors",
     },
-    "scionlab.training.measure": GEOMETRY,
+    "scionlab.training.measure": {"scionlab.training.measure", *GEOMETRY},
     "scionlab.training": {
         "scionlab.training", "scionlab.problems", "scionlab.optim", "scionlab.roles", "scionlab.own", "scionlab.spec",
         *GEOMETRY,

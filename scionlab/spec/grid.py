@@ -12,7 +12,7 @@ from scionlab.spec import Experiment, Preset, Trial
 from scionlab.spec.scaled import resolved
 
 # What a trial measures is no part of its setting: `experiments/batch.py` probes one seed of a few cells.
-MEASURED = ("probe", "watch")
+MEASURED = ("probe", "noise_probe", "watch")
 NOT_OF_NAMES = re.compile(r"[^a-z0-9_-]+")  # of experiments
 ByRate = Mapping[float, Sequence[Trial]]  # the trials of a setting
 
@@ -61,8 +61,8 @@ def extend_preset(
 def extend(grid: Iterable[Trial], seeds: int = 1, more_rates: int = 0, finer_rates: bool = False) -> tuple[Trial, ...]:
     """The grid as it is and, after it, the trials that it lacks of more learning rates and seeds; rates come first.
 
-    A setting is everything of a trial but its rates, its seed and what it measures (`probe`, `watch`). The rates of a
-    trial in stages stand in fixed ratios to `lr` and go with it; where they do not, each trial is a setting.
+    A setting is everything of a trial but its rates, its seed and what it measures (MEASURED). The rates of a trial in
+    stages stand in fixed ratios to `lr` and go with it; where they do not, each trial is a setting.
 
     - `more_rates`: so many rates beyond both ends of a setting's, each by the ratio of the two rates at that end;
       default 0.

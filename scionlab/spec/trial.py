@@ -45,6 +45,7 @@ ADDED_LATER: Mapping[str, Any] = {
     "sampler": "shuffled",
     "sampler_options": {},
     "drop_path": 0.0,
+    "noise_probe": 0,
 }
 
 # Built-in models of text: their positions are rotary, and embedding and head may share their weights.
@@ -185,6 +186,13 @@ class Trial(Value):
         le=1000,
         description="how many times the constants of the landscape are measured: at steps K/probe, 2K/probe, …, K",
     )
+    noise_probe: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="how many times the noise of single gradients is measured, layer by layer: before the steps "
+        "K/noise_probe, 2K/noise_probe, …, K",
+    )
     validate_every: int = Field(
         default=0, ge=0, le=10**15, description="tokens from one validation to the next; 0: at the end only"
     )
@@ -272,6 +280,11 @@ class Trial(Value):
         ends = [0, *(stage.from_tokens for stage in self.stages), self.tokens]
         named: list[Trial | Stage] = [self, *self.stages]
         return [(end - start, by) for (start, end), by in zip(pairwise(ends), named, strict=True)]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether something is measured at steps on its way, beside the loss."""
+        return bool(self.probe or self.noise_probe or self.watch)
 
     @property
     def has_own_model(self) -> bool:

@@ -79,14 +79,14 @@ def _stages(cell: Cell) -> Iterator[Cell]:
     """Each stage of the cell as a cell with this stage alone, and without probes."""
     for stage in cell.trial.plan:
         sizes = {"batch_size": stage.batch_size, "seq_len": stage.seq_len, "tokens": stage.tokens}
-        alone = cell.trial.replace(**sizes, stages=(), probe=0, watch=0)
+        alone = cell.trial.replace(**sizes, stages=(), probe=0, noise_probe=0, watch=0)
         yield replace(cell, trial=alone, flops=train_flops(alone, data_of(alone).shape))
 
 
 def _known(runs: pd.DataFrame) -> dict[Hashable, float]:
     """Tokens a second of shapes that were trained, as one stage and without probes."""
     specs = runs["spec"].map(json.loads)
-    plain = specs.map(lambda spec: not (spec.get("stages") or spec.get("probe"))).astype(bool)
+    plain = specs.map(lambda spec: not any(map(spec.get, ("stages", "probe", "noise_probe")))).astype(bool)
     return runs[plain & (runs["status"] == "ok")].groupby(SHAPE)["tokens_per_s"].median().to_dict()
 
 

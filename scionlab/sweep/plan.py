@@ -10,6 +10,7 @@ from scionlab.problems.own_model import model_sha256, optimizer_sha256
 from scionlab.runs.store import RunStore
 from scionlab.spec import Trial
 from scionlab.training import check_own, stack_key, stem_key
+from scionlab.training.measure.noise import NOISE_WINDOWS
 from scionlab.training.measure.probe import PROBE_TOKENS, PROBE_WINDOWS, probe_steps
 from scionlab.training.prepare import data_of, identity, resolve, train_flops
 from scionlab.training.unread import unread_fields
@@ -57,7 +58,10 @@ class Cell:
         per_token = self.flops / trial.exact_tokens
         step = per_token * PROBE_BATCH * trial.seq_len + STEP_OVERHEAD_FLOPS
         probe = PROBE_STEPS * step + 2 * PROBE_TOKENS * per_token
-        return probe * len(probe_steps(trial.probe, trial.steps))
+        # A pass over every window alone, and one over all of them together.
+        noise = NOISE_WINDOWS * (2 * per_token * trial.seq_len + STEP_OVERHEAD_FLOPS)
+        counts = (len(probe_steps(count, trial.steps)) for count in (trial.probe, trial.noise_probe))
+        return sum(cost * count for cost, count in zip((probe, noise), counts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def _check_unique(trials: Sequence[Trial], cells: Sequence[Cell]) -> None:
 
 def _data_needs(trial: Trial) -> tuple[object, ...]:
     sizes = tuple((stage.batch_size, stage.seq_len) for stage in trial.plan)
-    return trial.data, sizes, trial.val_tokens, trial.val_seq_len, trial.train_limit, trial.probe > 0
+    probed = trial.probe > 0, trial.noise_probe > 0
+    return trial.data, sizes, trial.val_tokens, trial.val_seq_len, trial.train_limit, probed
 
 
 def _check_data(trial: Trial) -> None:
@@ -125,3 +130,5 @@ def _check_data(trial: Trial) -> None:
             )
         if trial.probe:
             corpus.probe(PROBE_WINDOWS, stage.seq_len)
+        if trial.noise_probe:
+            corpus.probe(NOISE_WINDOWS, stage.seq_len)

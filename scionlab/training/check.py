@@ -64,10 +64,11 @@ def _try(trial: Trial, data: Source, batch: Tensor) -> None:
     parameters = [claim.parameter for claim in claims]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     unused = [claim.names[0] for claim, gradient in zip(claims, gradients, strict=True) if gradient is None]
-    if trial.probe and unused:
+    probes = [name for name in ("probe", "noise_probe") if getattr(trial, name)]
+    if probes and unused:
         raise UserError(
-            f"probe: {trial.probe} is not allowed with model {trial.model!r}: the loss does not depend on its "
-            f"parameter {unused[0]!r}; freeze it with requires_grad_(False), or set 0"
+            f"{probes[0]}: {getattr(trial, probes[0])} is not allowed with model {trial.model!r}: the loss does not "
+            f"depend on its parameter {unused[0]!r}; freeze it with requires_grad_(False), or set 0"
         )
     if trial.has_own_sampler:
         with torch.no_grad(), passes.draws(0):

@@ -28,12 +28,13 @@ from scionlab.training.clipping import Clipping
 from scionlab.training.feed import Feed
 from scionlab.training.graphs import load_compiler
 from scionlab.training.log import Log, OnRow, Outcome, Row
+from scionlab.training.measure.noise import NOISE_WINDOWS, noise_rows
 from scionlab.training.measure.probe import PROBE_TOKENS, PROBE_WINDOWS, Probe, probe_steps
 from scionlab.training.measure.watch import WATCH_EXAMPLES, Watch, watch_steps
 from scionlab.training.oracle import ModelOracle
 from scionlab.training.passes import Clock, Passes, known
 from scionlab.training.prepare import build, flops_per_call, identity, training_batches, watched
-from scionlab.training.scores import score_rows
+from scionlab.training.scores import NOISE, VALIDATION, score_rows
 
 # Raise it when a saved run holds other things.
 STATE_VERSION = 3
@@ -94,6 +95,7 @@ class Run:
         self.scores: list[Row] = []
         self.pending: list[Tensor] = []  # losses stay on the device until a log point
         self.probe_steps = probe_steps(trial.probe, self.steps)
+        self.noise_steps = probe_steps(trial.noise_probe, self.steps)
         self.watch_steps = watch_steps(trial.watch, self.steps)
         # A point of the schedule is a number of first-stage steps: without later stages, exactly the step.
         self.unit = self.plan[0].step_tokens
@@ -256,6 +258,8 @@ class Run:
         """One step and what is measured around it; False if the run has diverged."""
         self.step += 1
         probe = self._probe() if self.step in self.probe_steps else None
+        if self.step in self.noise_steps:
+            self.scores += self._noise()
         calls = self.oracle.calls
         self.pending.append(self._step())
         self.tokens += self._now.step_tokens
@@ -285,6 +289,14 @@ class Run:
         norm = network_norm(self.claims, geometry(self.trial))
         parameters = [claim.parameter for claim in self.claims]
         return Probe(self.passes.evaluated_loss, parameters, norm, self.passes.to_device(windows))
+
+    def _noise(self) -> list[Row]:
+        """Rows of the scores table: the noise of gradients at the weights before this step."""
+        windows = self.passes.to_device(self.corpus.probe(NOISE_WINDOWS, self._now.seq_len)[:NOISE_WINDOWS])
+        norm = network_norm(self.claims, geometry(self.trial))
+        parameters = {claim.names[0]: claim.parameter for claim in self.claims}
+        rows = noise_rows(self.passes.evaluated_loss, parameters, norm, windows, self._now.batch_size)
+        return [{"step": self.step, "split": NOISE, **row} for row in rows]
 
     def _step(self) -> Tensor:
         batch = self.feed.next_batch()
@@ -324,7 +336,8 @@ class Run:
         passes = self.passes if self.average is None else Passes(self.average.module, self.corpus, self.trial)
         most = math.ceil(self.oracle.parts.size * self._now.seq_len / self.trial.val_seq_len)
         whole, groups = passes.validate(self.validation, most=most)
-        self.scores = [row for row in self.scores if row["step"] != self.step]  # the last step may have had its own
+        kept = [row for row in self.scores if (row["step"], row["split"]) != (self.step, VALIDATION)]
+        self.scores = kept  # the last step may have had its own
         self.scores += score_rows(self.corpus, self.step, groups)
         loss, accuracy = whole.tolist()
         return loss, known(accuracy)

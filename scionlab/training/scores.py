@@ -1,4 +1,4 @@
-"""Rows of the scores table: what validation comes to by group, in long form."""
+"""Rows of the scores table, in long form: what validation comes to by group, and the noise of gradients by layer."""
 
 import math
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from scionlab.problems.data import Source
+
+# What the column `split` says.
+VALIDATION, NOISE = "validation", "noise"
 
 
 def score_rows(source: Source, step: int, groups: Tensor) -> list[dict[str, Any]]:
@@ -17,5 +20,5 @@ def score_rows(source: Source, step: int, groups: Tensor) -> list[dict[str, Any]
     for group, (loss, accuracy, count) in zip(source.groups, groups.tolist(), strict=True):
         for metric, value in (("loss", loss), ("accuracy", accuracy), ("examples", count)):
             if count and not math.isnan(value):
-                rows.append({"step": step, "split": "validation", "group": group, "metric": metric, "value": value})
+                rows.append({"step": step, "split": VALIDATION, "group": group, "metric": metric, "value": value})
     return rows

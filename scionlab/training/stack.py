@@ -48,7 +48,7 @@ def stack_key(trial: Trial) -> str | None:
     What is measured within a run, stages, averages of weights, a network's dual norm, models that gather statistics and
     drop path are trained alone, and so are models, optimizers and samplers of the caller's own, which may do anything.
     """
-    measured = trial.probe or trial.watch or trial.validate_every or trial.model in OVER_BATCHES
+    measured = trial.is_measured or trial.validate_every or trial.model in OVER_BATCHES
     alone = trial.has_own_code or trial.stages or trial.ema or trial.drop_path
     if measured or alone or (trial.clip_norm and trial.clip_by == "dual"):
         return None

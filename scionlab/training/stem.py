@@ -40,7 +40,7 @@ def stem_key(trial: Trial) -> str | None:
     the start may fade by them: they are trained alone.
     """
     fades = "anchor_fade_start" in trial.options
-    if trial.stages or trial.probe or trial.watch or fades:
+    if trial.stages or trial.is_measured or fades:
         return None
     fields = trial.model_dump(exclude=FREE)
     return fields_hash(fields)

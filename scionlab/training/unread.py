@@ -1,8 +1,8 @@
 """What of a trial cannot change a number: fields and options that nothing in it reads.
 
 They are put to their defaults when a trial is resolved. So they are in no identity, and equal trials are trained once.
-In the identity stay fields that decide what a run measures (`probe`, `watch`, `validate_every`) and when it ends
-(`divergence_factor`, `divergence_scale`): a run that diverges ends at another step with another factor.
+In the identity stay fields that decide what a run measures (`probe`, `noise_probe`, `watch`, `validate_every`) and when
+it ends (`divergence_factor`, `divergence_scale`): a run that diverges ends at another step with another factor.
 """
 
 from collections.abc import Iterator

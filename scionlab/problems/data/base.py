@@ -264,8 +264,8 @@ class Source(ABC):
         """The fixed set to validate on, n_tokens/seq_len examples; UserError where the data has fewer."""
 
     def probe(self, least: int, seq_len: int, n_tokens: int = 0) -> Tensor:
-        """Training windows, the same for every seed, on which the landscape's constants are measured."""
-        raise UserError(f"probe: is not allowed with data {self.name!r}: only texts have windows to probe; set 0")
+        """Training windows, the same for every seed, on which the landscape's constants and the noise are measured."""
+        raise UserError(f"data: {self.name!r} has no windows to probe, only texts have; set probe and noise_probe to 0")
 
     @abstractmethod
     def unpack(self, batch: Tensor) -> tuple[Tensor, Tensor]:

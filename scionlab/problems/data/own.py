@@ -161,8 +161,8 @@ class OwnData(Source):
     def probe(self, least: int, seq_len: int, n_tokens: int = 0) -> Tensor:
         """Not known of a function."""
         raise UserError(
-            f"probe: is not allowed with data {self.name!r}, a function that gives batches; set 0, or let it return a "
-            "scionlab.problems.data.Source that has windows to probe"
+            f"data: {self.name!r}, a function that gives batches, has no windows to probe; set probe and noise_probe "
+            "to 0, or let it return a scionlab.problems.data.Source that has"
         )
 
     def _read(self, n_tokens: int, seq_len: int) -> Tensor:

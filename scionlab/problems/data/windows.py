@@ -145,7 +145,7 @@ def probe_windows(corpus: Corpus, least: int, seq_len: int, n_tokens: int = 0) -
     if least > available:
         raise UserError(
             f"data: {corpus.name!r} has {len(text)} training bytes ({available} windows of {seq_len}), too short for a "
-            f"probe of {least} windows; give more text, or probe 0"
+            f"probe of {least} windows; give more text, or set probe and noise_probe to 0"
         )
     count = max(least, min(available, n_tokens // seq_len))
     starts = np.random.default_rng(PROBE_SEED).choice(available, count, replace=False) * seq_len

@@ -221,14 +221,24 @@ LAYERS = Table(
 SCORES = Table(
     "scores",
     "trial_id",
-    "one row per validation, group and metric, in long form, where the data have groups: classes of images, or players",
+    "in long form: one row per validation, group and metric, where the data have groups (classes of images, or "
+    "players); for trials with `noise_probe` one per measured step, layer and metric of the gradients' noise "
+    "(`scionlab/training/measure/noise.py` has the formulas)",
     (
         TRIAL,
         VERSION,
         Column("step", INT, "optimizer steps taken so far"),
-        Column("split", STR, "what is scored: `validation`"),
-        Column("group", STR, "name of the class, or of the player"),
-        Column("metric", STR, "`loss` (nats, of single examples on average), `accuracy`, or `examples`, how many"),
+        Column("split", STR, "what is scored: `validation`, or `noise`, the gradients at the weights before this step"),
+        Column(
+            "group", STR, "name of the class, of the player, or of the parameter, `network` for all of them together"
+        ),
+        Column(
+            "metric",
+            STR,
+            "`loss` (nats, of single examples on average), `accuracy`, or `examples`, how many; of noise `tail_index`, "
+            "`tail_index_block`, `nuclear_ratio`, `entry_ratio` and `batch_slope`, ends of 95% intervals with `_low`, "
+            "`_high`",
+        ),
         Column("value", REAL, "its value (may be infinite)"),
     ),
 )

@@ -194,7 +194,7 @@ def test_looking_at_layers_and_probing_leave_the_training_as_it_is(write, mine):
     outcome = train(probed, data_of(probed))
     assert losses(trial)[0] == outcome.summary["val_loss"]
     assert any(row.get("smoothness", 0) > 0 for row in outcome.curve)
-    with pytest.raises(UserError, match="probe: is not allowed with data"):
+    with pytest.raises(UserError, match="has no windows to probe"):
         make_plan([mine(probe=1)], RunStore("runs"), "mine", "laptop")
 
 

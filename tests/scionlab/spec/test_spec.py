@@ -40,6 +40,7 @@ OTHER = {
     "dtype": "bfloat16",
     "stages": (Stage(from_tokens=2**16, batch_size=8, seq_len=32, lr=0.02),),
     "probe": 3,
+    "noise_probe": 2,
     "watch": 4,
     "momentum_schedule": "vanishing",
     "train_limit": 2**12,
@@ -193,7 +194,9 @@ REFUSED = {
         r"stages\.0\.lr: is missing",
     ),
     "unknown field of a stage": ({"stages": [STAGE | {"width": 8}]}, r"stages\.0\.width: no such field \(value 8\)"),
-    "stages that are no list": ({"stages": 3}, "stages: 3 is not allowed: .*tuple"),
+    "stages that are no list": ({"stages": 3}, "stages: 3 is not allowed: it must be a list$"),
+    "text for a number": ({"lr": "x"}, "lr: 'x' is not allowed: it must be a number$"),
+    "text for a choice of two": ({"tied": "maybe"}, "tied: 'maybe' is not allowed: it must be true or false$"),
     "negative probe": ({"probe": -1}, "probe: -1 is not allowed"),
     "NaN option": ({"options": {"eps": float("nan")}}, r"options\.eps.*: nan is not allowed"),
 }

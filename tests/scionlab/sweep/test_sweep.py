@@ -105,6 +105,7 @@ def test_nothing_is_written_when_the_grid_is_wrong(experiment, tiny, store, cons
         tiny(data="path:absent.txt"),
         tiny(val_tokens=2**20),
         tiny(seq_len=2048, val_seq_len=16, probe=1),  # 26 windows
+        tiny(seq_len=64, val_seq_len=16, noise_probe=1),  # fewer than 1,024
         tiny(stages=[{"from_tokens": 512, "batch_size": 8, "seq_len": 2**17, "lr": 0.1}], tokens=2**22),
         tiny(stages=[{"from_tokens": 512, "batch_size": 2**13, "seq_len": 16, "lr": 0.1}], tokens=2**22),
         tiny(stages=[{"from_tokens": 512, "batch_size": 8, "seq_len": 16, "lr": 1.5}]),
@@ -192,7 +193,9 @@ def test_stages_are_estimated_one_by_one_and_probes_on_top(experiment, tiny, sto
 
 def test_speeds_of_staged_and_probed_runs_are_not_those_of_plain_ones(experiment, tiny, store, console):
     later = {"from_tokens": 512, "batch_size": 8, "seq_len": 16, "lr": 0.1}
-    run_sweep(experiment(tiny(), tiny(probe=1), tiny(stages=[later])), "smoke", store, console, "inline")
+    run_sweep(
+        experiment(tiny(), tiny(probe=1), tiny(noise_probe=1), tiny(stages=[later])), "smoke", store, console, "inline"
+    )
     runs = store.runs()
     plain = runs["stages"].isna() & ~runs["spec"].str.contains("probe")
     assert plain.sum() == 1
@@ -216,8 +219,10 @@ def test_by_the_store_alone_nothing_is_timed(experiment, tiny, store, console, m
     assert seconds_by_store([], runs) == []
 
 
-def test_probes_make_a_cell_cost_more(experiment, tiny, store):
-    plain, one, two = plan_sweep(experiment(tiny(), tiny(probe=1), tiny(probe=2)), "smoke", store).cells
+@pytest.mark.parametrize("field", ["probe", "noise_probe"])
+def test_probes_make_a_cell_cost_more(experiment, tiny, store, field):
+    trials = tiny(), tiny(**{field: 1}), tiny(**{field: 2})
+    plain, one, two = plan_sweep(experiment(*trials), "smoke", store).cells
     assert plain.probe_cost == 0
     assert plain.flops == one.flops == two.flops
     assert two.cost - plain.cost == pytest.approx(2 * (one.cost - plain.cost)) == pytest.approx(two.probe_cost)

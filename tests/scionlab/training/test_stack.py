@@ -159,7 +159,7 @@ def test_seconds_are_shared_equally():
 
 
 def test_what_a_stack_refuses():
-    for field in ({"probe": 1}, {"watch": 1}, {"tokens": 512, "stages": [
+    for field in ({"probe": 1}, {"noise_probe": 1}, {"watch": 1}, {"tokens": 512, "stages": [
         {"from_tokens": 256, "batch_size": 2, "seq_len": 16, "lr": 0.01}]}):  # fmt: skip
         (asked,) = texts("scion", field)
         assert stack_key(asked) is None

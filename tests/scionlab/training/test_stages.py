@@ -44,11 +44,12 @@ def test_a_run_saved_between_its_stages_is_the_run_that_was_not(optimizer, secon
     [
         *((optimizer, {}) for optimizer in ("scion", "scion-light", "adam")),
         ("adam", {"warmup": 0.3, "clip_norm": 0.05, "ema": 0.9}),
-        ("scion", {"probe": 2, "watch": 4, "validate_every": 96}),
+        ("scion", {"probe": 2, "noise_probe": 2, "watch": 4, "validate_every": 96}),
     ],
 )
 def test_a_run_saved_between_any_two_steps_is_the_run_that_was_not(monkeypatch, optimizer, fields, taken):
     monkeypatch.setattr(training.log, "MAX_CURVE_ROWS", 4)  # losses wait for their row
+    monkeypatch.setattr(training.run, "NOISE_WINDOWS", 64)
     asked = staged(optimizer, OTHER_LENGTH, steps=12, **fields)
     state = training.Run(asked, CORPUS)
     while state.step < taken:
@@ -57,7 +58,9 @@ def test_a_run_saved_between_any_two_steps_is_the_run_that_was_not(monkeypatch, 
     state = saved_and_loaded(state)
     while not state.finished:
         state.run_stage()
-    assert numbers(state.outcome()) == numbers(training.train(asked, CORPUS))
+    went_on, whole = state.outcome(), training.train(asked, CORPUS)
+    assert numbers(went_on) == numbers(whole)
+    assert (went_on.layers, went_on.scores) == (whole.layers, whole.scores)
 
 
 def test_batches_drawn_ahead_are_drawn_again(monkeypatch):

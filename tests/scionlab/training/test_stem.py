@@ -199,7 +199,7 @@ def test_trials_of_a_stem_differ_in_budget_and_schedule_alone():
     other += [{"ema": 0.5}, {"validate_every": 64}, {"train_limit": 640}, {"clip_norm": 1.0}, {"width": 8}]
     keys = [stem_key(budget("scion", 16, **fields)) for fields in other]
     assert len({stem_key(budget("scion", 16)), key, *keys}) == len(other) + 2
-    assert stem_key(budget("adam", 16, probe=1)) is stem_key(budget("adam", 16, watch=1)) is None
+    assert {stem_key(budget("adam", 16, **{field: 1})) for field in ("probe", "noise_probe", "watch")} == {None}
     assert stem_key(staged("adam", (4, 4, 16, 2**-6))) is None
     with pytest.raises(UserError, match="stem: these trials cannot be trained together"):
         Stem([budget("adam", 16), budget("scion", 16)], CORPUS)
