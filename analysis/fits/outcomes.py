@@ -71,6 +71,10 @@ class Outcome(StrEnum):
     DESCENDS = "descends", "The loss never rises along a run without noise."
     NO_THEOREM = "no theorem", "Theory promises no rate here."
 
+    HEAVY = "heavy tail", "The whole interval of the tail index lies below 2: the noise has no variance."
+    FINITE = "finite variance", "The whole interval of the tail index lies above 2, or the noise is bounded."
+    NEAR_TWO = "about 2", "The interval of the tail index holds 2: it may have a variance or not."
+
     TRANSFERS = "transfers", "The proxy's values cost less than the margin at the target."
     LOSES = "loses", "The proxy's values cost more than the margin at the target."
 

@@ -128,6 +128,7 @@ STUDIES: dict[str, Study] = {
         Study("comparison", "comparison", "", _of("comparison", "fit_comparison"), ComparisonSettings),
         Study("coordinate-check", "coordinate", "coordinates", _of("coordinate_check", "fit_coordinate")),
         Study("norm-control", "norm_control", "norm-control", _of("norm_control", "fit_norm_control")),
+        Study("gradient-noise", "gradient_noise", "gradient-noise", _of("gradient_noise", "fit_gradient_noise")),
         Study("norm-transfer", "norm_transfer", "norm-transfer", _of("norm_transfer", "fit_norm_transfer")),
         Study("convergence", "convergence", "convergence", _of("convergence", "fit_convergence"), ConvergenceSettings),
         Study("transfer", "proxy", "transfer", _of("transfer", "fit_proxy"), ProxySettings),

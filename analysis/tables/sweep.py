@@ -22,8 +22,8 @@ LOSSES = ["trial_id", "step", "tokens", "train_loss"]
 class SweepTables:
     """`sweep` is a row of the sweeps table; the others hold the trials of its grid that are in the store.
 
-    Curves and layers can be a thousand times as large as runs, and most fits do without: they are read from `store`
-    when they are first asked for, unless they are given by hand.
+    Curves, layers and scores can be a thousand times as large as runs, and most fits do without: they are read from
+    `store` when they are first asked for, unless they are given by hand.
     """
 
     sweep: dict[str, Any]
@@ -33,6 +33,7 @@ class SweepTables:
     given_layers: pd.DataFrame | None = None
     store: RunStore | None = None
     given_tunings: pd.DataFrame | None = None
+    given_scores: pd.DataFrame | None = None
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -73,6 +74,13 @@ class SweepTables:
         if self.given_layers is not None or self.store is None:
             return pd.DataFrame() if self.given_layers is None else self.given_layers
         return self.store.layers(self._ids)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Empty unless some trials have groups to score, or measured their noise."""
+        if self.given_scores is not None or self.store is None:
+            return pd.DataFrame() if self.given_scores is None else self.given_scores
+        return self.store.scores(self._ids)
 
     def tunings(self, studies: Collection[str]) -> pd.DataFrame:
         """The trials of some searches, by their names."""

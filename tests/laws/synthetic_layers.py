@@ -1,6 +1,7 @@
 """Made-up runs that watched their layers: tables for fits and figures, and stores for pages; nothing is trained."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,13 @@ def layer_row(trial_id, step, layer, role, **columns):
     return {"trial_id": trial_id, "step": step, "tokens": 1024 * step, "layer": layer, "role": role, **empty, **columns}
 
 
-def write(root, runs, layers, name, study, title, curves=None, settings=None):
+def of_run(rows, run):
+    """The rows of one run, without its id."""
+    mine = [row for row in rows if row["trial_id"] == run["trial_id"]]
+    return [{name: value for name, value in row.items() if name != "trial_id"} for row in mine]
+
+
+def write(root, runs, layers, name, study, title, curves=None, settings=None, scores=()):
     """A store that holds them as one sweep."""
     store = RunStore(root)
     by_trial = {}
@@ -49,7 +56,7 @@ def write(root, runs, layers, name, study, title, curves=None, settings=None):
         by_trial.setdefault(row["trial_id"], []).append(row)
     for run in runs:
         curve = (curves or {}).get(run["trial_id"]) or curve_rows(run["val_loss"] or 9.0)
-        store.write_run(run | {"experiment": name}, curve, by_trial.get(run["trial_id"], []))
+        store.write_run(run | {"experiment": name}, curve, by_trial.get(run["trial_id"], []), of_run(scores, run))
     about = {
         "experiment": name,
         "study": study,
@@ -131,6 +138,47 @@ def fill_norm_control(root):
     both = [norm_rows(optimizer, kind, overshoot=1.0) for optimizer, kind in kinds.items()]
     runs, layers = ([row for one in part for row in one] for part in zip(*both, strict=True))
     return write(root, runs, layers, "norm-control", "norm-control", "Norm control")
+
+
+NOISE = {"tail_index": 3.0, "tail_index_block": 1.8, "nuclear_ratio": 0.4, "entry_ratio": 0.6, "batch_slope": -0.45}
+
+
+def noise_rows(optimizer, tail=3.0, seeds=2, steps=(10, 20), reach=0.25):
+    """Runs and scores of one method whose network has a tail index `tail`, known to `reach` of it; layers' are higher.
+
+    Hidden layers of the second block have an index higher by .5 than those of the first.
+    """
+    runs, scores = [], []
+    for seed in range(seeds):
+        trial_id = f"{optimizer}-noise-{seed}"
+        runs.append(run_row(trial_id, optimizer, 32, 2**-6, seed, 2.0))
+        for step in steps:
+            for layer in (*(name for name, _, _ in PARAMETERS), "network"):
+                index = tail if layer == "network" else tail + 1 + 0.5 * ("blocks.1" in layer)
+                for metric, value in (NOISE | {"tail_index": index}).items():
+                    if (layer, metric) == ("network", "nuclear_ratio"):
+                        continue
+                    ends = {"": value, "_low": value - reach * abs(value), "_high": value + reach * abs(value)}
+                    scores += [
+                        {"trial_id": trial_id, "step": step, "split": "noise", "group": layer, "metric": metric + end,
+                         "value": known}
+                        for end, known in ends.items()
+                        if not (metric == "tail_index_block" and end)
+                    ]  # fmt: skip
+    return runs, scores
+
+
+def noise_tables(*parts, **changes):
+    """Tables of several methods' noise."""
+    runs, scores = ([row for part in parts for row in part[i]] for i in (0, 1))
+    return replace(tables_of(runs, [], **changes), given_scores=pd.DataFrame(scores))
+
+
+def fill_gradient_noise(root):
+    """Heavy noise of Adam, light noise of Scion."""
+    parts = [noise_rows("adam", 1.5), noise_rows("scion", 4.0)]
+    runs, scores = ([row for part in parts for row in part[i]] for i in (0, 1))
+    return write(root, runs, [], "gradient-noise", "gradient-noise", "The noise of single gradients", scores=scores)
 
 
 def transfer_rows(

@@ -11,7 +11,13 @@ from markupsafe import escape
 from PIL import Image
 from planted import Law, planted_runs
 from synthetic import fill, fill_batch, fill_comparison, fill_restarts, sweep_row
-from synthetic_layers import fill_convergence, fill_coordinate, fill_norm_control, fill_norm_transfer
+from synthetic_layers import (
+    fill_convergence,
+    fill_coordinate,
+    fill_gradient_noise,
+    fill_norm_control,
+    fill_norm_transfer,
+)
 from typer.testing import CliRunner
 
 from analysis.drawing import style
@@ -32,6 +38,7 @@ STUDY_OF = {
     "coordinates": "coordinate-check",
     "norm-control": "norm-control",
     "norm-transfer": "norm-transfer",
+    "gradient-noise": "gradient-noise",
     "convergence": "convergence",
 }
 
@@ -43,7 +50,7 @@ def results(tmp_path_factory):
     fill_batch(folder / "runs")
     fill_restarts(folder / "runs")
     fill_comparison(folder / "runs", rates=range(-7, -2))
-    for fill_layers in (fill_coordinate, fill_norm_control, fill_norm_transfer, fill_convergence):
+    for fill_layers in (fill_coordinate, fill_norm_control, fill_norm_transfer, fill_gradient_noise, fill_convergence):
         fill_layers(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("analysis.studies.batch_scaling.surface.RESAMPLES", 20)

@@ -9,6 +9,7 @@ from analysis.studies.comparison.result import Comparison
 from analysis.studies.convergence.fit import ConvergenceFit
 from analysis.studies.coordinate_check.fit import CoordinateCheck
 from analysis.studies.critical_batch.result import CriticalBatches
+from analysis.studies.gradient_noise.fit import GradientNoise
 from analysis.studies.isoflop.result import Isoflop
 from analysis.studies.joint_scaling.result import JointScaling
 from analysis.studies.lr_transfer.result import LrTransfer
@@ -25,6 +26,7 @@ RESULTS = (
     ConvergenceFit,
     CoordinateCheck,
     CriticalBatches,
+    GradientNoise,
     Isoflop,
     JointScaling,
     LrTransfer,

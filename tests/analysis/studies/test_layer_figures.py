@@ -8,6 +8,8 @@ from synthetic_layers import (
     convergence_rows,
     convergence_tables,
     coordinate_rows,
+    noise_rows,
+    noise_tables,
     norm_rows,
     tables_of,
     transfer_rows,
@@ -20,6 +22,8 @@ from analysis.studies.convergence.figures import descent as convergence_descent
 from analysis.studies.convergence.fit import fit_convergence
 from analysis.studies.coordinate_check.figures import coordinate, coordinate_steps
 from analysis.studies.coordinate_check.fit import fit_coordinate
+from analysis.studies.gradient_noise.figures import gradient_noise
+from analysis.studies.gradient_noise.fit import fit_gradient_noise
 from analysis.studies.norm_control.figures import norm_control
 from analysis.studies.norm_control.fit import fit_norm_control
 from analysis.studies.norm_transfer.figures import norm_transfer, norm_transfer_scale
@@ -29,6 +33,7 @@ FITS = {
     fit_coordinate: (coordinate, coordinate_steps),
     fit_norm_control: (norm_control,),
     fit_norm_transfer: (norm_transfer, norm_transfer_scale),
+    fit_gradient_noise: (gradient_noise,),
     fit_convergence: (convergence, convergence_descent),
 }
 
@@ -48,6 +53,8 @@ def cases():
         "coordinate, all diverged": (fit_coordinate, tables_of(lost, layers)),
         "norms": (fit_norm_control, joined(norm_rows("adam", "free"), norm_rows("scion", "constrained"))),
         "norms, no bound": (fit_norm_control, joined(norm_rows("adam", "free", seeds=1, steps=1))),
+        "noise": (fit_gradient_noise, noise_tables(noise_rows("adam", 1.5), noise_rows("mine", 4.0))),
+        "noise, one step": (fit_gradient_noise, noise_tables(noise_rows("scion", seeds=1, steps=(5,)))),
         "transfer": (fit_norm_transfer, joined(transfer_rows(seeds=2), transfer_rows("adam", in_tokens=0.7, seeds=2))),
         "transfer, one seed": (fit_norm_transfer, joined(transfer_rows(seeds=1, widths=(32,), offset=4))),
         "convergence": (fit_convergence, convergence_tables(*convergence_arms())),
