@@ -40,6 +40,7 @@ NAMES = {
     "val_accuracy": "validation accuracy",
     "train_loss": "training loss",
     "gap": "gap between validation and training loss",
+    "log2_loss": "log₂ of the validation loss",
 }
 
 

@@ -17,7 +17,7 @@ from scionlab.errors import UserError
 from scionlab.runs.store import FINISHED
 
 COLUMNS = ("optimizer", "lr", "seed", "status")
-NEEDED = {"gap": ("val_loss", "train_loss")}
+NEEDED = {"gap": ("val_loss", "train_loss"), "log2_loss": ("val_loss",)}
 CHOICE = "chosen."  # before the keys of what is tuned, in the table of runs
 HINT = "name what differs among arms or across, or give each setting a preset of its own"
 
@@ -122,6 +122,8 @@ def arrange(runs: pd.DataFrame, settings: ComparisonSettings, grid: Sequence[str
     for column in metric:
         if finished.loc[ok, column].isna().any():
             raise UserError(f"metric: {settings.metric!r} is not allowed: not every run has a {column}")
+    if settings.metric == "log2_loss":
+        finished = finished.assign(log2_loss=_octaves(finished["val_loss"]))
     order = _order(finished, grid)
     arm_of = arms_of(finished, settings)
     arms = tuple(dict.fromkeys(arm_of[order.sort_values(kind="stable").index]))
@@ -129,6 +131,12 @@ def arrange(runs: pd.DataFrame, settings: ComparisonSettings, grid: Sequence[str
         raise UserError("labels: two arms have the same name")
     places, at = _places(finished, settings, order)
     return Design(settings, arms, places), finished.assign(arm=arm_of.map(arms.index), place=at)
+
+
+def _octaves(losses: "pd.Series[float]") -> "pd.Series[float]":
+    if (losses <= 0).any():
+        raise UserError(f"metric: 'log2_loss' is not allowed: a validation loss is {losses.min():g}, not above 0")
+    return pd.Series(np.log2(losses.astype(float)), losses.index)
 
 
 def arms_of(runs: pd.DataFrame, settings: ComparisonSettings) -> "pd.Series[Any]":

@@ -18,6 +18,9 @@ from analysis.tables.sweep import SweepTables
 from analysis.tables.units import nats
 from scionlab.errors import UserError
 
+# With a blank before them; other metrics have that of the losses.
+UNITS = {"val_accuracy": "", "log2_loss": " octaves"}
+
 
 def fit_comparison(tables: SweepTables, seed: int = 0) -> Comparison:
     """Tune every arm at every place, rank the arms and judge the claims; `seed` is the bootstrap's.
@@ -30,7 +33,7 @@ def fit_comparison(tables: SweepTables, seed: int = 0) -> Comparison:
     _check_numbers(design)
     found = tune(cells_of(placed, design), RESAMPLES, np.random.default_rng(seed))
     tuned = {(of.cell.arm, of.cell.place): of for of in found.tuned}
-    unit = "" if settings.metric == "val_accuracy" else nats(tables.runs)
+    unit = UNITS.get(settings.metric, nats(tables.runs))
     results = Results(design, tuned, unit)
     return Comparison(
         design=design,

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from analysis.tables.settings import Settings
 
-Metric = Literal["val_loss", "val_accuracy", "train_loss", "gap"]
+Metric = Literal["val_loss", "val_accuracy", "train_loss", "gap", "log2_loss"]
 Kind = Literal["better", "flatter", "no-worse", "grows", "falls"]
 
 
@@ -51,6 +51,9 @@ class Claim(Settings):
 
 class ComparisonSettings(Settings):
     """`labels` gives values, or whole arms, another name; `across` is the key of the places, None for one place.
+
+    The metric log2_loss, log₂ of a positive validation loss, is for problems whose losses fall by orders of magnitude:
+    a difference is a ratio, and noise is relative.
 
     `tuned` are keys of which every arm has at every place the value that ends best, as it has the best learning rate.
     """

@@ -29,6 +29,8 @@ OTHER_EDGE: Final = "another grid's edge"
 DIVERGED: Final = "diverged"
 State = Literal["inside", "beside divergence", "grid's edge", "another grid's edge", "one rate", "diverged"]
 DOUBTFUL = (EDGE, OTHER_EDGE, DIVERGED)
+# Values that a grid can end with, as there are none beyond.
+LAST = {"momentum": 1.0, "warmup": 0.0, "options.weight_decay": 0.0}
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,17 @@ def _chosen(choices: list[Tuned]) -> Tuned:
         return best
     samples = [each.cost.sample for each in choices if each.cost.sample is not None]
     sample = np.min(samples, axis=0) if len(samples) == len(choices) else None
-    at_edge = any(_ends(best.cell.choice[key], [each.cell.choice[key] for each in choices]) for key in best.cell.choice)
+    tried = {key: [each.cell.choice[key] for each in choices] for key in best.cell.choice}
+    at_edge = any(_ends(best.cell.choice[key], values, LAST.get(key)) for key, values in tried.items())
     cost = replace(best.cost, sample=sample, may_fall=best.cost.may_fall or at_edge)
     other = at_edge and np.isfinite(cost.value) and best.state != EDGE
     return replace(best, cost=cost, state=OTHER_EDGE if other else best.state)
 
 
-def _ends(value: Any, values: list[Any]) -> bool:
-    """Whether the value is the lowest or the highest of several numbers."""
-    return len(set(values)) > 1 and all(map(is_number, values)) and value in (min(values), max(values))
+def _ends(value: Any, values: list[Any], last: float | None) -> bool:
+    """Whether the value is the lowest or the highest of several numbers, and not the `last` that there is."""
+    several = len(set(values)) > 1 and all(map(is_number, values))
+    return several and value in (min(values), max(values)) and value != last
 
 
 def _tuned(cell: Cell, reading: Reading | None, known: bool, nothing: Quantity) -> Tuned:

@@ -70,14 +70,19 @@ def name(data: pd.DataFrame) -> str:
 def label(data: pd.DataFrame, metric: str | None = None) -> str:
     """The metric in words with its unit."""
     metric = metric or str(data["metric"].iloc[0])
-    return NAMES[metric] + ("" if metric == "val_accuracy" else units.nats(data))
+    return NAMES[metric] + ("" if metric in ("val_accuracy", "log2_loss") else units.nats(data))
 
 
-def worst(data: pd.DataFrame, values: "pd.Series[float]", headroom: float) -> float:
+def headroom(data: pd.DataFrame) -> float:
+    """How far beyond the best value a scale reaches: what is worse is drawn at its edge."""
+    return 10.0 if data["metric"].iloc[0] == "log2_loss" else 1.0
+
+
+def worst(data: pd.DataFrame, values: "pd.Series[float]") -> float:
     """The value at the edge of a scale that shows `headroom` beyond the best, or all there is if that is less."""
     side = sign(str(data["metric"].iloc[0]))
     costs = side * values[np.isfinite(values.astype(float))]
-    return float(side * min(costs.max(), costs.min() + headroom))
+    return float(side * min(costs.max(), costs.min() + headroom(data)))
 
 
 def clip(data: pd.DataFrame, values: "pd.Series[float]", edge: float) -> "pd.Series[float]":

@@ -12,7 +12,6 @@ from analysis.studies.comparison.result import Comparison
 from analysis.tables.keys import plain
 from analysis.tables.sweep import SweepTables
 
-HEADROOM = 1.0  # beyond the best value that the scale shows
 WHOLE = "all"
 
 
@@ -25,8 +24,8 @@ def caption(data: pd.DataFrame) -> str:
     """Says what is drawn."""
     return (
         "Mean over seeds at each learning rate; stars mark each arm's optimum, hollow where the best rate ends its "
-        f"grid or has a neighbour that diverges. What lies more than {HEADROOM:g} beyond the best is drawn at the "
-        "edge, and crosses there are learning rates at which a seed diverged."
+        f"grid or has a neighbour that diverges. What lies more than {arms.headroom(data):g} beyond the best is drawn "
+        "at the edge, and crosses there are learning rates at which a seed diverged."
     )
 
 
@@ -74,7 +73,7 @@ def draw(data: pd.DataFrame) -> Figure:
     """Panels in the order of the places."""
     points, optima = data[data["kind"] == "point"], data[data["kind"] == "optimum"]
     names = _panels(data)
-    edge = arms.worst(data, points["value"], HEADROOM)
+    edge = arms.worst(data, points["value"])
     found = arms.colours(data)
     lines = -(-(len(found) + 2) // 4)  # of a legend below the panels; of one beside them there are as many as arms
     width, height = style.PANEL

@@ -15,7 +15,6 @@ from analysis.studies.comparison.tuned import EDGE, OTHER_EDGE
 from analysis.tables.keys import plain
 from analysis.tables.sweep import SweepTables
 
-HEADROOM = 1.0  # beyond the best value; what is worse is drawn at the edge with its value
 LINE = 9  # points between values that are written at one place
 MARGIN = 0.06  # of the scale, to either side
 EDGES = (EDGE, OTHER_EDGE)
@@ -33,8 +32,8 @@ def caption(data: pd.DataFrame) -> str:
     return (
         "Every arm at its own best learning rate. Bars: 95% intervals from seed noise, without what a seed has in "
         "common everywhere. Hollow: the best rate, or what else is tuned, ends its grid, so there may be better ones. "
-        f"What lies more than {HEADROOM:g} beyond the best is drawn at the edge with its value; at crosses every rate "
-        "diverges."
+        f"What lies more than {arms.headroom(data):g} beyond the best is drawn at the edge with its value; at crosses "
+        "every rate diverges."
     )
 
 
@@ -67,7 +66,7 @@ def _lines(data: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(7.2, 4.0))
     axis = figure.subplots()
     found = arms.colours(data)
-    edge = arms.worst(data, pd.concat([data["value"], data["low"], data["high"]]).dropna(), HEADROOM)
+    edge = arms.worst(data, pd.concat([data["value"], data["low"], data["high"]]).dropna())
     span = max(float(np.ptp(data["position"])), 1.0)
     written: dict[float, int] = {}
     for i, (name, color) in enumerate(found.items()):
@@ -97,7 +96,7 @@ def _dots(data: pd.DataFrame) -> Figure:
     """The best at the top."""
     figure = Figure(figsize=(7.2, 1.3 + 0.36 * len(data)))
     axis = figure.subplots()
-    edge = arms.worst(data, pd.concat([data["value"], data["low"], data["high"]]).dropna(), HEADROOM)
+    edge = arms.worst(data, pd.concat([data["value"], data["low"], data["high"]]).dropna())
     ordered = data.sort_values("value", key=lambda column: column * sign(str(data["metric"].iloc[0])), kind="stable")
     found = arms.colours(data)
     for i, name in enumerate(map(plain, ordered["arm"])):

@@ -560,6 +560,22 @@ def test_the_training_loss_is_tuned_on_itself():
     assert (got.value.value, np.log2(got.lr.value)) == (pytest.approx(1), pytest.approx(-4.2))
 
 
+def test_losses_of_other_orders_of_magnitude_are_told_apart_by_their_ratio():
+    """Arms a factor of two apart, at places a thousand times apart, with noise of a twentieth of each loss."""
+    levels = {"adam": {8: 0.0, 16: -10.0}, "scion": {8: -1.0, 16: -11.0}}
+    runs = arm_runs(levels, noise=0.07, offset=0.0, seeds=4)
+    runs["val_loss"] = 2.0 ** runs["val_loss"]
+    told = [claim("better", "scion", "adam", at=8), claim("better", "scion", "adam", at=16)]
+    found, verdicts = judged(runs, *told, metric="log2_loss", across="batch_size")
+    assert set(verdicts) == {HELD}
+    for judgement in found.claims:
+        assert judgement.estimate.low < -1 < judgement.estimate.high
+        assert judgement.text.startswith("The log₂ of the validation loss is -")
+        assert judgement.text.endswith(" octaves.")
+    with pytest.raises(UserError, match="'log2_loss' is not allowed: a validation loss is -1, not above 0"):
+        judged(runs.assign(val_loss=-1.0), *told, metric="log2_loss", across="batch_size")
+
+
 def test_the_gap_is_read_where_the_validation_loss_is_lowest():
     runs = arm_runs(LEVELS, noise=0.001, seeds=3)
     gap = np.where(runs["optimizer"] == "adam", 0.3, 0.1) + 0.2 * (np.log2(runs["lr"]) + 5)

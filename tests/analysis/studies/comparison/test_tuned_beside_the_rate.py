@@ -9,6 +9,7 @@ from analysis.fits.advice import TO_A_FILE, Source, advise
 from analysis.fits.outcomes import Missing, Outcome
 from analysis.studies.comparison.figures import arms, comparison_curves
 from analysis.studies.comparison.fit import fit_comparison
+from analysis.studies.comparison.tuned import LAST, _ends
 from scionlab.errors import UserError
 
 # Best momentum by arm and place; one that is an octave off costs 0.04 nats.
@@ -70,6 +71,14 @@ def test_a_value_at_the_end_of_its_list_leaves_open_what_lies_beyond():
     assert set(states.values()) == {"another grid's edge"}
     one = fit_comparison(told(runs(momenta=(0.2,)), **SETTINGS))
     assert {c.state for c in one.cells} == {"inside"}
+
+
+def test_a_value_beyond_which_there_are_none_leaves_nothing_open():
+    momenta = [0.1, 0.3, 1.0]
+    assert _ends(1.0, momenta, None)
+    assert not _ends(1.0, momenta, LAST["momentum"])
+    assert _ends(0.1, momenta, LAST["momentum"])
+    assert not _ends(0.3, momenta, None)
 
 
 def test_it_is_the_momentum_that_is_said_to_end_its_grid_and_no_more_rates_are_asked_for():
