@@ -26,7 +26,7 @@ sweep = $(LAB) run $(1) $(2) $(FROM) --executor "$(EXECUTOR)" $(HOW); status=$$?
     $(LAB) report $(1)$(3) $(FROM) && exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-norm-transfer sweep-schedules sweep-warmup sweep-soda sweep-nesterov sweep-convergence sweep-nanogpt sweep-shallow-nanogpt sweep-airbench sweep-deit tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report reproduce clean distclean
+.PHONY: help setup test bench coverage docs check format smoke sweep-width sweep-batch sweep-seq sweep-restarts sweep-width-mlp sweep-width-cnn sweep-depth sweep-batch-tolerance sweep-momentum sweep-norm-choice sweep-coordinates sweep-norm-control sweep-epochs sweep-clipping sweep-schatten sweep-schatten-regime sweep-schatten-warmup sweep-norm-transfer sweep-schedules sweep-warmup sweep-soda sweep-gradient-noise sweep-heavy-tails sweep-nesterov sweep-convergence sweep-nanogpt sweep-shallow-nanogpt sweep-airbench sweep-deit tune-proxy transfer fit-lr-transfer fit-batch-scaling figures report reproduce clean distclean
 
 help: ## print this list
 	@echo "make TARGET [PRESET=smoke|laptop|full|gpu] [RESULTS=folder] [EXECUTOR=ray|inline] [OPTIMIZER=name] [EXPERIMENT=name]"
@@ -50,8 +50,10 @@ $(BIN)/.ready-dev: $(BIN)/.ready
 
 test: $(BIN)/.ready-dev ## run the tests
 	@# A thread for each of the workers: more of them only wait for each other. Bytecode is kept for the processes that
-	@# tests start, also where the environment says otherwise.
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@# tests start, also where the environment says otherwise. One worker more than there are cores: a quarter of their time
+	@# tests wait for processes of their own.
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 \
+		--dist loadfile --no-loadscope-reorder
 
 bench: $(BIN)/.ready-dev ## time what has to be fast: steps, stacking, sweeps, the store (minutes)
 	$(BIN)/python -m benchmarks --results "$(RESULTS)"
@@ -124,6 +126,12 @@ sweep-clipping: $(BIN)/.ready ## clipped against plain steps
 sweep-schatten: $(BIN)/.ready ## Schatten norms of the hidden layers
 	@$(call sweep,schatten)
 
+sweep-schatten-regime: $(BIN)/.ready ## does the best Schatten norm depend on the number of steps?
+	@$(call sweep,schatten-regime)
+
+sweep-schatten-warmup: $(BIN)/.ready ## which Schatten norms want a warm-up
+	@$(call sweep,schatten-warmup)
+
 sweep-norm-transfer: $(BIN)/.ready ## the last layer's norm at the best settings
 	@$(call sweep,norm-transfer)
 
@@ -135,6 +143,12 @@ sweep-warmup: $(BIN)/.ready ## how much warm-up every method wants
 
 sweep-soda: $(BIN)/.ready ## a pull to the start against weight decay, over horizons
 	@$(call sweep,soda)
+
+sweep-gradient-noise: $(BIN)/.ready ## how heavy the tail of the gradients' noise is, layer by layer
+	@$(call sweep,gradient-noise)
+
+sweep-heavy-tails: $(BIN)/.ready ## which Schatten norm under which tail of the noise, on a known problem
+	@$(call sweep,heavy-tails)
 
 sweep-nesterov: $(BIN)/.ready ## how much of Muon's distance from Scion is Nesterov's average
 	@$(call sweep,nesterov)

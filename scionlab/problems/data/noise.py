@@ -1,7 +1,7 @@
 """A small convex problem whose constants are known, so that rates of convergence can be seen.
 
     f(W) = (a/2) ‖W − W*‖_F²          W a d × d matrix, a = 1/d, W* fixed with singular values 1/(2d), 2/(2d), …, 1/2
-    ∇f(W) = a (W − W*)                a sample of the gradient is ∇f(W) + Ξ, with E Ξ = 0 and E ‖Ξ‖_F² = σ²
+    ∇f(W) = a (W − W*)                a sample of the gradient is ∇f(W) + Ξ, with E Ξ = 0
 
 In the spectral norm ‖·‖_op (that of RMS → RMS, for a square matrix), whose dual is the nuclear norm,
 
@@ -11,10 +11,15 @@ with equality where X − Y is orthogonal.
 W* lies in the interior of the unit ball, as ‖W*‖_op = 1/2, so f's minimum over the ball is 0. From W = 0, where
 ‖∇f‖_nuc is (1 + 1/d)/4, f falls from about 1/24. On this ball f is at most (a/2) d (3/2)² = 9/8.
 
-Kinds of noise, each with mean 0 and E ‖Ξ‖_F² = σ² (‖Ξ‖_nuc ≤ √d ‖Ξ‖_F grows with the width): `none`; `gaussian-σ`, of
-independent entries; `skewed-σ`, M times one of two numbers, +3σ with probability 1/10 and −σ/3 otherwise, where M is a
-fixed orthogonal matrix over √d. An average of LMOs follows the more frequent sign: it is at rest where ∇f = Mσ/3, with
-‖∇f‖_nuc = √d σ/3, and not where ∇f = 0. Averages of gradients know the difference.
+Kinds of noise, each with mean 0 (‖Ξ‖_nuc ≤ √d ‖Ξ‖_F grows with the width):
+
+- `none`
+- `gaussian-σ`: independent entries, E ‖Ξ‖_F² = σ²
+- `tν-σ`: independent entries (σ/d)·t_ν, Student's t of ν > 1 degrees of freedom, with moments below the ν-th: for
+  ν ≤ 2 there is no variance, else E ‖Ξ‖_F² = σ²·ν/(ν − 2)
+- `skewed-σ`: M times one of two numbers, +3σ with probability 1/10 and −σ/3 otherwise, where M is a fixed orthogonal
+  matrix over √d; E ‖Ξ‖_F² = σ². An average of LMOs follows the more frequent sign: it is at rest where ∇f = Mσ/3, with
+  ‖∇f‖_nuc = √d σ/3, and not where ∇f = 0. Averages of gradients know the difference
 """
 
 import hashlib
@@ -36,7 +41,7 @@ VERSION = 1
 TARGET_SEED = 2**31  # beyond the seeds of trials
 TARGET_NORM = 0.5
 LARGE_SHARE = 0.1
-KINDS = ("none", "gaussian", "skewed")
+KINDS = ("none", "gaussian", "skewed", "t")
 WHAT = "a sample of noise"
 # Noise has no end: no run draws as many samples.
 ENDLESS = 2**62
@@ -76,6 +81,7 @@ class Noise(Source):
     sha256: str
     kind: str
     sigma: float
+    degrees: float = math.inf  # ν of kind t
 
     @property
     def split_sha256(self) -> str:
@@ -129,6 +135,8 @@ class Noise(Source):
         generator = np.random.default_rng(name)
         if self.kind == "gaussian":
             return generator.standard_normal((width, width)) * (self.sigma / width)
+        if self.kind == "t":
+            return generator.standard_t(self.degrees, (width, width)) * (self.sigma / width)
         ratio = math.sqrt((1 - LARGE_SHARE) / LARGE_SHARE)
         return direction(width) * self.sigma * (ratio if generator.random() < LARGE_SHARE else -1 / ratio)
 
@@ -163,15 +171,19 @@ class NoiseBatches(Batches):
 
 def noise(text: str) -> Noise:
     """The source called `noise:TEXT`."""
-    kind, _, sigma_text = text.partition("-")
+    named, _, sigma_text = text.partition("-")
+    kind, degrees_text = ("t", named[1:]) if named[:1] == "t" else (named, "inf")
     try:
+        degrees = float(degrees_text)
         sigma = float(sigma_text) if kind != "none" else float(sigma_text or 0)
     except ValueError:
-        sigma = math.nan
-    if kind not in KINDS or not 0 <= sigma < math.inf or (kind == "none") != (sigma_text == ""):
+        degrees = sigma = math.nan
+    known = kind in KINDS and (kind == "none") == (sigma_text == "")
+    if not known or not 0 <= sigma < math.inf or not degrees > 1 or (kind == "t") != (degrees < math.inf):
         raise UserError(
             f"data: 'noise:{text}' is not known; choose noise:none, noise:gaussian-S or noise:skewed-S with S ≥ 0, the "
-            "root of the mean squared norm of a sample"
+            "root of the mean squared norm of a sample, or noise:tN-S with N > 1 degrees of freedom"
         )
-    sha256 = hashlib.sha256(f"quadratic {VERSION} {kind} {sigma!r}".encode()).hexdigest()
-    return Noise(f"noise:{text}", sha256, kind, sigma)
+    what = f"t {degrees!r}" if kind == "t" else kind
+    sha256 = hashlib.sha256(f"quadratic {VERSION} {what} {sigma!r}".encode()).hexdigest()
+    return Noise(f"noise:{text}", sha256, kind, sigma, degrees)

@@ -12,7 +12,7 @@ from scionlab.problems.data.noise import direction, target
 from scionlab.problems.models import MODELS
 from scionlab.spec import Trial
 
-NOISY = ["noise:gaussian-0.5", "noise:skewed-0.5", "noise:gaussian-3", "noise:skewed-3"]
+NOISY = ["noise:gaussian-0.5", "noise:skewed-0.5", "noise:gaussian-3", "noise:skewed-3", "noise:t1.5-0.5"]
 
 
 def problem(data: str = "noise:none", width: int = 16):
@@ -129,7 +129,14 @@ def test_gaussian_noise_is_gaussian():
     assert stats.kstest(entries, "norm").pvalue > 1e-3
 
 
-@pytest.mark.parametrize("data", ["noise:gaussian-0.5", "noise:gaussian-3"])
+@pytest.mark.parametrize("degrees", [1.3, 1.6, 3])
+def test_student_noise_has_the_stated_tail_and_scale(degrees):
+    stats = pytest.importorskip("scipy.stats")
+    entries = samples(f"noise:t{degrees}-2", 200).ravel() * 8 / 2
+    assert stats.kstest(entries, "t", args=(degrees,)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("data", ["noise:gaussian-0.5", "noise:gaussian-3", "noise:t1.5-1"])
 def test_samples_are_named_by_seed_stage_and_number(data):
     source = load(data)
 
@@ -171,12 +178,16 @@ def test_noise_is_known_by_its_distribution():
     assert load("noise:gaussian-1").shape == DataShape("noise")
     assert load("noise:gaussian-1").split_sha256 == load("noise:gaussian-1.0").split_sha256
     kinds = ["noise:none", "noise:gaussian-1", "noise:gaussian-2", "noise:skewed-1", "noise:skewed-2"]
+    kinds += ["noise:t2-1", "noise:t1.5-1", "noise:t2-2"]
     assert len({load(kind).sha256 for kind in kinds}) == len(kinds)
 
 
 @pytest.mark.parametrize(
     "kind",
-    ["", "gaussian", "gaussian-", "gaussian-x", "gaussian--1", "gaussian-inf", "gaussian-nan", "none-1", "salt-1"],
+    [
+        *("", "gaussian", "gaussian-", "gaussian-x", "gaussian--1", "gaussian-inf", "gaussian-nan", "none-1", "salt-1"),
+        *("t", "t2", "t2-", "t-1", "t1-1", "tx-1", "tinf-1", "tnan-1", "t2--1"),
+    ],
 )
 def test_noise_that_is_not_known_is_refused(kind):
     with pytest.raises(UserError, match=f"data: 'noise:{kind}' is not known; choose noise:none, noise:gaussian-S"):
@@ -193,7 +204,7 @@ def test_noise_has_neither_windows_nor_an_end():
         source.held_out(1, 64)
     with pytest.raises(UserError, match=r"val_tokens: 32768 is not allowed: .* set 1"):
         source.held_out(32_768, 1)
-    with pytest.raises(UserError, match=r"probe: .* only texts have windows"):
+    with pytest.raises(UserError, match="has no windows to probe, only texts have"):
         source.probe(32, 1)
     assert source.training(4, 1, seed=0).n_windows > 10**15
 
