@@ -97,7 +97,7 @@ SPEC = Experiment(
             ),
         ),
         "laptop": Preset(
-            about="ten arms, three horizons, six rates, two seeds, about fifteen minutes on two cores",
+            about="ten arms, three horizons, six rates, two seeds, about three minutes on two cores",
             trials=grid(
                 (SHORTEST, 2**15, LONGEST),
                 {"uscion": log2_range(-8, -3), "muon": log2_range(-5, 0)},
