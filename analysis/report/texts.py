@@ -59,6 +59,22 @@ def by_source(runs: pd.DataFrame, columns: Mapping[str, Column]) -> list[dict[st
     ]
 
 
+def by_width(runs: pd.DataFrame) -> list[dict[str, str | Markup]]:
+    """What was run, a row per method and width: its sizes and rates, and how its trials ended."""
+    return [
+        {
+            "optimizer": str(rows["optimizer"].iloc[0]),
+            "width": str(rows["width"].iloc[0]),
+            "parameters": thousands(rows["n_params"].max()),
+            "learning rates": powers(rows["lr"]),
+            "steps": thousands(rows["steps"].max()),
+            "seeds": str(rows["seed"].nunique()),
+            **counts(rows),
+        }
+        for _, rows in runs.groupby(["optimizer", "width"], sort=True)
+    ]
+
+
 def counts(rows: pd.DataFrame) -> dict[str, str]:
     """How the trials of a group ended."""
     return {name: str((rows["status"] == status).sum()) for name, status in

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.fits.outcomes import Outcome
-from analysis.report.texts import counts, powers, thousands
+from analysis.report.texts import by_width
 from analysis.studies.gradient_noise.fit import GradientNoise, KindNoise, MethodNoise, text
 from analysis.tables.sweep import SweepTables
 
@@ -23,18 +23,7 @@ def context(tables: SweepTables, fit: GradientNoise) -> dict[str, Any]:
 
 def grid(runs: pd.DataFrame) -> list[dict[str, Any]]:
     """What was run: one row per method and width."""
-    return [
-        {
-            "optimizer": str(rows["optimizer"].iloc[0]),
-            "width": str(rows["width"].iloc[0]),
-            "parameters": thousands(rows["n_params"].max()),
-            "learning rates": powers(rows["lr"]),
-            "steps": thousands(rows["steps"].max()),
-            "seeds": str(rows["seed"].nunique()),
-            **counts(rows),
-        }
-        for _, rows in runs.groupby(["optimizer", "width"], sort=True)
-    ]
+    return by_width(runs)
 
 
 def _finding(method: MethodNoise) -> str:
