@@ -42,6 +42,8 @@ NAMES = {
     "gap": "gap between validation and training loss",
     "log2_loss": "log₂ of the validation loss",
 }
+# With a blank before them; other metrics have that of the losses.
+UNITS = {"val_accuracy": "", "log2_loss": " octaves"}
 
 
 @dataclass(frozen=True)

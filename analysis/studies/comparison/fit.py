@@ -8,7 +8,7 @@ from analysis.fits.intervals import RESAMPLES, Estimate
 from analysis.fits.outcomes import SETTLED, Lacks, Outcome
 from analysis.fits.seeds import more_seeds
 from analysis.fits.simultaneous import simultaneous
-from analysis.studies.comparison.claims import Results, judge, missing_by
+from analysis.studies.comparison.claims import UNITS, Results, judge, missing_by
 from analysis.studies.comparison.design import Cell, Design, arrange, cells_of
 from analysis.studies.comparison.result import CellResult, Comparison, Rank, Ranking
 from analysis.studies.comparison.settings import ComparisonSettings
@@ -17,9 +17,6 @@ from analysis.tables.keys import spoken
 from analysis.tables.sweep import SweepTables
 from analysis.tables.units import nats
 from scionlab.errors import UserError
-
-# With a blank before them; other metrics have that of the losses.
-UNITS = {"val_accuracy": "", "log2_loss": " octaves"}
 
 
 def fit_comparison(tables: SweepTables, seed: int = 0) -> Comparison:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from analysis.drawing import style, units
-from analysis.studies.comparison.claims import NAMES
+from analysis.studies.comparison.claims import NAMES, UNITS
 from analysis.studies.comparison.design import arrange, sign
 from analysis.studies.comparison.result import Comparison
 from analysis.tables.keys import plain, values
@@ -70,7 +70,7 @@ def name(data: pd.DataFrame) -> str:
 def label(data: pd.DataFrame, metric: str | None = None) -> str:
     """The metric in words with its unit."""
     metric = metric or str(data["metric"].iloc[0])
-    return NAMES[metric] + ("" if metric in ("val_accuracy", "log2_loss") else units.nats(data))
+    return NAMES[metric] + ("" if metric in UNITS else units.nats(data))
 
 
 def headroom(data: pd.DataFrame) -> float:
