@@ -1,8 +1,8 @@
 """Which Schatten norm under which noise? A convex problem whose gradients come with a tail that is chosen.
 
 f(W) = ‖W − W*‖_F²/(2d), and the noise of every entry is normal, or Student's t with moments below 1.6 or 1.3 only.
-Theory (arXiv 2606.14560) says that a Schatten-p norm pays a penalty in dimensions for p beyond p̂/(p̂ − 1), p̂ the tail
-index, and reaches its best there: under t noise of 1.3 larger p should win, under normal noise all should be alike.
+Theory (arXiv 2606.14560) has Schatten-p norms get better with p up to p̂/(p̂ − 1), p̂ the tail index, and not beyond,
+where dimensions are the price: under t noise of 1.3 larger p should win, under normal noise all should be alike.
 Norms are means over the singular values, so that a step is as long for every p. Rate and momentum are tuned for each.
 """
 
