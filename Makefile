@@ -50,10 +50,8 @@ $(BIN)/.ready-dev: $(BIN)/.ready
 
 test: $(BIN)/.ready-dev ## run the tests
 	@# A thread for each of the workers: more of them only wait for each other. Bytecode is kept for the processes that
-	@# tests start, also where the environment says otherwise. One worker more than there are cores: a quarter of their time
-	@# tests wait for processes of their own.
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --maxprocesses 4 \
-		--dist loadfile --no-loadscope-reorder
+	@# tests start, also where the environment says otherwise.
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench: $(BIN)/.ready-dev ## time what has to be fast: steps, stacking, sweeps, the store (minutes)
 	$(BIN)/python -m benchmarks --results "$(RESULTS)"
