@@ -2,8 +2,7 @@
 
 Theory tells Schatten norms apart by the tail of the noise. With moments below p only, p < 2, norms up to p/(p − 1)
 cost nothing in dimensions, and nothing is gained beyond; with a variance there is no reason to go above 2 (arXiv
-2606.14560).
-The noise of single windows is measured along runs at rates near the best of each method.
+2606.14560). The noise of single windows is measured along runs at rates near the best of each method.
 """
 
 from collections.abc import Iterable

@@ -9,13 +9,13 @@ Norms are means over the singular values, so that a step is as long for every p.
 from collections.abc import Iterable
 from typing import Any
 
+from experiments.schatten import names
 from scionlab.grid import log2_range, trials
 from scionlab.spec import Experiment, Preset, Trial
 
 POWERS = ("1.5", "2", "3", "4", "8", "inf")
 MOMENTA = (0.03, 0.1, 0.3, 1.0)
 LIGHT, HEAVY, HEAVIEST = "noise:gaussian-0.1", "noise:t1.6-0.1", "noise:t1.3-0.1"
-NAMES = {f"schatten-mean-{p}": f"p = {'∞' if p == 'inf' else p}" for p in POWERS}
 MARGIN = 0.25  # octaves of f, a fifth, that count as no loss
 # Others than those that noise, length and rates of the grid were chosen by.
 SEEDS = range(10, 14)
@@ -61,7 +61,7 @@ SPEC = Experiment(
         "across": "data",
         "tuned": ["momentum"],
         "metric": "log2_loss",
-        "labels": NAMES,
+        "labels": names(POWERS),
         "claims": [
             _claim("better", "p = ∞", "p = 2", HEAVIEST, "Under t noise of 1.3, p = ∞ beats p = 2"),
             _claim("better", "p = ∞", "p = 2", HEAVY, "Under t noise of 1.6, p = ∞ beats p = 2"),

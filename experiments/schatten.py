@@ -38,7 +38,12 @@ def grid(
     )
 
 
-NAMES = {f"schatten-mean-{p}": f"p = {'∞' if p == 'inf' else p}" for p in POWERS}
+def names(powers: Iterable[str]) -> dict[str, str]:
+    """What the norms of these p are called."""
+    return {f"schatten-mean-{p}": f"p = {'∞' if p == 'inf' else p}" for p in powers}
+
+
+NAMES = names(POWERS)
 
 SPEC = Experiment(
     name="schatten",

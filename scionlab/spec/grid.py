@@ -10,9 +10,8 @@ from typing import Any
 from scionlab.errors import UserError
 from scionlab.spec import Experiment, Preset, Trial
 from scionlab.spec.scaled import resolved
+from scionlab.spec.trial import MEASURED
 
-# What a trial measures is no part of its setting: `experiments/batch.py` probes one seed of a few cells.
-MEASURED = ("probe", "noise_probe", "watch")
 NOT_OF_NAMES = re.compile(r"[^a-z0-9_-]+")  # of experiments
 ByRate = Mapping[float, Sequence[Trial]]  # the trials of a setting
 
@@ -91,6 +90,7 @@ def extend(grid: Iterable[Trial], seeds: int = 1, more_rates: int = 0, finer_rat
 
 
 def _setting(trial: Trial) -> str:
+    # What it measures is no part of it: `experiments/batch.py` probes one seed of a few cells.
     fields = trial.model_dump(exclude={"lr", "seed", *MEASURED})
     # Ratios, without the last digits: stages computed from different rates are rounded differently.
     stages = [stage.model_dump() | {"lr": f"{stage.lr / trial.lr:.12g}"} for stage in trial.stages]

@@ -48,6 +48,9 @@ ADDED_LATER: Mapping[str, Any] = {
     "noise_probe": 0,
 }
 
+# Fields that say how often something is measured at steps on the way, beside the loss.
+MEASURED = ("probe", "noise_probe", "watch")
+
 # Built-in models of text: their positions are rotary, and embedding and head may share their weights.
 OF_TEXT = ("gpt", "nanogpt")
 # Those with attention heads, and those with drop path.
@@ -284,7 +287,7 @@ class Trial(Value):
     @property
     def is_measured(self) -> bool:
         """Whether something is measured at steps on its way, beside the loss."""
-        return bool(self.probe or self.noise_probe or self.watch)
+        return any(getattr(self, name) for name in MEASURED)
 
     @property
     def has_own_model(self) -> bool:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from scionlab.spec.trial import MEASURED
 from scionlab.sweep.plan import STEP_OVERHEAD_FLOPS, Cell
 from scionlab.training import train
 from scionlab.training.prepare import data_of, train_flops
@@ -79,7 +80,7 @@ def _stages(cell: Cell) -> Iterator[Cell]:
     """Each stage of the cell as a cell with this stage alone, and without probes."""
     for stage in cell.trial.plan:
         sizes = {"batch_size": stage.batch_size, "seq_len": stage.seq_len, "tokens": stage.tokens}
-        alone = cell.trial.replace(**sizes, stages=(), probe=0, noise_probe=0, watch=0)
+        alone = cell.trial.replace(**sizes, stages=(), **dict.fromkeys(MEASURED, 0))
         yield replace(cell, trial=alone, flops=train_flops(alone, data_of(alone).shape))
 
 

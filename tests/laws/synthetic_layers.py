@@ -42,21 +42,23 @@ def layer_row(trial_id, step, layer, role, **columns):
     return {"trial_id": trial_id, "step": step, "tokens": 1024 * step, "layer": layer, "role": role, **empty, **columns}
 
 
-def of_run(rows, run):
-    """The rows of one run, without its id."""
-    mine = [row for row in rows if row["trial_id"] == run["trial_id"]]
-    return [{name: value for name, value in row.items() if name != "trial_id"} for row in mine]
+def by_trial(rows):
+    """The rows of every trial."""
+    found = {}
+    for row in rows:
+        found.setdefault(row["trial_id"], []).append(row)
+    return found
 
 
 def write(root, runs, layers, name, study, title, curves=None, settings=None, scores=()):
     """A store that holds them as one sweep."""
     store = RunStore(root)
-    by_trial = {}
-    for row in layers:
-        by_trial.setdefault(row["trial_id"], []).append(row)
+    layers_of, scores_of = by_trial(layers), by_trial(scores)
     for run in runs:
         curve = (curves or {}).get(run["trial_id"]) or curve_rows(run["val_loss"] or 9.0)
-        store.write_run(run | {"experiment": name}, curve, by_trial.get(run["trial_id"], []), of_run(scores, run))
+        store.write_run(
+            run | {"experiment": name}, curve, layers_of.get(run["trial_id"], []), scores_of.get(run["trial_id"], [])
+        )
     about = {
         "experiment": name,
         "study": study,

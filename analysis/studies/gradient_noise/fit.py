@@ -14,13 +14,12 @@ do not make an interval narrower: its ends are the means of their ends. A method
 at the last step that is measured.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis.fits.intervals import Estimate
+from analysis.fits.intervals import Estimate, columns_of
 from analysis.fits.outcomes import Judgement, Outcome
 from analysis.tables.sweep import SweepTables
 from analysis.tables.watched import kinds
@@ -162,8 +161,7 @@ def _verdict(tail: Estimate | None) -> Outcome:
 def _record(row: KindNoise) -> dict[str, Any]:
     plain = {name: getattr(row, name) for name in ("optimizer", "kind", "step", "n_layers", "n_runs")}
     for metric in METRICS:
-        estimate = getattr(row, metric)
-        plain |= (estimate or Estimate(float("nan"))).columns(metric)
+        plain |= columns_of(metric, getattr(row, metric))
     return plain | {"schatten": row.schatten}
 
 
@@ -182,8 +180,3 @@ def _texts(method: MethodNoise) -> dict[str, str]:
 def text(estimate: Estimate | None, form: str) -> str:
     """An estimate with its interval, or a dash."""
     return "–" if estimate is None else estimate.text(form)
-
-
-def by_kind(rows: Sequence[KindNoise]) -> dict[str, list[KindNoise]]:
-    """The rows of every kind, in their order."""
-    return {kind: [row for row in rows if row.kind == kind] for kind in dict.fromkeys(row.kind for row in rows)}

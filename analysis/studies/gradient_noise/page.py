@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.fits.outcomes import Outcome
 from analysis.report.texts import by_width
-from analysis.studies.gradient_noise.fit import GradientNoise, KindNoise, MethodNoise, text
+from analysis.studies.gradient_noise.fit import NETWORK, GradientNoise, KindNoise, MethodNoise, text
 from analysis.tables.sweep import SweepTables
 
 VARYING = ("width", "lr", "batch_size", "tokens")
@@ -50,7 +50,7 @@ def _row(row: KindNoise) -> dict[str, str]:
     return {
         "optimizer": row.optimizer,
         "kind of layer": row.kind,
-        "layers": "–" if row.kind == "network" else str(row.n_layers),
+        "layers": "–" if row.kind == NETWORK else str(row.n_layers),
         "tail index": text(row.tail_index, ".1f"),
         "by blocks": text(row.tail_index_block, ".2f"),
         "nuclear ratio": text(row.nuclear_ratio, ".2f"),
