@@ -9,7 +9,11 @@ from scionlab.geometry import COEFFICIENT_SETS, NewtonSchulz
 from scionlab.geometry.orthogonalize import (
     BAND,
     COEFFICIENTS,
+    GRAM_ASPECT,
+    GRAM_DIGITS,
+    GRAM_ROWS,
     STEPS,
+    apply_quintics,
     newton_schulz,
     polar,
     singular_values,
@@ -18,7 +22,7 @@ from scionlab.geometry.orthogonalize import (
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 for_every_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES.keys())
-SHAPES = [(16, 16), (8, 32), (32, 8), (1, 5), (24, 20)]
+SHAPES = [(16, 16), (8, 32), (32, 8), (1, 5), (24, 20), (64, 200), (256, 64)]  # the last two in Gram form
 # Smallest singular value after division by the Frobenius norm, and the band that the iteration takes [that, 1] to. The
 # scalar recursion on a fine grid has these extremes (0.682 and 1.202, 0.870 and 1.124, …), rounded outwards.
 BANDS = {
@@ -49,7 +53,7 @@ def amplification(name: str, steps: int) -> float:
 
 
 def rounding(dtype: torch.dtype) -> float:
-    # sums of at most 72 products, or an SVD of a matrix this small, lose less than 100 units in the last place
+    # sums of at most 256 products, or an SVD of a matrix this small, lose less than 100 units in the last place
     return 100 * torch.finfo(dtype).eps
 
 
@@ -97,6 +101,46 @@ def test_the_iteration_is_the_scalar_recursion_on_singular_values(name, steps, s
     if normalized.min() >= smallest:  # the distance to the exact factor is then the band's
         exact = polar(torch.from_numpy(u * s @ vh)).numpy()
         assert np.linalg.norm(found - exact, 2) <= max(1 - low, high - 1) + error + 1e-9
+
+
+def in_eigenvectors(x: torch.Tensor, triples: list[tuple[float, float, float]]) -> torch.Tensor:
+    """The steps on singular values alone."""
+    u, values, vh = torch.linalg.svd(x, full_matrices=False)
+    for a, b, c in triples:
+        values = a * values + b * values**3 + c * values**5
+    return u * values[..., None, :] @ vh
+
+
+def one_by_one(x: torch.Tensor, triples: list[tuple[float, float, float]]) -> torch.Tensor:
+    """Steps that share no Gram matrix."""
+    for triple in triples:
+        x = apply_quintics(x, [triple])
+    return x
+
+
+@for_every_dtype
+@pytest.mark.parametrize("steps", [5, 9])
+@pytest.mark.parametrize("condition", [1e1, 1e3, 1e5, 1e8])
+@pytest.mark.parametrize("name", COEFFICIENT_SETS)
+def test_steps_in_gram_form_are_as_exact_as_one_by_one(name, condition, steps, dtype):
+    triples = COEFFICIENT_SETS[name].first(steps)
+    x = with_condition((GRAM_ROWS, GRAM_ASPECT * GRAM_ROWS), condition, torch.float64)
+    x = torch.stack([x, x.flip(-1)]) / torch.linalg.matrix_norm(x) / COEFFICIENT_SETS[name].margin
+    exact = in_eigenvectors(x, triples)
+
+    def error(found: torch.Tensor) -> float:
+        return float(torch.linalg.matrix_norm(found.double() - exact, 2).max())
+
+    # A run's Gram matrix may be off by so much, of which |b + 2cσ²| ≤ 5 makes an error of X. A run has two steps or
+    # more, and later ones leave errors within the band about as they are.
+    lost = 5 * torch.finfo(dtype).eps ** (1 - GRAM_DIGITS) * (steps // 2)
+    assert error(apply_quintics(x.to(dtype), triples)) <= 2 * error(one_by_one(x.to(dtype), triples)) + lost
+
+
+def test_half_precision_takes_no_two_steps_by_one_gram_matrix():
+    x = with_condition((GRAM_ROWS, GRAM_ASPECT * GRAM_ROWS), 10, torch.float32)
+    x, triples = (x / torch.linalg.matrix_norm(x)).bfloat16(), COEFFICIENT_SETS["muon"].first(STEPS)
+    assert torch.equal(apply_quintics(x, triples), one_by_one(x, triples))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
