@@ -26,6 +26,7 @@ BENCHMARKS = {
     "training-step": "benchmarks.training_step",
     "stacking": "benchmarks.stacking",
     "sweeps": "benchmarks.sweeps",
+    "three-widths": "benchmarks.three_widths",
     "store": "benchmarks.store",
     "shards": "benchmarks.shards",
 }

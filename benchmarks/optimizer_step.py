@@ -20,8 +20,9 @@ from scionlab.problems.data import DataShape
 from scionlab.spec import Trial
 from scionlab.training.prepare import build
 
-WIDTHS, QUICK_WIDTHS = (32, 64, 128, 256), (32,)
-DEPTH, CUDA_DEPTH = 4, 12
+WIDTHS, QUICK_WIDTHS = (32, 64, 128, 256, 512), (32,)
+DEPTH = 4
+CUDA_WIDTH, CUDA_DEPTH = 256, 12
 BYTES = DataShape("text", 256)
 LR, MOMENTUM = 2**-6, 0.1
 # optimizer, options, what is done with it
@@ -42,7 +43,7 @@ AGAINST_PLAIN = {
     "scion, bfloat16": "scion, bfloat16, plain",
     "muon + adamw": None,
 }
-AGAINST_MUON = {"scion": "muon + adamw", "scion, bfloat16": "muon + adamw", "adamw": "muon + adamw"}
+AGAINST_MUON = dict.fromkeys(("scion", "scion, bfloat16", "adamw"), "muon + adamw")
 
 
 def measure(quick: bool) -> list[Row]:
@@ -51,7 +52,7 @@ def measure(quick: bool) -> list[Row]:
     for width in QUICK_WIDTHS if quick else WIDTHS:
         rows += _case(width, DEPTH, "cpu", compiled=not quick and width == WIDTHS[0], rounds=3 if quick else 15)
     if torch.cuda.is_available() and not quick:
-        rows += _case(WIDTHS[-1], CUDA_DEPTH, "cuda", compiled=True, rounds=30)
+        rows += _case(CUDA_WIDTH, CUDA_DEPTH, "cuda", compiled=True, rounds=30)
     return rows
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from scionlab.runs.store import RunStore
 from scionlab.spec import Experiment, Preset, Trial
 from scionlab.spec.grid import trials
-from scionlab.sweep import plan_sweep, run_sweep
+from scionlab.sweep import How, plan_sweep, run_sweep
 
 Row = dict[str, Any]
 WORKERS = 2
@@ -55,7 +55,7 @@ def _overheads(executor: str, sizes: Sequence[int]) -> list[Row]:
     """The overhead at every size, and the start-up at the first."""
     rows: list[Row] = []
     for size in sizes:
-        found = _sweep(_short(size), executor, WORKERS)
+        found = timed_sweep(_short(size), executor, WORKERS)
         overhead = 1e3 * (found["workers"] * found["training_s"] - found["trial_seconds"]) / size
         ratio = rows[0]["value"] / overhead if rows else None
         against = f"{executor}, {sizes[0]:,} trials" if rows else None
@@ -69,7 +69,7 @@ def _efficiencies(real: Sequence[Trial]) -> list[Row]:
     """Of one worker and of two, with and without the start-up."""
     rows: list[Row] = []
     for workers in (1, 2):
-        found = _sweep(real, "ray", workers)
+        found = timed_sweep(real, "ray", workers)
         note = f"{len(real)} trials, {found['wall_time_s']:.0f} s"
         for clock, what in (("wall_time_s", "all"), ("training_s", "after start-up")):
             value = 100 * found["trial_seconds"] / (workers * found[clock])
@@ -79,11 +79,13 @@ def _efficiencies(real: Sequence[Trial]) -> list[Row]:
     return rows
 
 
-def _sweep(trials: Sequence[Trial], executor: str, workers: int) -> dict[str, float]:
+def timed_sweep(trials: Sequence[Trial], executor: str, workers: int, how: How | None = None) -> dict[str, float]:
     """Seconds of one sweep into an empty store: in all, until the first trial, from there to the last, in trials."""
     with tempfile.TemporaryDirectory() as folder:
         store = RunStore(Path(folder, "runs"))
-        result = run_sweep(_experiment(trials), "only", store, Console(file=io.StringIO()), executor, workers)
+        result = run_sweep(
+            _experiment(trials), "only", store, Console(file=io.StringIO()), executor, workers, how or How()
+        )
         if result.errors():
             raise RuntimeError(result.errors()[0])
         runs, began = store.runs(), store.sweeps()["started_at"].item()

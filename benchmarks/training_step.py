@@ -13,7 +13,7 @@ from scionlab.spec import Trial
 from scionlab.training import Run
 from scionlab.training.prepare import resolve
 
-WIDTHS, QUICK_WIDTHS = (32, 64, 128), (16,)
+WIDTHS, QUICK_WIDTHS = (32, 64, 128, 256), (16,)
 CUDA_WIDTH = 512
 OPTIMIZERS = ("scion", "adam", "muon")
 PEAK_SIZE = 1024
