@@ -2,15 +2,15 @@
 
 Depth 2, 16 × 64 tokens a step, 250 steps of Scion. Seven rates make a sweep of 21 trials, two at a time; the value is
 that sweep's seconds, start-up, validation and storing included, a rate. Our eager path, two at a time, stands in for
-the published script, which takes about as long. Graphs are as PyTorch's cache has them: a second run finds all of them
-there, and for the first one set TORCHINDUCTOR_CACHE_DIR to an empty folder.
+the published script. Graphs are as PyTorch's cache has them: a second run finds all of them there, and for the first
+set TORCHINDUCTOR_CACHE_DIR to an empty folder.
 """
 
 from benchmarks.sweeps import Row, timed_sweep
 from scionlab.spec.grid import trials
 from scionlab.sweep import How
 
-WIDTHS, QUICK_WIDTHS = (32, 64, 128), (8, 16)
+WIDTHS, QUICK_WIDTHS = (32, 64, 128), (16, 32)
 SHAPE = {"optimizer": "scion", "depth": 2, "batch_size": 16, "seq_len": 64, "device": "cpu", "val_tokens": 2**14}
 STEPS, QUICK_STEPS = 250, 4
 RATES = [2.0**exponent for exponent in range(-9, -2)]
@@ -20,7 +20,7 @@ CHOICES = {"never": "eager", "auto": "automatic choice", "always": "all compiled
 
 
 def measure(quick: bool) -> list[Row]:
-    """Seconds a learning rate by every way of training, and how busy the workers were; about five minutes."""
+    """Seconds a learning rate by every way of training, and how busy the workers were."""
     widths, steps = (QUICK_WIDTHS, QUICK_STEPS) if quick else (WIDTHS, STEPS)
     grid = trials(SHAPE, width=widths, lr=RATES, tokens=[steps * SHAPE["batch_size"] * SHAPE["seq_len"]])
     case = f"widths {' + '.join(map(str, widths))}, {steps} steps, {WORKERS} at a time"
