@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from benchmarks.timing import Row
+from benchmarks.timing import Row, row
 from scionlab.problems.data.shard_files import HEADER_BYTES
 from scionlab.problems.data.shards import TokenShards, token_shards
 from scionlab.problems.data.tokenized import index
@@ -40,7 +40,7 @@ def measure(quick: bool) -> list[Row]:
         rows = _rows(case, "without a manifest", f"{folder}/*.bin,multiple=128", paths, batches)
         began = time.perf_counter()
         index(paths, folder, {"multiple": "128"})
-        rows.append(_row(case, "scionlab tokenize --index", time.perf_counter() - began, "s"))
+        rows.append(row(case, "scionlab tokenize --index", time.perf_counter() - began, "s"))
         return rows + _rows(case, "with a manifest", str(folder), paths, batches)
 
 
@@ -63,10 +63,10 @@ def _rows(case: str, variant: str, name: str, paths: list[Path], batches: int) -
         raise AssertionError("shards: a stream that was gone on with gave another batch")
     epoch = f"{100 * stream.epochs:.1f}% of an epoch"
     return [
-        _row(case, f"{variant}: first batch, cold", first, "s"),
-        _row(case, f"{variant}: batch of {BATCH_SIZE} × {SEQ_LEN}", 1e3 * each, "ms"),
-        _row(case, f"{variant}: memory after {batches} batches", grown / 1e6, "MB more", epoch),
-        _row(case, f"{variant}: first batch of a resumed stream", resumed, "s"),
+        row(case, f"{variant}: first batch, cold", first, "s"),
+        row(case, f"{variant}: batch of {BATCH_SIZE} × {SEQ_LEN}", 1e3 * each, "ms"),
+        row(case, f"{variant}: memory after {batches} batches", grown / 1e6, "MB more", note=epoch),
+        row(case, f"{variant}: first batch of a resumed stream", resumed, "s"),
     ]
 
 
@@ -74,11 +74,6 @@ def _resumed(shards: TokenShards, state: dict[str, int]) -> Tensor:
     stream = shards.training(BATCH_SIZE, SEQ_LEN, seed=0)
     stream.load_state_dict(state)
     return stream.next_batch()
-
-
-def _row(case: str, variant: str, value: float, unit: str, note: str = "") -> Row:
-    row: Row = {"case": case, "variant": variant, "value": value, "unit": unit, "ratio": None, "against": None}
-    return row | ({"note": note} if note else {})
 
 
 def _write(path: Path, tokens: int, seed: int) -> Path:

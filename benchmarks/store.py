@@ -25,11 +25,11 @@ from synthetic_scale import (  # type: ignore[import-not-found]  # noqa: E402
     write_large,
 )
 
+from benchmarks.timing import Row, row  # noqa: E402
 from scionlab.runs.store import RunStore  # noqa: E402
 
 STUDIES = {"lr-transfer": transfer_rows, "comparison": comparison_rows, "batch-scaling": batch_rows}
 CHOSEN = 200  # trials of one sweep among all
-Row = dict[str, Any]
 
 
 def measure(quick: bool) -> list[Row]:
@@ -38,19 +38,6 @@ def measure(quick: bool) -> list[Row]:
     few, few_rows = (200, 20) if quick else (2_000, 100)
     with tempfile.TemporaryDirectory() as folder:
         return [*_small(Path(folder), few, few_rows), *_large(Path(folder), trials, rows)]
-
-
-def _row(case: str, variant: str, value: float, unit: str, than: Row | None = None, note: str = "") -> Row:
-    ratio = than["value"] / value if than else None
-    return {
-        "case": case,
-        "variant": variant,
-        "value": value,
-        "unit": unit,
-        "ratio": ratio,
-        "against": than and than["variant"],
-        "note": note,
-    }
 
 
 def _seconds(call: Callable[[], Any], repeats: int = 3) -> float:
@@ -79,23 +66,23 @@ def _small(folder: Path, trials: int, length: int) -> list[Row]:
     curve = [{"step": i, "tokens": i, "lr": 0.1, "train_loss": 3.0} for i in range(1, length + 1)]
     write = _seconds(lambda: [store.write_run(row, curve) for row in written], repeats=1)
     note, reads = f"{trials:,} trials", _reads(store)
-    before = {case: _row(case, "small files", _seconds(call), "s", note=note) for case, call in reads.items()}
-    compaction = _row("compaction", f"{trials:,} small files", _seconds(store.compact, 1), "s", note=note)
+    before = {case: row(case, "small files", _seconds(call), "s", note=note) for case, call in reads.items()}
+    compaction = row("compaction", f"{trials:,} small files", _seconds(store.compact, 1), "s", note=note)
     after = [
-        _row(case, "compacted", _seconds(call), "s", before[case], f"{note}, the same") for case, call in reads.items()
+        row(case, "compacted", _seconds(call), "s", before[case], f"{note}, the same") for case, call in reads.items()
     ]
-    return [_row("write_run()", "a trial", 1e3 * write / trials, "ms"), *before.values(), compaction, *after]
+    return [row("write_run()", "a trial", 1e3 * write / trials, "ms"), *before.values(), compaction, *after]
 
 
 def _large(folder: Path, trials: int, length: int) -> list[Row]:
     """A compacted store, a compaction that adds a few trials to it, and the fits of all of it."""
     store = write_large(folder / "lr-transfer" / "runs", list(transfer_rows(trials)), length, study="lr-transfer")
     note = f"{trials:,} trials, {trials * length:,} curve rows"
-    found = [_row(case, "large store", _seconds(call), "s", note=note) for case, call in _reads(store).items()]
-    for row in transfer_rows(CHOSEN):
-        store.write_run(row | {"trial_id": f"{row['trial_id']}-again"}, curve_rows(2.0))
+    found = [row(case, "large store", _seconds(call), "s", note=note) for case, call in _reads(store).items()]
+    for run in transfer_rows(CHOSEN):
+        store.write_run(run | {"trial_id": f"{run['trial_id']}-again"}, curve_rows(2.0))
     merge = _seconds(store.compact, repeats=1)
-    found.append(_row("compaction", "large store", merge, "s", note=f"{CHOSEN} small files into {note}"))
+    found.append(row("compaction", "large store", merge, "s", note=f"{CHOSEN} small files into {note}"))
     for study, rows in STUDIES.items():
         if study != "lr-transfer":
             write_large(folder / study / "runs", list(rows(trials)), 1, study=study, settings=_settings(study))
@@ -125,6 +112,6 @@ def _fit(results: Path, study: str, trials: int) -> list[Row]:
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     seconds, memory = map(float, done.stdout.split())
     return [
-        _row(f"fit of {study}", "large store", seconds, "s", note=f"{trials:,} trials"),
-        _row(f"peak memory of the fit of {study}", "large store", memory / PER_MB, "MB", note=f"{trials:,} trials"),
+        row(f"fit of {study}", "large store", seconds, "s", note=f"{trials:,} trials"),
+        row(f"peak memory of the fit of {study}", "large store", memory / PER_MB, "MB", note=f"{trials:,} trials"),
     ]

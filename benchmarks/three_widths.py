@@ -6,7 +6,8 @@ the published script. Graphs are as PyTorch's cache has them: a second run finds
 set TORCHINDUCTOR_CACHE_DIR to an empty folder.
 """
 
-from benchmarks.sweeps import Row, timed_sweep
+from benchmarks.sweeps import timed_sweep
+from benchmarks.timing import Row, row
 from scionlab.spec.grid import trials
 from scionlab.sweep import How
 
@@ -29,9 +30,6 @@ def measure(quick: bool) -> list[Row]:
         found = timed_sweep(grid, "ray", WORKERS, How(compile=compile))
         seconds = found["wall_time_s"] / len(RATES)
         busy = found["trial_seconds"] / (WORKERS * found["wall_time_s"])
-        row = {"case": case, "variant": variant, "value": seconds, "unit": "s a rate", "ratio": None, "against": None}
-        if rows:
-            row |= {"ratio": rows[0]["value"] / seconds, "against": rows[0]["variant"]}
         note = f"workers {busy:.0%} busy, {found['start_up_s']:.1f} s of start-up, {len(grid)} trials"
-        rows.append(row | {"note": note})
+        rows.append(row(case, variant, seconds, "s a rate", rows[0] if rows else None, note))
     return rows

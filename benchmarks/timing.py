@@ -42,6 +42,15 @@ def interleaved(
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
+def row(case: str, variant: str, value: float, unit: str, than: Row | None = None, note: str = "") -> Row:
+    """One row; its ratio, above 1 where this value is the smaller one, is against the row `than`."""
+    ratio, against = (than["value"] / value, than["variant"]) if than else (None, None)
+    found: Row = {
+        "case": case, "variant": variant, "value": value, "unit": unit, "ratio": ratio, "against": against,
+    }  # fmt: skip
+    return found | ({"note": note} if note else {})
+
+
 def compared(
     case: str, seconds: Mapping[str, float], pairs: Mapping[str, str | None], note: str | None = None
 ) -> list[Row]:

@@ -152,8 +152,13 @@ def apply_quintics(x: Tensor, triples: Sequence[Triple]) -> Tensor:
     return x
 
 
+def _products(x: Tensor) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    """A product, and one with a sum, of matrices or of batches of them."""
+    return (torch.mm, torch.addmm) if x.ndim == 2 else (torch.bmm, torch.baddbmm)
+
+
 def _directly(x: Tensor, triples: Iterable[Triple]) -> Tensor:
-    product, add_product = (torch.mm, torch.addmm) if x.ndim == 2 else (torch.bmm, torch.baddbmm)
+    product, add_product = _products(x)
     for a, b, c in triples:
         gram = product(x, x.mT)
         polynomial = add_product(gram, gram, gram, beta=b, alpha=c)  # bA + cA² with A = XXᵀ
@@ -163,7 +168,7 @@ def _directly(x: Tensor, triples: Iterable[Triple]) -> Tensor:
 
 def _by_gram(x: Tensor, triples: Sequence[Triple]) -> Tensor:
     """With P = aI + bA + cA² a step is X ← PX, A ← PAP; all P and A commute, so X meets their product once."""
-    product, add_product = (torch.mm, torch.addmm) if x.ndim == 2 else (torch.bmm, torch.baddbmm)
+    product, add_product = _products(x)
 
     def polynomial(gram: Tensor, triple: Triple) -> Tensor:
         a, b, c = triple
@@ -186,7 +191,7 @@ def _runs(triples: Iterable[Triple], epsilon: float) -> list[list[Triple]]:
     Near a singular value of 0, A ← PAP multiplies what rounding added to A by a².
     """
     runs: list[list[Triple]] = []
-    growth = math.inf
+    growth = math.inf  # the first step begins a run
     for triple in triples:
         if growth > epsilon**-GRAM_DIGITS:
             runs.append([])

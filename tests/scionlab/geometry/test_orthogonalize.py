@@ -103,14 +103,6 @@ def test_the_iteration_is_the_scalar_recursion_on_singular_values(name, steps, s
         assert np.linalg.norm(found - exact, 2) <= max(1 - low, high - 1) + error + 1e-9
 
 
-def in_eigenvectors(x: torch.Tensor, triples: list[tuple[float, float, float]]) -> torch.Tensor:
-    """The steps on singular values alone."""
-    u, values, vh = torch.linalg.svd(x, full_matrices=False)
-    for a, b, c in triples:
-        values = a * values + b * values**3 + c * values**5
-    return u * values[..., None, :] @ vh
-
-
 def one_by_one(x: torch.Tensor, triples: list[tuple[float, float, float]]) -> torch.Tensor:
     """Steps that share no Gram matrix."""
     for triple in triples:
@@ -124,9 +116,10 @@ def one_by_one(x: torch.Tensor, triples: list[tuple[float, float, float]]) -> to
 @pytest.mark.parametrize("name", COEFFICIENT_SETS)
 def test_steps_in_gram_form_are_as_exact_as_one_by_one(name, condition, steps, dtype):
     triples = COEFFICIENT_SETS[name].first(steps)
-    x = with_condition((GRAM_ROWS, GRAM_ASPECT * GRAM_ROWS), condition, torch.float64)
-    x = torch.stack([x, x.flip(-1)]) / torch.linalg.matrix_norm(x) / COEFFICIENT_SETS[name].margin
-    exact = in_eigenvectors(x, triples)
+    u, s, vh = decomposed((GRAM_ROWS, GRAM_ASPECT * GRAM_ROWS), condition)
+    s = s / np.linalg.norm(s)
+    x = torch.from_numpy(np.stack([u * s @ vh, u * s @ vh[:, ::-1]]) / COEFFICIENT_SETS[name].margin)
+    exact = torch.from_numpy(np.stack([u * scalar(s, name, steps) @ each for each in (vh, vh[:, ::-1])]))
 
     def error(found: torch.Tensor) -> float:
         return float(torch.linalg.matrix_norm(found.double() - exact, 2).max())
